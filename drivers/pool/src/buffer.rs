@@ -1,0 +1,58 @@
+//! One buffer, owned.
+
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+
+use crate::Pool;
+
+/// A whole buffer of a pool. The holder owns its bytes; dropping it gives it back to the pool.
+#[derive(Debug)]
+pub struct PacketBuffer {
+    pool: Pool,
+    base: NonNull<u8>,
+    index: u32,
+}
+
+// SAFETY: the buffer is the only owner of its bytes, and the pool's free list is behind a lock.
+unsafe impl Send for PacketBuffer {}
+// SAFETY: a shared buffer only lets its bytes be read.
+unsafe impl Sync for PacketBuffer {}
+
+impl PacketBuffer {
+    pub(crate) fn new(pool: Pool, index: u32) -> PacketBuffer {
+        let base = pool.base_of(index);
+        PacketBuffer { pool, base, index }
+    }
+
+    /// The address at which a device finds the first byte.
+    pub fn device_address(&self) -> u64 {
+        self.pool.device_address_of(self.index)
+    }
+
+    /// The pool that it came from and goes back to.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+}
+
+impl Deref for PacketBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the pool gave these initialised bytes to this handle alone.
+        unsafe { core::slice::from_raw_parts(self.base.as_ptr(), self.pool.buffer_bytes()) }
+    }
+}
+
+impl DerefMut for PacketBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the pool gave these initialised bytes to this handle alone, which is borrowed mutably.
+        unsafe { core::slice::from_raw_parts_mut(self.base.as_ptr(), self.pool.buffer_bytes()) }
+    }
+}
+
+impl Drop for PacketBuffer {
+    fn drop(&mut self) {
+        self.pool.give_back(self.index);
+    }
+}

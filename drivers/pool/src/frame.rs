@@ -1,0 +1,110 @@
+//! A packet in a buffer: the window that holds it, with room in front and behind.
+
+use core::ops::{Deref, DerefMut};
+
+use crate::{HEADROOM_BYTES, PacketBuffer};
+
+/// An owned packet. It derefs to the bytes of its window; headers are put in front, payload behind,
+/// and layers are peeled off by moving the window's edges: the bytes themselves never move.
+#[derive(Debug)]
+pub struct Frame {
+    buffer: PacketBuffer,
+    /// Invariant: `start <= end <= buffer.len()`.
+    start: usize,
+    end: usize,
+}
+
+impl Frame {
+    /// An empty frame that starts behind the usual headroom.
+    pub fn new(buffer: PacketBuffer) -> Frame {
+        Frame { buffer, start: HEADROOM_BYTES, end: HEADROOM_BYTES }
+    }
+
+    /// A frame whose bytes are already in the buffer, at `start..start + length`; `None` if they are not inside it.
+    pub fn from_received(buffer: PacketBuffer, start: usize, length: usize) -> Option<Frame> {
+        let end = start.checked_add(length)?;
+        (end <= buffer.len()).then_some(Frame { buffer, start, end })
+    }
+
+    /// How many bytes can be put in front.
+    pub fn headroom(&self) -> usize {
+        self.start
+    }
+
+    /// How many bytes can be put behind.
+    pub fn tailroom(&self) -> usize {
+        self.buffer.len() - self.end
+    }
+
+    /// Grows the frame by `count` bytes in front and gives those bytes, whose content is undefined.
+    ///
+    /// # Panics
+    /// If there is less headroom.
+    pub fn prepend(&mut self, count: usize) -> &mut [u8] {
+        self.start = self.start.checked_sub(count).expect("the headroom suffices");
+        &mut self.buffer[self.start..self.start + count]
+    }
+
+    /// Grows the frame by `count` bytes behind and gives those bytes, whose content is undefined.
+    ///
+    /// # Panics
+    /// If there is less tailroom.
+    pub fn append(&mut self, count: usize) -> &mut [u8] {
+        assert!(count <= self.tailroom(), "the tailroom suffices");
+        let old_end = self.end;
+        self.end += count;
+        &mut self.buffer[old_end..old_end + count]
+    }
+
+    /// Copies `bytes` behind the frame, and counts the copy.
+    ///
+    /// # Panics
+    /// If there is less tailroom.
+    pub fn append_copy(&mut self, bytes: &[u8]) {
+        self.append(bytes.len()).copy_from_slice(bytes);
+        self.buffer.pool().count_copied(bytes.len());
+    }
+
+    /// Drops `count` bytes in front: a header that has been read.
+    ///
+    /// # Panics
+    /// If the frame is shorter.
+    pub fn trim_front(&mut self, count: usize) {
+        assert!(count <= self.len(), "the frame has that many bytes");
+        self.start += count;
+    }
+
+    /// Drops what is behind the first `length` bytes; nothing if the frame is not longer.
+    pub fn truncate(&mut self, length: usize) {
+        self.end = self.end.min(self.start + length);
+    }
+
+    /// The address at which a device finds the frame's first byte.
+    pub fn device_address(&self) -> u64 {
+        self.buffer.device_address() + self.start as u64
+    }
+
+    /// The whole buffer, its window forgotten.
+    pub fn into_buffer(self) -> PacketBuffer {
+        self.buffer
+    }
+
+    /// The buffer that holds the frame.
+    pub fn buffer(&self) -> &PacketBuffer {
+        &self.buffer
+    }
+}
+
+impl Deref for Frame {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+}
+
+impl DerefMut for Frame {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.start..self.end]
+    }
+}

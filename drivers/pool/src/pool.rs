@@ -1,0 +1,135 @@
+//! The pool: equal buffers in one region and a stack of those that are free.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use spin::Mutex;
+
+use crate::{Frame, PAGE_BYTES, PacketBuffer, Region};
+
+/// A fixed number of equal buffers. Cheap to clone: every clone is the same pool.
+#[derive(Clone, Debug)]
+pub struct Pool(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    region: Region,
+    buffer_bytes: usize,
+    buffers: usize,
+    /// Indices of free buffers; its capacity is reserved at the start, so that it never allocates again.
+    ///
+    /// Invariant: an index is either here, once, or in exactly one live `PacketBuffer`.
+    free: Mutex<Vec<u32>>,
+    exhausted: AtomicU64,
+    copied_bytes: AtomicU64,
+}
+
+/// What a pool has counted since it was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PoolStatistics {
+    /// How many buffers there are.
+    pub buffers: usize,
+    /// How many of them nobody holds.
+    pub free: usize,
+    /// How often somebody asked and there was none.
+    pub exhausted: u64,
+    /// How many payload bytes were copied into or out of buffers by the processor.
+    pub copied_bytes: u64,
+}
+
+impl Pool {
+    /// As many buffers of `buffer_bytes` as `region` holds.
+    ///
+    /// # Panics
+    /// If `buffer_bytes` is zero or not a multiple of [`PAGE_BYTES`], or the region is smaller than one buffer.
+    pub fn new(region: Region, buffer_bytes: usize) -> Pool {
+        assert!(
+            buffer_bytes > 0 && buffer_bytes.is_multiple_of(PAGE_BYTES),
+            "buffers are whole pages"
+        );
+        let buffers = region.length() / buffer_bytes;
+        assert!(buffers > 0, "the region holds at least one buffer");
+        let last = u32::try_from(buffers - 1).expect("a pool has far fewer than 2^32 buffers");
+        Pool(Arc::new(Shared {
+            region,
+            buffer_bytes,
+            buffers,
+            // Reversed, so that the first taken is the first in memory: captures and dumps read better.
+            free: Mutex::new((0..=last).rev().collect()),
+            exhausted: AtomicU64::new(0),
+            copied_bytes: AtomicU64::new(0),
+        }))
+    }
+
+    /// A pool in memory of the heap, for hosts and tests.
+    ///
+    /// # Panics
+    /// As [`Pool::new`].
+    pub fn on_heap(buffers: usize, buffer_bytes: usize) -> Pool {
+        Pool::new(Region::on_heap(buffers * buffer_bytes), buffer_bytes)
+    }
+
+    /// A free buffer, or `None` (counted) if every buffer is held.
+    ///
+    /// Its bytes are those that its last holder left.
+    pub fn allocate(&self) -> Option<PacketBuffer> {
+        let index = self.0.free.lock().pop();
+        if index.is_none() {
+            self.0.exhausted.fetch_add(1, Ordering::Relaxed);
+        }
+        index.map(|index| PacketBuffer::new(self.clone(), index))
+    }
+
+    /// An empty frame with the usual headroom, or `None` (counted) if every buffer is held.
+    pub fn allocate_frame(&self) -> Option<Frame> {
+        self.allocate().map(Frame::new)
+    }
+
+    /// How many buffers nobody holds.
+    pub fn free(&self) -> usize {
+        self.0.free.lock().len()
+    }
+
+    /// The length of every buffer.
+    pub fn buffer_bytes(&self) -> usize {
+        self.0.buffer_bytes
+    }
+
+    /// Notes that the processor copied payload bytes that might have stayed where they were.
+    pub fn count_copied(&self, bytes: usize) {
+        self.0.copied_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// What was counted so far.
+    pub fn statistics(&self) -> PoolStatistics {
+        PoolStatistics {
+            buffers: self.0.buffers,
+            free: self.free(),
+            exhausted: self.0.exhausted.load(Ordering::Relaxed),
+            copied_bytes: self.0.copied_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn base_of(&self, index: u32) -> NonNull<u8> {
+        // SAFETY: `index` is below `buffers`, so the offset lies inside the region.
+        unsafe { self.0.region.base().add(self.offset_of(index)) }
+    }
+
+    pub(crate) fn device_address_of(&self, index: u32) -> u64 {
+        self.0.region.device_address() + self.offset_of(index) as u64
+    }
+
+    fn offset_of(&self, index: u32) -> usize {
+        let index = index as usize;
+        debug_assert!(index < self.0.buffers);
+        index * self.0.buffer_bytes
+    }
+
+    pub(crate) fn give_back(&self, index: u32) {
+        let mut free = self.0.free.lock();
+        debug_assert!(free.len() < self.0.buffers, "a buffer is given back once");
+        free.push(index);
+    }
+}

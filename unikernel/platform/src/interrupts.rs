@@ -1,0 +1,151 @@
+//! Interrupts: they only wake the processor. Whoever is woken looks at the devices itself.
+//!
+//! The kernel's table stays in use for what the kernel handles; our vectors and the processor's exceptions
+//! are replaced in a copy of it. An exception is a bug: it is reported and ends the machine.
+
+use core::fmt::Write;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use spin::Once;
+use x86_64::structures::idt::{InterruptDescriptorTable, InterruptStackFrame};
+use x86_64::{instructions, set_general_handler};
+
+use crate::power::{self, Exit};
+use crate::serial::Serial;
+use crate::{apic, ioapic};
+
+/// The first vector of ours; below are exceptions and the kernel's lines.
+const VECTOR_FIRST: u8 = 0x80;
+/// The vector of the idle timer.
+pub(crate) const VECTOR_TIMER: u8 = VECTOR_FIRST;
+/// The vector of the serial port.
+const VECTOR_SERIAL: u8 = VECTOR_FIRST + 1;
+/// The first vector for a device.
+const VECTOR_DEVICE_FIRST: u8 = VECTOR_FIRST + 2;
+/// How many vectors devices may have.
+const DEVICE_VECTORS: u8 = 64;
+/// The board's line of COM1.
+const LINE_COM1: u8 = 4;
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+static TABLE: Once<InterruptDescriptorTable> = Once::new();
+
+/// The node's interrupts, with vectors to give away.
+#[derive(Debug)]
+pub struct Interrupts {
+    next_vector: u8,
+}
+
+/// What a device writes to signal an interrupt (PCI local bus 3.0, section 6.8.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// Where to.
+    pub address: u64,
+    /// What.
+    pub data: u32,
+}
+
+impl Interrupts {
+    /// Disables interrupts, installs the handlers, and routes the serial port's line.
+    ///
+    /// # Safety
+    /// Called once, on the kernel's first task.
+    pub unsafe fn install() -> Interrupts {
+        instructions::interrupts::disable();
+        let table = TABLE.call_once(|| {
+            let current = instructions::tables::sidt().base.as_ptr::<InterruptDescriptorTable>();
+            // SAFETY: the table that the processor uses now is the kernel's, and complete.
+            unsafe {
+                let mut table = current.read();
+                set_handlers(&mut table);
+                table
+            }
+        });
+        table.load();
+        ioapic::route(LINE_COM1, VECTOR_SERIAL, apic::id());
+        Interrupts { next_vector: VECTOR_DEVICE_FIRST }
+    }
+
+    /// A vector for one more device queue, or `None` when all are given.
+    fn take_vector(&mut self) -> Option<u8> {
+        let vector = self.next_vector;
+        (vector < VECTOR_DEVICE_FIRST + DEVICE_VECTORS).then(|| {
+            self.next_vector += 1;
+            vector
+        })
+    }
+
+    /// A message for a device that signals by message (MSI-X).
+    pub fn message(&mut self) -> Option<Message> {
+        let vector = self.take_vector()?;
+        let address = 0xfee0_0000 | (u64::from(apic::id()) << 12);
+        Some(Message { address, data: u32::from(vector) })
+    }
+
+    /// Lets the board's interrupt line `line` through.
+    pub fn line(&mut self, line: u8) -> Option<()> {
+        let vector = self.take_vector()?;
+        ioapic::route(line, vector, apic::id());
+        Some(())
+    }
+
+    /// How many interrupts have woken the node.
+    pub fn count(&self) -> u64 {
+        COUNT.load(Ordering::Relaxed)
+    }
+}
+
+/// # Safety
+/// The table is the kernel's: its stack indices are valid.
+unsafe fn set_handlers(table: &mut InterruptDescriptorTable) {
+    // Vector 7 (device not available) stays the kernel's, which switches floating-point state there.
+    set_general_handler!(table, exception, 0..7);
+    set_general_handler!(table, exception, 8..32);
+    // SAFETY: the kernel's task state has stacks at these indices; a fault on an exhausted stack must not
+    // push its frame there.
+    unsafe {
+        let address = table.page_fault.handler_addr();
+        table.page_fault.set_handler_addr(address).set_stack_index(0);
+        let address = table.general_protection_fault.handler_addr();
+        table.general_protection_fault.set_handler_addr(address).set_stack_index(0);
+        let address = table.double_fault.handler_addr();
+        table.double_fault.set_handler_addr(address).set_stack_index(1);
+    }
+    for vector in VECTOR_FIRST..VECTOR_DEVICE_FIRST + DEVICE_VECTORS {
+        table[vector].set_handler_fn(wake);
+    }
+}
+
+extern "x86-interrupt" fn wake(_frame: InterruptStackFrame) {
+    COUNT.fetch_add(1, Ordering::Relaxed);
+    apic::end_of_interrupt();
+}
+
+/// Reports an exception of the processor and ends the machine.
+fn exception(frame: InterruptStackFrame, vector: u8, error_code: Option<u64>) {
+    let address = x86_64::registers::control::Cr2::read_raw();
+    // The port takes what it can: there is nobody left to tell of a failure.
+    let _ = writeln!(
+        Serial::new(),
+        "\ncoterie: fatal: exception {vector} ({}) at {:#x}, error code {:#x}, address {address:#x}, stack {:#x}",
+        exception_name(vector),
+        frame.instruction_pointer.as_u64(),
+        error_code.unwrap_or(0),
+        frame.stack_pointer.as_u64(),
+    );
+    power::exit(Exit::Exception)
+}
+
+fn exception_name(vector: u8) -> &'static str {
+    match vector {
+        0 => "divide error",
+        3 => "breakpoint",
+        6 => "invalid opcode",
+        8 => "double fault",
+        12 => "stack fault",
+        13 => "general protection",
+        14 => "page fault",
+        18 => "machine check",
+        _ => "see Intel SDM volume 3, table 6-1",
+    }
+}

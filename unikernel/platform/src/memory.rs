@@ -1,0 +1,34 @@
+//! Memory that devices can reach: a run at the top of RAM that the kernel never hears of.
+//!
+//! It is identity-mapped and physically contiguous, so that an address is an address: no translation.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use pool::Region;
+
+/// Packet buffers, disk buffers and rings: 512 x 4 KiB, 32 x 64 KiB, and queues, with room for growth.
+pub const ARENA_BYTES: u64 = 8 << 20;
+
+/// Large pages everywhere: the kernel maps its share with 2 MiB pages.
+const ARENA_ALIGN_BYTES: u64 = 2 << 20;
+
+/// Where the arena starts; 0 while there is none, or after it was taken.
+static ARENA_START: AtomicU64 = AtomicU64::new(0);
+
+/// Reserves the arena at the end of a run of memory, and gives its first address. Only the first call does so.
+pub(crate) fn reserve(memory_end: u64) -> Option<u64> {
+    let end = memory_end & !(ARENA_ALIGN_BYTES - 1);
+    let start = end.checked_sub(ARENA_BYTES).filter(|start| *start > 0)?;
+    ARENA_START.compare_exchange(0, start, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+    Some(start)
+}
+
+/// The arena, to whoever asks first.
+pub fn take_arena() -> Option<Region> {
+    let start = ARENA_START.swap(0, Ordering::Relaxed);
+    let base = NonNull::new(core::ptr::with_exposed_provenance_mut::<u8>(start as usize))?;
+    // SAFETY: the range is RAM, identity-mapped by `entry.s`, left out of the kernel's memory, and given
+    // away once: the swap above sees to it.
+    Some(unsafe { Region::new(base, ARENA_BYTES as usize, start) })
+}
