@@ -1,7 +1,9 @@
 //! The end of a node: power off, reset, or stop with a reason that the host can see.
 
+use base::Duration;
 use x86_64::instructions::port::Port;
 
+use crate::clock::Clock;
 use crate::serial::Serial;
 
 /// Why the node stops. QEMU's `isa-debug-exit` turns the code v into the exit status 2v + 1.
@@ -55,6 +57,12 @@ pub fn exit(exit: Exit) -> ! {
             unsafe { Port::<u16>::new(port).write(ACPI_SLEEP) };
         }
         write_register(ACPI_REDUCED_SLEEP, ACPI_REDUCED_SLEEP_S5);
+        // The machine may take a moment to obey, during which the next request would win.
+        let clock = Clock::new();
+        let give_up = clock.now() + Duration::from_secs(1);
+        while clock.now() < give_up {
+            core::hint::spin_loop();
+        }
     }
     // SAFETY: the write ends QEMU or, where the device is absent, does nothing.
     unsafe { Port::<u32>::new(DEBUG_EXIT).write(exit.code()) };

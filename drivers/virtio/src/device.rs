@@ -1,0 +1,227 @@
+//! What every driver does with its device: negotiate, set up queues, start, notice faults, reset.
+
+use core::fmt;
+
+use pool::Region;
+use virtio_drivers::transport::{DeviceStatus, DeviceType, Transport};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::queue::{QueueError, RingLayout, SIZE_MAX, SplitQueue, Suppression};
+
+/// The device may ask for notifications by index, and so may the driver (`VIRTIO_F_EVENT_IDX`).
+pub(crate) const FEATURE_EVENT_INDEX: u64 = 1 << 29;
+/// The device follows the standard since version 1.0 (`VIRTIO_F_VERSION_1`).
+pub(crate) const FEATURE_VERSION_1: u64 = 1 << 32;
+
+/// How often the status is read until the device confirms a reset. A read takes a microsecond or so.
+const RESET_POLLS_MAX: u32 = 1_000_000;
+/// How often a configuration field is read until no change of the device's comes in between.
+const CONFIGURATION_READS_MAX: u32 = 8;
+
+/// Why a driver cannot use a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InitError {
+    /// It is a device of another kind.
+    WrongDevice,
+    /// It does not confirm its reset.
+    ResetIgnored,
+    /// It is from before version 1.0 of the standard.
+    Legacy,
+    /// It does not accept the features that it offered.
+    FeaturesRefused,
+    /// It does not have the queue.
+    NoQueue(u16),
+    /// It does not enable the queue, or not with its interrupt.
+    QueueRefused(u16),
+    /// There is no memory for a ring.
+    NoMemory,
+    /// Its configuration space is too small, or never at rest.
+    Configuration,
+    /// The card has no usable MAC address.
+    NoMacAddress,
+    /// The disk has no flush: what was written may be lost.
+    NoFlush,
+    /// The disk cannot be written.
+    ReadOnly,
+}
+
+impl fmt::Display for InitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InitError::WrongDevice => f.write_str("it is a device of another kind"),
+            InitError::ResetIgnored => f.write_str("it does not confirm its reset"),
+            InitError::Legacy => f.write_str("it does not follow Virtio 1.0 or later"),
+            InitError::FeaturesRefused => f.write_str("it refuses the features that it offered"),
+            InitError::NoQueue(queue) => write!(f, "it has no queue {queue}"),
+            InitError::QueueRefused(queue) => write!(f, "it does not enable queue {queue}"),
+            InitError::NoMemory => f.write_str("there is no memory for its rings"),
+            InitError::Configuration => f.write_str("its configuration space is not usable"),
+            InitError::NoMacAddress => f.write_str("it has no usable MAC address"),
+            InitError::NoFlush => f.write_str("it has no flush: what was written may be lost"),
+            InitError::ReadOnly => f.write_str("it cannot be written"),
+        }
+    }
+}
+
+impl core::error::Error for InitError {}
+
+/// Why a driver has given up a device that worked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// The device broke the rules of a ring.
+    Queue(QueueError),
+    /// The device says that it needs a reset (`DEVICE_NEEDS_RESET`).
+    NeedsReset,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Queue(error) => error.fmt(f),
+            Fault::NeedsReset => f.write_str("the device asks for a reset"),
+        }
+    }
+}
+
+impl core::error::Error for Fault {}
+
+/// A device whose features are negotiated.
+#[derive(Debug)]
+pub(crate) struct Device<T: Transport> {
+    transport: T,
+    features: u64,
+    kicks: u64,
+}
+
+impl<T: Transport> Device<T> {
+    /// Resets the device and negotiates those of the `wanted` features that it offers; version 1 and
+    /// event indices are always wanted (Virtio 1.3, section 3.1.1, steps 1 to 6).
+    pub(crate) fn negotiate(
+        transport: T,
+        device_type: DeviceType,
+        wanted: u64,
+    ) -> Result<Device<T>, InitError> {
+        if transport.device_type() != device_type {
+            return Err(InitError::WrongDevice);
+        }
+        let mut device = Device { transport, features: 0, kicks: 0 };
+        if !device.reset() {
+            return Err(InitError::ResetIgnored);
+        }
+        device.add_status(DeviceStatus::ACKNOWLEDGE);
+        device.add_status(DeviceStatus::DRIVER);
+        let wanted = wanted | FEATURE_VERSION_1 | FEATURE_EVENT_INDEX;
+        device.features = device.transport.read_device_features() & wanted;
+        if !device.has(FEATURE_VERSION_1) {
+            device.add_status(DeviceStatus::FAILED);
+            return Err(InitError::Legacy);
+        }
+        device.transport.write_driver_features(device.features);
+        device.add_status(DeviceStatus::FEATURES_OK);
+        if !device.transport.get_status().contains(DeviceStatus::FEATURES_OK) {
+            device.add_status(DeviceStatus::FAILED);
+            return Err(InitError::FeaturesRefused);
+        }
+        Ok(device)
+    }
+
+    fn add_status(&mut self, status: DeviceStatus) {
+        let status = self.transport.get_status() | status;
+        self.transport.set_status(status);
+    }
+
+    /// Whether the feature with this bit was negotiated.
+    pub(crate) fn has(&self, feature: u64) -> bool {
+        self.features & feature != 0
+    }
+
+    /// A ring for `queue`, of as many descriptors as the device allows, up to `size_max`.
+    pub(crate) fn set_up_queue<Token>(
+        &mut self,
+        queue: u16,
+        size_max: u16,
+        allocate: &mut impl FnMut(usize) -> Option<Region>,
+    ) -> Result<SplitQueue<Token>, InitError> {
+        let size_max = self.transport.max_queue_size(queue).min(size_max.min(SIZE_MAX).into());
+        let power = size_max.checked_ilog2().ok_or(InitError::NoQueue(queue))?;
+        let layout = RingLayout::new(1 << power);
+        let region = allocate(layout.bytes())
+            .filter(|region| region.length() >= layout.bytes())
+            .ok_or(InitError::NoMemory)?;
+        let suppression = if self.has(FEATURE_EVENT_INDEX) {
+            Suppression::EventIndex
+        } else {
+            Suppression::Flags
+        };
+        let mut ring = SplitQueue::new(region, layout, suppression);
+        let addresses = ring.attach();
+        self.transport.queue_set(
+            queue,
+            layout.size().into(),
+            addresses.descriptors,
+            addresses.driver,
+            addresses.device,
+        );
+        if self.transport.queue_used(queue) {
+            Ok(ring)
+        } else {
+            Err(InitError::QueueRefused(queue))
+        }
+    }
+
+    /// Lets the device work.
+    pub(crate) fn start(&mut self) {
+        self.add_status(DeviceStatus::DRIVER_OK);
+    }
+
+    /// Stops the device for good, and says whether it has confirmed it: only then is its memory ours again.
+    pub(crate) fn reset(&mut self) -> bool {
+        self.transport.set_status(DeviceStatus::empty());
+        (0..RESET_POLLS_MAX).any(|_| {
+            core::hint::spin_loop();
+            self.transport.get_status().is_empty()
+        })
+    }
+
+    /// Notifies the device of `queue`.
+    pub(crate) fn kick(&mut self, queue: u16) {
+        self.kicks += 1;
+        self.transport.notify(queue);
+    }
+
+    /// How often the device was notified.
+    pub(crate) fn kicks(&self) -> u64 {
+        self.kicks
+    }
+
+    /// Lets the interrupt line fall, where there is one (see [`crate::transport`]).
+    pub(crate) fn acknowledge_interrupt(&mut self) {
+        self.transport.ack_interrupt();
+    }
+
+    /// Whether the device has given up.
+    pub(crate) fn needs_reset(&self) -> bool {
+        self.transport.get_status().contains(DeviceStatus::DEVICE_NEEDS_RESET)
+    }
+
+    /// A field of the configuration space.
+    pub(crate) fn configuration<V: FromBytes + IntoBytes>(
+        &self,
+        offset: usize,
+    ) -> Result<V, InitError> {
+        self.transport.read_config_space(offset).map_err(|_| InitError::Configuration)
+    }
+
+    /// A 64-bit field of the configuration space, its halves from the same moment.
+    pub(crate) fn configuration_u64(&self, offset: usize) -> Result<u64, InitError> {
+        for _ in 0..CONFIGURATION_READS_MAX {
+            let generation = self.transport.read_config_generation();
+            let low: u32 = self.configuration(offset)?;
+            let high: u32 = self.configuration(offset + 4)?;
+            if self.transport.read_config_generation() == generation {
+                return Ok(u64::from(low) | u64::from(high) << 32);
+            }
+        }
+        Err(InitError::Configuration)
+    }
+}

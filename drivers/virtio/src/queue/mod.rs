@@ -1,0 +1,92 @@
+//! The split virtqueue (Virtio 1.3, section 2.7): how buffers reach a device and come back.
+//!
+//! A buffer goes in as a chain of [`Segment`]s together with a *token*, the value that owns the memory.
+//! The token rests in a table beside the ring until the device has used the chain, and comes out in a
+//! [`Completion`], in whatever order the device likes.
+//!
+//! Three things make the ring cheap. Adding writes no index: [`SplitQueue::publish`] does, once per burst,
+//! and says whether the device wants a notification. Completions are looked for in memory, not by
+//! interrupt: [`SplitQueue::arm`] asks for an interrupt only when the driver is about to sleep. And the
+//! device's index is read again only when everything that it last announced has been taken.
+//!
+//! Two things make it safe. Nothing that is needed to find or free a chain is read back from memory that
+//! the device can write. And every number of the device is checked: what it breaks is a [`QueueError`].
+
+mod event;
+mod layout;
+mod ring;
+mod split;
+#[cfg(test)]
+mod tests;
+
+use core::fmt;
+
+pub use event::notification_wanted;
+pub use layout::{RingLayout, SIZE_MAX};
+pub use split::{RingAddresses, SplitQueue};
+
+/// Who uses a segment, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// The device only reads it.
+    DeviceReads,
+    /// The device only writes it.
+    DeviceWrites,
+}
+
+/// A run of memory for the device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Segment {
+    /// The device's address of its first byte.
+    pub address: u64,
+    /// How many bytes.
+    pub length: u32,
+    /// What the device does with it.
+    pub direction: Direction,
+}
+
+/// How the two sides tell each other that they need no notification.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Suppression {
+    /// By an index: "when you pass this one" (`VIRTIO_F_EVENT_IDX`).
+    EventIndex,
+    /// By a flag: "not at all".
+    Flags,
+}
+
+/// A chain that the device has used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Completion<T> {
+    /// What owns the memory.
+    pub token: T,
+    /// How many bytes the device says it wrote; at most as many as it was given to write.
+    pub written: u32,
+}
+
+/// How a device broke the rules of the ring. Nothing it says afterwards is believed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum QueueError {
+    /// It announces more completions than there are chains in its hands.
+    IndexJump,
+    /// It completes a descriptor that does not exist.
+    UnknownDescriptor,
+    /// It completes a descriptor that is not the head of a chain in its hands: never given, or given back before.
+    NotOutstanding,
+    /// It claims to have written more than it was given to write.
+    TooLong,
+}
+
+impl fmt::Display for QueueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            QueueError::IndexJump => "the device announces more completions than requests",
+            QueueError::UnknownDescriptor => {
+                "the device completes a descriptor that does not exist"
+            }
+            QueueError::NotOutstanding => "the device completes a descriptor that it does not hold",
+            QueueError::TooLong => "the device claims to have written beyond a buffer",
+        })
+    }
+}
+
+impl core::error::Error for QueueError {}

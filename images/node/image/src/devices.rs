@@ -1,0 +1,207 @@
+//! Which device is which port of the node: found on the bus or the board, told apart, started.
+
+use core::fmt;
+use core::ptr::NonNull;
+
+use platform::interrupts::Interrupts;
+use platform::{mmio, pci};
+use pool::{Pool, Region};
+use virtio::blk::{BlkConfig, WithoutFlush};
+use virtio::net::NetConfig;
+use virtio::transport::{
+    DeviceType, InterruptMessage, InterruptSource, MMIO_BYTES, Pci, PciDevice, Transport, open_mmio,
+};
+use virtio::{InitError, VirtioBlk, VirtioNet};
+
+/// Cards are told apart by their address, 02:77:KIND:00:HIGH:LOW with the node's number at the end.
+const MAC_PREFIX: [u8; 2] = [0x02, 0x77];
+const MAC_CLUSTER: u8 = 0;
+const MAC_OUTSIDE: u8 = 1;
+
+/// What `entry.s` maps.
+const MAPPED_BYTES: u64 = 4 << 30;
+
+/// Of 512 packet buffers so many wait for frames of the cluster …
+const CLUSTER_RECEIVE_BUFFERS: u16 = 192;
+/// … and so many for frames of clients. The rest is for what is sent and worked on.
+const OUTSIDE_RECEIVE_BUFFERS: u16 = 96;
+
+/// The devices of a node. All of one kind: a machine has a PCI bus, or devices on the board.
+pub struct Devices<T: Transport> {
+    /// The card on the network of the nodes.
+    pub cluster: VirtioNet<T>,
+    /// The card on the network of the clients, if there is one.
+    pub outside: Option<VirtioNet<T>>,
+    /// The disk.
+    pub disk: VirtioBlk<T>,
+}
+
+/// Why a node cannot have its devices.
+pub enum DeviceError {
+    /// There is none of the kind that is needed.
+    Missing(&'static str),
+    /// There are two where one is expected.
+    Twice(&'static str),
+    /// One cannot be used.
+    Unusable(&'static str, InitError),
+    /// A card whose address says neither what it is for.
+    Stranger(virtio::net::MacAddress),
+}
+
+impl fmt::Display for DeviceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeviceError::Missing(device) => write!(f, "there is no {device}"),
+            DeviceError::Twice(device) => write!(f, "there are two: {device}"),
+            DeviceError::Unusable(device, error) => write!(f, "the {device} cannot be used: {error}"),
+            DeviceError::Stranger(mac) => {
+                write!(f, "the card {mac} is neither 02:77:00:… (cluster) nor 02:77:01:… (clients)")
+            }
+        }
+    }
+}
+
+/// Devices as they are found, one by one.
+struct Finder<'a, T: Transport> {
+    arena: &'a mut Option<Region>,
+    packets: &'a Pool,
+    without_flush: WithoutFlush,
+    cluster: Option<VirtioNet<T>>,
+    outside: Option<VirtioNet<T>>,
+    disk: Option<VirtioBlk<T>>,
+}
+
+/// Finds and starts the devices on the PCI bus.
+///
+/// # Errors
+/// If one that the node needs is missing or cannot be used.
+pub fn on_pci(
+    ports: pci::ConfigurationPorts,
+    interrupts: &mut Interrupts,
+    arena: &mut Option<Region>,
+    packets: &Pool,
+    without_flush: WithoutFlush,
+) -> Result<Devices<PciDevice>, DeviceError> {
+    let bus = Pci::new(ports);
+    let mut finder = Finder::new(arena, packets, without_flush);
+    for found in bus.discover() {
+        // SAFETY: `identity` gives what `entry.s` maps, and the kernel has no drivers for these devices.
+        let Ok(mut device) = (unsafe { bus.open(found, identity) }) else { continue };
+        let queues: &[u16] = match found.device_type {
+            DeviceType::Network => &[virtio::net::RECEIVE_QUEUE, virtio::net::TRANSMIT_QUEUE],
+            _ => &[virtio::blk::REQUEST_QUEUE],
+        };
+        for &queue in queues {
+            let Some(message) = interrupts.message() else { continue };
+            let message = InterruptMessage { address: message.address, data: message.data };
+            if device.set_interrupt(InterruptSource::Queue(queue), message).is_err() {
+                return Err(DeviceError::Missing("device without MSI-X is supported on PCI"));
+            }
+        }
+        finder.take(found.device_type, device)?;
+    }
+    finder.complete()
+}
+
+/// Finds and starts the devices that the command line describes.
+///
+/// # Errors
+/// If one that the node needs is missing or cannot be used.
+pub fn on_board(
+    command_line: &str,
+    interrupts: &mut Interrupts,
+    arena: &mut Option<Region>,
+    packets: &Pool,
+    without_flush: WithoutFlush,
+) -> Result<Devices<virtio::transport::MmioTransport<'static>>, DeviceError> {
+    let mut finder = Finder::new(arena, packets, without_flush);
+    for place in command_line.split_ascii_whitespace().filter_map(mmio::parse) {
+        let Some(base) = identity(place.base, MMIO_BYTES) else { continue };
+        // SAFETY: the machine says that a device's registers are there; `entry.s` maps them.
+        let Ok((kind, transport)) = (unsafe { open_mmio(base) }) else { continue };
+        if interrupts.line(place.line).is_none() {
+            continue;
+        }
+        finder.take(kind, transport)?;
+    }
+    finder.complete()
+}
+
+/// Where a physical range is mapped: at itself, below 4 GiB.
+fn identity(physical: u64, length: usize) -> Option<NonNull<u8>> {
+    let end = physical.checked_add(length as u64)?;
+    let address = usize::try_from(physical).ok().filter(|_| end <= MAPPED_BYTES)?;
+    NonNull::new(core::ptr::with_exposed_provenance_mut(address))
+}
+
+impl<'a, T: Transport> Finder<'a, T> {
+    fn new(arena: &'a mut Option<Region>, packets: &'a Pool, without_flush: WithoutFlush) -> Self {
+        Finder { arena, packets, without_flush, cluster: None, outside: None, disk: None }
+    }
+
+    fn take(&mut self, kind: DeviceType, transport: T) -> Result<(), DeviceError> {
+        match kind {
+            DeviceType::Network => self.take_card(transport),
+            DeviceType::Block => self.take_disk(transport),
+            // Whatever else the machine has is none of our business.
+            _ => Ok(()),
+        }
+    }
+
+    fn take_card(&mut self, transport: T) -> Result<(), DeviceError> {
+        let kind = card_kind(&transport);
+        let (name, place, receive_buffers) = match kind {
+            Some(MAC_CLUSTER) => ("card of the cluster", &mut self.cluster, CLUSTER_RECEIVE_BUFFERS),
+            _ => ("card of the clients", &mut self.outside, OUTSIDE_RECEIVE_BUFFERS),
+        };
+        let config = NetConfig { receive_buffers, ..NetConfig::default() };
+        let arena = &mut *self.arena;
+        let card = VirtioNet::new(transport, config, self.packets.clone(), |bytes| cut(arena, bytes))
+            .map_err(|error| DeviceError::Unusable(name, error))?;
+        let [first, second, kind, ..] = card.mac().0;
+        if [first, second] != MAC_PREFIX || kind > MAC_OUTSIDE {
+            return Err(DeviceError::Stranger(card.mac()));
+        }
+        match place.replace(card) {
+            None => Ok(()),
+            Some(_) => Err(DeviceError::Twice(name)),
+        }
+    }
+
+    fn take_disk(&mut self, transport: T) -> Result<(), DeviceError> {
+        let config = BlkConfig { without_flush: self.without_flush, ..BlkConfig::default() };
+        let arena = &mut *self.arena;
+        let disk = VirtioBlk::new(transport, config, |bytes| cut(arena, bytes))
+            .map_err(|error| DeviceError::Unusable("disk", error))?;
+        match self.disk.replace(disk) {
+            None => Ok(()),
+            Some(_) => Err(DeviceError::Twice("disk")),
+        }
+    }
+
+    fn complete(self) -> Result<Devices<T>, DeviceError> {
+        Ok(Devices {
+            cluster: self.cluster.ok_or(DeviceError::Missing("card of the cluster (02:77:00:…)"))?,
+            outside: self.outside,
+            disk: self.disk.ok_or(DeviceError::Missing("disk"))?,
+        })
+    }
+}
+
+/// The byte of the card's address that says what it is for, as the configuration space shows it.
+fn card_kind<T: Transport>(transport: &T) -> Option<u8> {
+    transport.read_config_space::<u8>(2).ok()
+}
+
+/// Cuts whole pages off the front of the arena.
+pub fn cut(arena: &mut Option<Region>, bytes: usize) -> Option<Region> {
+    let whole = arena.take()?;
+    let length = bytes.next_multiple_of(pool::PAGE_BYTES);
+    if length > whole.length() {
+        *arena = Some(whole);
+        return None;
+    }
+    let (piece, rest) = whole.split_at(length);
+    *arena = (rest.length() > 0).then_some(rest);
+    Some(piece)
+}
