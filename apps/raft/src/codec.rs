@@ -1,0 +1,219 @@
+//! Messages as bytes: a tag, then the fields in order, little-endian.
+
+use alloc::vec::Vec;
+
+use base::codec::{DecodeError, Reader, Writer};
+use base::{LogIndex, limits};
+use bytes::Bytes;
+
+use crate::message::{LogEntry, Message, Payload};
+
+/// The tag of each message. A number is never used for another message.
+mod tag {
+    pub(super) const PRE_VOTE: u8 = 1;
+    pub(super) const PRE_VOTE_REPLY: u8 = 2;
+    pub(super) const VOTE: u8 = 3;
+    pub(super) const VOTE_REPLY: u8 = 4;
+    pub(super) const APPEND: u8 = 5;
+    pub(super) const APPEND_ACCEPTED: u8 = 6;
+    pub(super) const APPEND_REJECTED: u8 = 7;
+    pub(super) const HEARTBEAT: u8 = 8;
+    pub(super) const HEARTBEAT_REPLY: u8 = 9;
+    pub(super) const COMMIT: u8 = 10;
+    pub(super) const READ_INDEX: u8 = 11;
+    pub(super) const READ_INDEX_REPLY: u8 = 12;
+}
+
+impl Message {
+    /// Appends the message to `bytes`.
+    pub fn encode(&self, bytes: &mut Vec<u8>) {
+        let mut writer = Writer::new(bytes);
+        match self {
+            Message::PreVote { term, last_index, last_term } => {
+                writer.u8(tag::PRE_VOTE).term(*term).log_index(*last_index).term(*last_term);
+            }
+            Message::PreVoteReply { term, granted } => {
+                writer.u8(tag::PRE_VOTE_REPLY).term(*term).bool(*granted);
+            }
+            Message::Vote { term, last_index, last_term } => {
+                writer.u8(tag::VOTE).term(*term).log_index(*last_index).term(*last_term);
+            }
+            Message::VoteReply { term, granted } => {
+                writer.u8(tag::VOTE_REPLY).term(*term).bool(*granted);
+            }
+            Message::Append { term, prev_index, prev_term, commit, entries } => {
+                writer.u8(tag::APPEND).term(*term).log_index(*prev_index).term(*prev_term);
+                writer.log_index(*commit);
+                encode_entries(&mut writer, entries);
+            }
+            Message::AppendAccepted { term, match_index } => {
+                writer.u8(tag::APPEND_ACCEPTED).term(*term).log_index(*match_index);
+            }
+            Message::AppendRejected { term, prev_index, hint_index, hint_term } => {
+                writer.u8(tag::APPEND_REJECTED).term(*term).log_index(*prev_index);
+                writer.log_index(*hint_index).term(*hint_term);
+            }
+            Message::Heartbeat { term, commit, round } => {
+                writer.u8(tag::HEARTBEAT).term(*term).log_index(*commit).u64(*round);
+            }
+            Message::HeartbeatReply { term, round } => {
+                writer.u8(tag::HEARTBEAT_REPLY).term(*term).u64(*round);
+            }
+            Message::Commit { term, commit } => {
+                writer.u8(tag::COMMIT).term(*term).log_index(*commit);
+            }
+            Message::ReadIndex { term, context } => {
+                writer.u8(tag::READ_INDEX).term(*term).u64(*context);
+            }
+            Message::ReadIndexReply { term, context, index } => {
+                writer.u8(tag::READ_INDEX_REPLY).term(*term).u64(*context);
+                writer.bool(index.is_some()).log_index(index.unwrap_or_default());
+            }
+        }
+    }
+
+    /// Reads a message; commands are slices of `bytes`, not copies.
+    ///
+    /// # Errors
+    /// If the bytes are anything but one whole message.
+    pub fn decode(bytes: &Bytes) -> Result<Message, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let tag = reader.u8()?;
+        let term = reader.term()?;
+        let message = match tag {
+            tag::PRE_VOTE => Message::PreVote {
+                term,
+                last_index: reader.log_index()?,
+                last_term: reader.term()?,
+            },
+            tag::PRE_VOTE_REPLY => Message::PreVoteReply { term, granted: reader.bool()? },
+            tag::VOTE => {
+                Message::Vote { term, last_index: reader.log_index()?, last_term: reader.term()? }
+            }
+            tag::VOTE_REPLY => Message::VoteReply { term, granted: reader.bool()? },
+            tag::APPEND => {
+                let (prev_index, prev_term) = (reader.log_index()?, reader.term()?);
+                let commit = reader.log_index()?;
+                let entries = decode_entries(&mut reader, bytes, prev_index)?;
+                Message::Append { term, prev_index, prev_term, commit, entries }
+            }
+            tag::APPEND_ACCEPTED => {
+                Message::AppendAccepted { term, match_index: reader.log_index()? }
+            }
+            tag::APPEND_REJECTED => Message::AppendRejected {
+                term,
+                prev_index: reader.log_index()?,
+                hint_index: reader.log_index()?,
+                hint_term: reader.term()?,
+            },
+            tag::HEARTBEAT => {
+                Message::Heartbeat { term, commit: reader.log_index()?, round: reader.u64()? }
+            }
+            tag::HEARTBEAT_REPLY => Message::HeartbeatReply { term, round: reader.u64()? },
+            tag::COMMIT => Message::Commit { term, commit: reader.log_index()? },
+            tag::READ_INDEX => Message::ReadIndex { term, context: reader.u64()? },
+            tag::READ_INDEX_REPLY => {
+                let context = reader.u64()?;
+                let (known, index) = (reader.bool()?, reader.log_index()?);
+                Message::ReadIndexReply { term, context, index: known.then_some(index) }
+            }
+            _ => return Err(DecodeError),
+        };
+        reader.finish()?;
+        Ok(message)
+    }
+}
+
+/// Entries follow each other without gaps: only the first position is known from the message, and each
+/// entry is its term, its kind and its payload.
+fn encode_entries(writer: &mut Writer<'_>, entries: &[LogEntry]) {
+    writer.u32(u32::try_from(entries.len()).expect("batches are bounded"));
+    for entry in entries {
+        writer.term(entry.term).u8(entry.payload.kind()).length_prefixed(&entry.payload.bytes());
+    }
+}
+
+fn decode_entries(
+    reader: &mut Reader<'_>,
+    bytes: &Bytes,
+    prev_index: LogIndex,
+) -> Result<Vec<LogEntry>, DecodeError> {
+    let count = usize::try_from(reader.u32()?).map_err(|_| DecodeError)?;
+    if count > limits::APPEND_BATCH_MAX_ENTRIES {
+        return Err(DecodeError);
+    }
+    let mut entries = Vec::with_capacity(count);
+    let mut index = prev_index;
+    for _ in 0..count {
+        index = LogIndex(index.0.checked_add(1).ok_or(DecodeError)?);
+        let term = reader.term()?;
+        let kind = reader.u8()?;
+        let payload = reader.length_prefixed(limits::ENTRY_PAYLOAD_MAX_BYTES)?;
+        let payload =
+            Payload::from_parts(kind, bytes.slice_ref(payload)).map_err(|_| DecodeError)?;
+        entries.push(LogEntry { index, term, payload });
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Term;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message() -> impl Strategy<Value = Message> {
+        let number = any::<u64>;
+        let entry = (number(), prop::option::of(prop::collection::vec(any::<u8>(), 0..64)));
+        let append = (number(), 0..u64::MAX / 2, number(), prop::collection::vec(entry, 0..8));
+        prop_oneof![
+            (number(), number(), number()).prop_map(|(term, index, last)| Message::PreVote {
+                term: Term(term),
+                last_index: LogIndex(index),
+                last_term: Term(last)
+            }),
+            (number(), any::<bool>())
+                .prop_map(|(term, granted)| Message::VoteReply { term: Term(term), granted }),
+            (number(), number(), prop::option::of(number())).prop_map(|(term, context, index)| {
+                Message::ReadIndexReply { term: Term(term), context, index: index.map(LogIndex) }
+            }),
+            append.prop_map(|(term, prev, commit, entries)| Message::Append {
+                term: Term(term),
+                prev_index: LogIndex(prev),
+                prev_term: Term(term),
+                commit: LogIndex(commit),
+                entries: (prev + 1..)
+                    .zip(entries)
+                    .map(|(index, (term, command))| LogEntry {
+                        index: LogIndex(index),
+                        term: Term(term),
+                        payload: command.map_or(Payload::Noop, |c| Payload::Command(c.into())),
+                    })
+                    .collect(),
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(message in message()) {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            prop_assert_eq!(Message::decode(&bytes.into()), Ok(message));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..128)) {
+            let _ = Message::decode(&bytes.into());
+        }
+
+        #[test]
+        fn a_shortened_message_is_refused(message in message(), cut in any::<prop::sample::Index>()) {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            bytes.truncate(cut.index(bytes.len()));
+            prop_assert_eq!(Message::decode(&bytes.into()), Err(DecodeError));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What is decided (sections 5.3 and 5.4.2), and what may be applied.
+
+use alloc::vec::Vec;
+
+use base::LogIndex;
+
+use crate::config::Mutant;
+use crate::message::LogEntry;
+use crate::node::{FetchPurpose, RaftNode, Role};
+use crate::output::Output;
+
+/// How many entries are applied at once: a bound on the caller's work between two looks at its devices.
+const APPLY_MAX_ENTRIES: usize = 256;
+/// How many payload bytes.
+const APPLY_MAX_BYTES: usize = 256 * 1024;
+
+/// What the caller has applied, and is applying.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Applying {
+    applied: LogIndex,
+    /// The last entry that the caller was given, until it says that it is done.
+    given: Option<LogIndex>,
+    is_fetching: bool,
+}
+
+impl Applying {
+    pub(crate) fn applied(self) -> LogIndex {
+        self.applied
+    }
+
+    /// The caller is done with what it was given.
+    pub(crate) fn finish(&mut self, index: LogIndex) {
+        if self.given == Some(index) {
+            self.applied = index;
+            self.given = None;
+        }
+    }
+}
+
+impl RaftNode {
+    /// A leader looks whether a majority has more than it has committed: counting itself for what is on its
+    /// own disk, and counting only entries of its own term (figure 8; pitfall 23).
+    pub(crate) fn advance_commit(&mut self) {
+        let own = self.persistence.durable_index();
+        let Role::Leader(leadership) = &mut self.role else { return };
+        let mut matches: Vec<LogIndex> =
+            leadership.progress.values().map(|progress| progress.match_index).collect();
+        matches.push(own);
+        matches.sort_unstable_by(|a, b| b.cmp(a));
+        let candidate = matches[self.config.quorum() - 1];
+        let is_own = self.log.term_at(candidate) == Some(self.hard_state.term);
+        let may_count = is_own || self.config.has_bug(Mutant::CommitOldTermByCount);
+        if candidate > self.commit && may_count {
+            self.commit = candidate;
+            leadership.note_committed(candidate);
+        }
+    }
+
+    /// Gives the caller what it may apply next.
+    pub(crate) fn prepare_apply(&mut self) {
+        if self.applying.given.is_some() || self.applying.is_fetching {
+            return;
+        }
+        if self.applying.applied >= self.commit {
+            return;
+        }
+        let from = self.applying.applied.next();
+        match self.log.recent(from, self.commit, APPLY_MAX_BYTES, APPLY_MAX_ENTRIES) {
+            Some(entries) => self.give(entries),
+            None => {
+                self.applying.is_fetching = true;
+                self.fetch(from, self.commit, APPLY_MAX_BYTES, FetchPurpose::Apply);
+            }
+        }
+    }
+
+    fn give(&mut self, entries: Vec<LogEntry>) {
+        self.applying.given = entries.last().map(|entry| entry.index);
+        self.outputs.push_back(Output::Apply(entries));
+    }
+
+    /// Committed entries have come from the disk.
+    pub(crate) fn apply_fetched(&mut self, entries: Vec<LogEntry>) {
+        self.applying.is_fetching = false;
+        let mut index = self.applying.applied;
+        let mut is_next = |entry: &LogEntry| {
+            index = index.next();
+            entry.index == index
+                && entry.index <= self.commit
+                && self.log.term_at(entry.index) == Some(entry.term)
+        };
+        let entries: Vec<LogEntry> = entries
+            .into_iter()
+            .take(APPLY_MAX_ENTRIES)
+            .take_while(|entry| is_next(entry))
+            .collect();
+        if !entries.is_empty() {
+            self.give(entries);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Raft: a group of nodes agrees on one sequence of commands, as long as a majority of them can talk
+//! (D. Ongaro, "Consensus: bridging theory and practice", 2014; section numbers below are those of the
+//! extended paper, "In search of an understandable consensus algorithm").
+//!
+//! [`RaftNode`] is one member as a value. Messages, deadlines, completions and proposals go in; [`Output`]s
+//! come out, and each of them may be carried out at once: the node itself keeps back what must wait until
+//! something is on its disk. In reading order, one question each:
+//!
+//! | module | question |
+//! |---|---|
+//! | `config`, `message`, `codec` | what is agreed between the members, and between a member and its caller? |
+//! | `log` | which entries are there, of which terms, and which are in memory? |
+//! | `persist` | what is on the disk, and which messages wait for it? |
+//! | `node` | what came in, and whose business is it? |
+//! | `election` | who leads? (PreVote and CheckQuorum are always on) |
+//! | `progress`, `replication` | what does each follower have, and what is it sent next? |
+//! | `commit` | what is decided, and what may be applied? |
+//! | `reads` | may a read be answered now? (ReadIndex, thesis section 6.4) |
+//! | `status` | what does an operator see? |
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod codec;
+mod commit;
+mod config;
+mod election;
+mod log;
+mod message;
+mod node;
+mod output;
+mod persist;
+mod progress;
+mod reads;
+mod replication;
+mod status;
+
+pub use config::{Config, ConfigError, Mutant};
+pub use log::TermRuns;
+pub use message::{HardState, LogEntry, Message, Payload, PayloadError};
+pub use node::{ProposeError, RaftNode, ReadError, Restored};
+pub use output::{Event, FetchId, FetchRequest, Output, Persist, StepDown, Ticket};
+pub use progress::ProgressState;
+pub use status::{
+    CommitIndex, Counters, ElectionOutcome, ElectionRecord, LastAppliedIndex, PeerStatus,
+    RaftState, Status,
+};

@@ -1,0 +1,264 @@
+//! Which entries there are: the terms of all of them, and the recent ones in memory.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use base::{LogIndex, Term};
+
+use crate::message::LogEntry;
+
+/// The terms of consecutive entries, run by run: a log of a million entries of three leaders takes three runs.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TermRuns {
+    /// The first index of each run and its term; both strictly ascending.
+    runs: Vec<(LogIndex, Term)>,
+}
+
+impl TermRuns {
+    /// Runs as they were found on the disk, or `None` if they do not ascend.
+    pub fn new(runs: Vec<(LogIndex, Term)>) -> Option<TermRuns> {
+        let ascends = runs.is_sorted_by(|(a, x), (b, y)| a < b && x < y);
+        ascends.then_some(TermRuns { runs })
+    }
+
+    /// The runs.
+    pub fn as_slice(&self) -> &[(LogIndex, Term)] {
+        &self.runs
+    }
+
+    /// The term at `index`, which is not before the first run. Nothing is known about an end.
+    fn at(&self, index: LogIndex) -> Option<Term> {
+        let behind = self.runs.partition_point(|(first, _)| *first <= index);
+        behind.checked_sub(1).map(|run| self.runs[run].1)
+    }
+
+    /// Takes in the entry behind the last.
+    fn push(&mut self, index: LogIndex, term: Term) {
+        if self.runs.last().is_none_or(|(_, last)| *last < term) {
+            self.runs.push((index, term));
+        }
+    }
+
+    /// Forgets the entries from `index` on.
+    fn truncate(&mut self, index: LogIndex) {
+        let kept = self.runs.partition_point(|(first, _)| *first < index);
+        self.runs.truncate(kept);
+    }
+}
+
+/// The log of a member.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    terms: TermRuns,
+    last: LogIndex,
+    /// The entries `last - len + 1 ..= last`.
+    ///
+    /// Invariant: every entry that is not durable, or not applied, was in here when it was appended, and
+    /// leaves only when it is both.
+    recent: VecDeque<LogEntry>,
+    recent_bytes: usize,
+}
+
+impl Log {
+    /// A log as it was found on the disk. `recent` is its end, or a part of the end.
+    pub(crate) fn new(terms: TermRuns, last: LogIndex, recent: Vec<LogEntry>) -> Log {
+        let recent_bytes = recent.iter().map(|entry| entry.payload.length()).sum();
+        let log = Log { terms, last, recent: recent.into(), recent_bytes };
+        log.check_invariants();
+        log
+    }
+
+    pub(crate) fn last_index(&self) -> LogIndex {
+        self.last
+    }
+
+    pub(crate) fn last_term(&self) -> Term {
+        self.term_at(self.last).expect("the last entry has a term")
+    }
+
+    /// The first index of which nothing is missing. There are no snapshots yet: always 1.
+    pub(crate) fn first_index(&self) -> LogIndex {
+        LogIndex(1)
+    }
+
+    pub(crate) fn recent_bytes(&self) -> usize {
+        self.recent_bytes
+    }
+
+    /// The term of the entry at `index`; term 0 precedes the log; `None` behind its end.
+    pub(crate) fn term_at(&self, index: LogIndex) -> Option<Term> {
+        if index == LogIndex(0) {
+            return Some(Term(0));
+        }
+        if index > self.last { None } else { self.terms.at(index) }
+    }
+
+    /// Whether a log that ends so is at least as up to date as this one (section 5.4.1).
+    pub(crate) fn is_up_to_date(&self, last_index: LogIndex, last_term: Term) -> bool {
+        (last_term, last_index) >= (self.last_term(), self.last)
+    }
+
+    /// The greatest index up to `index` whose term is at most `term`, and its term: where another log that
+    /// has `term` at `index` may agree with this one (section 5.3, last paragraphs).
+    pub(crate) fn agreement(&self, index: LogIndex, term: Term) -> (LogIndex, Term) {
+        let mut index = index.min(self.last);
+        loop {
+            let here = self.term_at(index).expect("the index is not behind the end");
+            if here <= term {
+                return (index, here);
+            }
+            let run = self.terms.runs.partition_point(|(first, _)| *first <= index) - 1;
+            index = self.terms.runs[run].0.previous().expect("runs start at 1 or later");
+        }
+    }
+
+    /// Appends the entry behind the last.
+    ///
+    /// # Panics
+    /// If it is not that, or of an earlier term.
+    pub(crate) fn append(&mut self, entry: LogEntry) {
+        assert_eq!(entry.index, self.last.next(), "entries are appended without gaps");
+        assert!(entry.term >= self.last_term(), "terms never go back in a log");
+        self.last = entry.index;
+        self.terms.push(entry.index, entry.term);
+        self.recent_bytes += entry.payload.length();
+        self.recent.push_back(entry);
+    }
+
+    /// Forgets the entries from `index` on.
+    pub(crate) fn truncate(&mut self, index: LogIndex) {
+        while let Some(entry) = self.recent.pop_back_if(|entry| entry.index >= index) {
+            self.recent_bytes -= entry.payload.length();
+        }
+        self.terms.truncate(index);
+        self.last = self.last.min(index.previous().expect("the log starts at 1"));
+    }
+
+    fn recent_first(&self) -> LogIndex {
+        LogIndex(self.last.0 + 1 - self.recent.len() as u64)
+    }
+
+    /// Consecutive entries from `from` to at most `to`, from memory: as many as fit, one at the least. `None`
+    /// if the first is no longer in memory.
+    pub(crate) fn recent(
+        &self,
+        from: LogIndex,
+        to: LogIndex,
+        max_bytes: usize,
+        max_entries: usize,
+    ) -> Option<Vec<LogEntry>> {
+        let skip = from.0.checked_sub(self.recent_first().0)?;
+        let wanted = (to.0 + 1).saturating_sub(from.0);
+        let count = usize::try_from(wanted).unwrap_or(usize::MAX).min(max_entries);
+        let entries = self.recent.iter().skip(usize::try_from(skip).ok()?).take(count);
+        Some(take_bytes(entries.cloned(), max_bytes))
+    }
+
+    /// Lets go of old entries while there are more than `max_bytes`, but of none behind `needed`.
+    pub(crate) fn evict(&mut self, max_bytes: usize, needed: LogIndex) {
+        while self.recent_bytes > max_bytes {
+            let Some(entry) = self.recent.pop_front_if(|entry| entry.index <= needed) else {
+                return;
+            };
+            self.recent_bytes -= entry.payload.length();
+        }
+    }
+
+    pub(crate) fn check_invariants(&self) {
+        assert!(self.recent.len() as u64 <= self.last.0, "no more in memory than there are");
+        for (index, entry) in (self.recent_first().0..).zip(&self.recent) {
+            assert_eq!(entry.index, LogIndex(index), "the entries in memory have no gaps");
+            assert_eq!(self.term_at(entry.index), Some(entry.term), "and the terms that are noted");
+        }
+        assert_eq!(self.last == LogIndex(0), self.terms.runs.is_empty(), "every entry has a term");
+    }
+}
+
+/// As many of the entries as have `max_bytes` together, one at the least.
+fn take_bytes(entries: impl Iterator<Item = LogEntry>, max_bytes: usize) -> Vec<LogEntry> {
+    let mut taken = Vec::new();
+    let mut bytes = 0;
+    for entry in entries {
+        bytes += entry.payload.length();
+        if bytes > max_bytes && !taken.is_empty() {
+            break;
+        }
+        taken.push(entry);
+    }
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Payload;
+
+    fn entry(index: u64, term: u64) -> LogEntry {
+        let payload = Payload::Command(vec![0; 10].into());
+        LogEntry { index: LogIndex(index), term: Term(term), payload }
+    }
+
+    fn log(terms: &[u64]) -> Log {
+        let mut log = Log::new(TermRuns::default(), LogIndex(0), Vec::new());
+        for (index, term) in (1..).zip(terms) {
+            log.append(entry(index, *term));
+        }
+        log.check_invariants();
+        log
+    }
+
+    #[test]
+    fn terms_are_known_for_every_entry() {
+        let log = log(&[1, 1, 2, 5, 5]);
+        let terms: Vec<_> = (0..=6).map(|i| log.term_at(LogIndex(i)).map(|t| t.0)).collect();
+        assert_eq!(terms, [Some(0), Some(1), Some(1), Some(2), Some(5), Some(5), None]);
+    }
+
+    /// Pitfall 3: the last term decides, then the length; never field by field.
+    #[test]
+    fn up_to_date_compares_the_term_first() {
+        let log = log(&[1, 1, 3]);
+        assert!(log.is_up_to_date(LogIndex(1), Term(4)));
+        assert!(log.is_up_to_date(LogIndex(3), Term(3)));
+        assert!(!log.is_up_to_date(LogIndex(2), Term(3)));
+        assert!(!log.is_up_to_date(LogIndex(9), Term(2)));
+    }
+
+    #[test]
+    fn agreement_skips_whole_terms() {
+        let log = log(&[1, 1, 4, 4, 4, 6]);
+        assert_eq!(log.agreement(LogIndex(6), Term(5)), (LogIndex(5), Term(4)));
+        assert_eq!(log.agreement(LogIndex(9), Term(3)), (LogIndex(2), Term(1)));
+        assert_eq!(log.agreement(LogIndex(4), Term(4)), (LogIndex(4), Term(4)));
+        assert_eq!(log.agreement(LogIndex(4), Term(0)), (LogIndex(0), Term(0)));
+    }
+
+    #[test]
+    fn truncation_forgets_the_end_and_nothing_else() {
+        let mut log = log(&[1, 1, 2, 5]);
+        log.truncate(LogIndex(3));
+        log.check_invariants();
+        assert_eq!((log.last_index(), log.last_term()), (LogIndex(2), Term(1)));
+        log.append(entry(3, 7));
+        assert_eq!(log.term_at(LogIndex(3)), Some(Term(7)));
+        log.truncate(LogIndex(1));
+        assert_eq!((log.last_index(), log.last_term()), (LogIndex(0), Term(0)));
+        log.check_invariants();
+    }
+
+    #[test]
+    fn memory_is_bounded_but_what_is_needed_stays() {
+        let mut log = log(&[1; 10]);
+        log.evict(35, LogIndex(4));
+        assert_eq!(log.recent_bytes(), 60, "entries 5 to 10 are needed");
+        log.evict(35, LogIndex(10));
+        assert_eq!(log.recent_bytes(), 30);
+        log.check_invariants();
+        assert_eq!(log.recent(LogIndex(7), LogIndex(10), 100, 10), None);
+        let got = log.recent(LogIndex(8), LogIndex(10), 20, 10).unwrap();
+        assert_eq!(got.len(), 2);
+        assert_eq!(log.recent(LogIndex(8), LogIndex(10), 1, 10).unwrap().len(), 1);
+        assert_eq!(log.recent(LogIndex(8), LogIndex(8), 100, 10).unwrap().len(), 1);
+        assert_eq!(log.recent(LogIndex(11), LogIndex(10), 100, 10).unwrap().len(), 0);
+    }
+}

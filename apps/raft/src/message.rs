@@ -1,0 +1,218 @@
+//! What members say to each other, and what they keep.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use base::{LogIndex, NodeId, Term};
+use bytes::Bytes;
+
+/// What an entry carries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Payload {
+    /// Nothing: a new leader's first entry, by which it commits what it inherited (section 8).
+    Noop,
+    /// A command for the state machine.
+    Command(Bytes),
+}
+
+/// The kind of a payload is not known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PayloadError;
+
+impl fmt::Display for PayloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an entry is of no known kind")
+    }
+}
+
+impl core::error::Error for PayloadError {}
+
+impl Payload {
+    /// The number that stands for the kind on the wire and on the disk.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Payload::Noop => 0,
+            Payload::Command(_) => 1,
+        }
+    }
+
+    /// The command, or nothing.
+    pub fn bytes(&self) -> Bytes {
+        match self {
+            Payload::Noop => Bytes::new(),
+            Payload::Command(command) => command.clone(),
+        }
+    }
+
+    /// The payload of this kind.
+    ///
+    /// # Errors
+    /// If there is no such kind, or a no-op with content.
+    pub fn from_parts(kind: u8, bytes: Bytes) -> Result<Payload, PayloadError> {
+        match kind {
+            0 if bytes.is_empty() => Ok(Payload::Noop),
+            1 => Ok(Payload::Command(bytes)),
+            _ => Err(PayloadError),
+        }
+    }
+
+    /// How many bytes count against limits.
+    pub fn length(&self) -> usize {
+        match self {
+            Payload::Noop => 0,
+            Payload::Command(command) => command.len(),
+        }
+    }
+}
+
+/// One entry of the replicated log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogEntry {
+    /// Its position, counted from 1.
+    pub index: LogIndex,
+    /// The term of the leader that made it.
+    pub term: Term,
+    /// What it carries.
+    pub payload: Payload,
+}
+
+/// What a member must never forget (figure 2, "persistent state on all servers", the log aside).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HardState {
+    /// The latest term it has seen.
+    pub term: Term,
+    /// Whom it voted for in that term.
+    pub vote: Option<NodeId>,
+}
+
+/// A message between members. The sender is known from the envelope.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Message {
+    /// Would you vote for me in `term`, if I stood? (thesis, section 9.6)
+    PreVote {
+        /// The term that the sender would stand in: its own plus one.
+        term: Term,
+        /// The end of its log.
+        last_index: LogIndex,
+        /// The term of that entry.
+        last_term: Term,
+    },
+    /// The answer.
+    PreVoteReply {
+        /// The term asked about if it is yes, else the sender's own.
+        term: Term,
+        /// Whether it would.
+        granted: bool,
+    },
+    /// Vote for me in `term` (section 5.2).
+    Vote {
+        /// The term that the sender stands in.
+        term: Term,
+        /// The end of its log.
+        last_index: LogIndex,
+        /// The term of that entry.
+        last_term: Term,
+    },
+    /// The answer.
+    VoteReply {
+        /// The sender's term.
+        term: Term,
+        /// Whether the sender has voted for the receiver in it.
+        granted: bool,
+    },
+    /// Entries of the leader's log (section 5.3).
+    Append {
+        /// The leader's term.
+        term: Term,
+        /// The entry before the first of `entries`.
+        prev_index: LogIndex,
+        /// Its term.
+        prev_term: Term,
+        /// How far the leader has committed.
+        commit: LogIndex,
+        /// Consecutive entries; perhaps none.
+        entries: Vec<LogEntry>,
+    },
+    /// The follower's log is on its disk, and equal to the leader's, up to `match_index`.
+    AppendAccepted {
+        /// The follower's term.
+        term: Term,
+        /// See above.
+        match_index: LogIndex,
+    },
+    /// The follower does not have the entry before the first that it was sent.
+    AppendRejected {
+        /// The follower's term.
+        term: Term,
+        /// That entry.
+        prev_index: LogIndex,
+        /// The last entry of the follower's that may be in the leader's log.
+        hint_index: LogIndex,
+        /// Its term.
+        hint_term: Term,
+    },
+    /// The leader lives.
+    Heartbeat {
+        /// Its term.
+        term: Term,
+        /// How far it has committed of what the follower is known to have.
+        commit: LogIndex,
+        /// A number that grows; the reply carries it back.
+        round: u64,
+    },
+    /// The answer.
+    HeartbeatReply {
+        /// The follower's term.
+        term: Term,
+        /// The number of the heartbeat.
+        round: u64,
+    },
+    /// The leader has committed more of what the follower is known to have. Needs no answer.
+    Commit {
+        /// The leader's term.
+        term: Term,
+        /// How far.
+        commit: LogIndex,
+    },
+    /// From which index on may I answer a read?
+    ReadIndex {
+        /// The follower's term.
+        term: Term,
+        /// Its name for the question; never used twice.
+        context: u64,
+    },
+    /// The answer, or `None` if the sender cannot say.
+    ReadIndexReply {
+        /// The sender's term.
+        term: Term,
+        /// The follower's name for the question.
+        context: u64,
+        /// The index.
+        index: Option<LogIndex>,
+    },
+}
+
+impl Message {
+    /// The term that the message speaks of.
+    pub fn term(&self) -> Term {
+        match self {
+            Message::PreVote { term, .. }
+            | Message::PreVoteReply { term, .. }
+            | Message::Vote { term, .. }
+            | Message::VoteReply { term, .. }
+            | Message::Append { term, .. }
+            | Message::AppendAccepted { term, .. }
+            | Message::AppendRejected { term, .. }
+            | Message::Heartbeat { term, .. }
+            | Message::HeartbeatReply { term, .. }
+            | Message::Commit { term, .. }
+            | Message::ReadIndex { term, .. }
+            | Message::ReadIndexReply { term, .. } => *term,
+        }
+    }
+
+    /// Whether it must not wait behind bulk: everything but entries and their acknowledgements.
+    pub fn is_urgent(&self) -> bool {
+        !matches!(self, Message::Append { .. } | Message::AppendAccepted { .. })
+    }
+}

@@ -1,0 +1,436 @@
+//! One member: what came in, and whose business it is.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+use core::fmt;
+
+use base::{Instant, LogIndex, NodeId, Prng, Term, limits};
+use bytes::Bytes;
+
+use crate::commit::Applying;
+use crate::config::{Config, ConfigError};
+use crate::election::Ballot;
+use crate::log::{Log, TermRuns};
+use crate::message::{HardState, LogEntry, Message, Payload};
+use crate::output::{Event, FetchId, Output, StepDown, Ticket};
+use crate::persist::Persistence;
+use crate::reads::PendingReads;
+use crate::replication::Leadership;
+use crate::status::{Counters, ElectionRecord};
+
+/// What a member finds on its disk when it starts.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Restored {
+    /// The hard state; the default for a fresh disk.
+    pub hard_state: HardState,
+    /// The terms of all entries.
+    pub terms: TermRuns,
+    /// The last entry, or 0.
+    pub last_index: LogIndex,
+    /// The end of the log, as much of it as is at hand: consecutive entries up to `last_index`.
+    pub recent: Vec<LogEntry>,
+}
+
+/// Why a proposal is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProposeError {
+    /// This member does not lead; perhaps it knows who does.
+    NotLeader {
+        /// Who leads.
+        leader: Option<NodeId>,
+    },
+    /// The command is longer than an entry may be.
+    TooLarge,
+    /// Too much is proposed and not committed yet: try again later.
+    Busy,
+    /// The disk has no room for commands.
+    LogFull,
+}
+
+impl fmt::Display for ProposeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProposeError::NotLeader { leader: Some(leader) } => write!(f, "node {leader} leads"),
+            ProposeError::NotLeader { leader: None } => f.write_str("nobody is known to lead"),
+            ProposeError::TooLarge => f.write_str("the command is too long"),
+            ProposeError::Busy => f.write_str("too many commands wait for a majority"),
+            ProposeError::LogFull => f.write_str("the log on disk is full"),
+        }
+    }
+}
+
+impl core::error::Error for ProposeError {}
+
+/// Why a read is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadError {
+    /// Nobody is known to lead.
+    NoLeader,
+    /// Too many reads wait.
+    Busy,
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ReadError::NoLeader => "nobody is known to lead",
+            ReadError::Busy => "too many reads wait for a majority",
+        })
+    }
+}
+
+impl core::error::Error for ReadError {}
+
+/// What a member is at the moment.
+#[derive(Clone, Debug)]
+pub(crate) enum Role {
+    Follower {
+        leader: Option<NodeId>,
+    },
+    /// Asking whether it would be elected.
+    PreCandidate(Ballot),
+    /// Standing. Its own vote counts when the write with this ticket is durable.
+    Candidate(Ballot, Ticket),
+    Leader(Leadership),
+}
+
+/// One member of the group.
+#[derive(Clone, Debug)]
+pub struct RaftNode {
+    pub(crate) config: Config,
+    pub(crate) prng: Prng,
+    pub(crate) hard_state: HardState,
+    pub(crate) role: Role,
+    pub(crate) log: Log,
+    pub(crate) persistence: Persistence,
+    /// The last entry that is known to be committed. It never decreases while the member runs.
+    pub(crate) commit: LogIndex,
+    pub(crate) applying: Applying,
+    pub(crate) reads: PendingReads,
+    /// When a follower stands for election, and a candidate starts over.
+    pub(crate) election_deadline: Instant,
+    /// When the leader of this term last spoke.
+    pub(crate) leader_heard: Option<Instant>,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) fetches: BTreeMap<FetchId, FetchPurpose>,
+    pub(crate) next_fetch: u64,
+    pub(crate) is_log_full: bool,
+    pub(crate) counters: Counters,
+    pub(crate) elections: VecDeque<ElectionRecord>,
+}
+
+/// What old entries are wanted for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FetchPurpose {
+    Apply,
+    Append(NodeId),
+}
+
+impl RaftNode {
+    /// A member as its disk remembers it. It starts as a follower, and applies everything from the first entry on.
+    ///
+    /// # Errors
+    /// If the configuration cannot work.
+    ///
+    /// # Panics
+    /// If what was restored contradicts itself.
+    pub fn new(
+        config: Config,
+        seed: u64,
+        restored: Restored,
+        now: Instant,
+    ) -> Result<RaftNode, ConfigError> {
+        config.validate()?;
+        let mut node = RaftNode {
+            prng: Prng::new(seed),
+            hard_state: restored.hard_state,
+            role: Role::Follower { leader: None },
+            log: Log::new(restored.terms, restored.last_index, restored.recent),
+            persistence: Persistence::new(restored.last_index),
+            commit: LogIndex(0),
+            applying: Applying::default(),
+            reads: PendingReads::default(),
+            election_deadline: now,
+            leader_heard: None,
+            outputs: VecDeque::new(),
+            fetches: BTreeMap::new(),
+            next_fetch: 0,
+            is_log_full: false,
+            counters: Counters::default(),
+            elections: VecDeque::with_capacity(limits::ELECTIONS_REMEMBERED),
+            config,
+        };
+        node.draw_election_deadline(now);
+        if node.config.voters.len() == 1 {
+            node.election_deadline = now;
+        }
+        Ok(node)
+    }
+
+    /// A message has arrived. Whatever it says, the member stays in a legal state.
+    pub fn handle_message(&mut self, from: NodeId, message: Message, now: Instant) {
+        if from == self.config.id || !self.config.voters.contains(&from) {
+            self.counters.strangers += 1;
+            return;
+        }
+        match message.term().cmp(&self.hard_state.term) {
+            Ordering::Less => self.answer_stale(from, &message),
+            Ordering::Equal => self.dispatch(from, message, now),
+            Ordering::Greater => self.meet_later_term(from, message, now),
+        }
+    }
+
+    /// A message of a term that has passed. Its sender is told of the present one, so that a leader that
+    /// nobody follows any more does not keep a member out for ever.
+    fn answer_stale(&mut self, from: NodeId, message: &Message) {
+        self.counters.stale += 1;
+        let term = self.hard_state.term;
+        let reply = match message {
+            Message::Append { .. } | Message::Heartbeat { .. } => {
+                Message::HeartbeatReply { term, round: 0 }
+            }
+            Message::PreVote { .. } => Message::PreVoteReply { term, granted: false },
+            Message::Vote { .. } => Message::VoteReply { term, granted: false },
+            Message::ReadIndex { context, .. } => {
+                Message::ReadIndexReply { term, context: *context, index: None }
+            }
+            Message::PreVoteReply { .. }
+            | Message::VoteReply { .. }
+            | Message::AppendAccepted { .. }
+            | Message::AppendRejected { .. }
+            | Message::HeartbeatReply { .. }
+            | Message::Commit { .. }
+            | Message::ReadIndexReply { .. } => return,
+        };
+        // It reveals the term, which may not be on the disk yet.
+        self.persistence.withhold(from, reply, &self.log);
+    }
+
+    /// A message of a term that is yet to come for this member.
+    fn meet_later_term(&mut self, from: NodeId, message: Message, now: Instant) {
+        match message {
+            // Asking changes nothing, and a promise is about a term that has not come.
+            Message::PreVote { .. } | Message::PreVoteReply { granted: true, .. } => {}
+            // While a leader is heard, nobody is elected: a member that was cut off must not disturb.
+            Message::Vote { .. } if self.is_leader_heard(now) => {
+                self.counters.votes_ignored += 1;
+                return;
+            }
+            Message::PreVoteReply { granted: false, term }
+            | Message::Vote { term, .. }
+            | Message::VoteReply { term, .. }
+            | Message::Append { term, .. }
+            | Message::AppendAccepted { term, .. }
+            | Message::AppendRejected { term, .. }
+            | Message::Heartbeat { term, .. }
+            | Message::HeartbeatReply { term, .. }
+            | Message::Commit { term, .. }
+            | Message::ReadIndex { term, .. }
+            | Message::ReadIndexReply { term, .. } => {
+                self.enter_term(term, StepDown::LaterTerm, now);
+            }
+        }
+        self.dispatch(from, message, now);
+    }
+
+    fn dispatch(&mut self, from: NodeId, message: Message, now: Instant) {
+        match message {
+            Message::PreVote { term, last_index, last_term } => {
+                self.handle_pre_vote(from, term, last_index, last_term, now);
+            }
+            Message::PreVoteReply { term, granted } => {
+                self.handle_pre_vote_reply(from, term, granted, now);
+            }
+            Message::Vote { last_index, last_term, .. } => {
+                self.handle_vote(from, last_index, last_term, now);
+            }
+            Message::VoteReply { granted, .. } => self.handle_vote_reply(from, granted, now),
+            Message::Append { prev_index, prev_term, commit, entries, .. } => {
+                if self.follow(from, now) {
+                    self.handle_append(from, prev_index, prev_term, commit, entries);
+                }
+            }
+            Message::AppendAccepted { match_index, .. } => {
+                self.handle_accepted(from, match_index, now);
+            }
+            Message::AppendRejected { prev_index, hint_index, hint_term, .. } => {
+                self.handle_rejected(from, prev_index, hint_index, hint_term, now);
+            }
+            Message::Heartbeat { commit, round, .. } => {
+                if self.follow(from, now) {
+                    self.follow_commit(commit);
+                    let reply = Message::HeartbeatReply { term: self.hard_state.term, round };
+                    self.persistence.withhold(from, reply, &self.log);
+                }
+            }
+            Message::HeartbeatReply { round, .. } => self.handle_heartbeat_reply(from, round, now),
+            Message::Commit { commit, .. } => {
+                if self.follow(from, now) {
+                    self.follow_commit(commit);
+                }
+            }
+            Message::ReadIndex { context, .. } => self.handle_read_index(from, context),
+            Message::ReadIndexReply { context, index, .. } => {
+                self.handle_read_index_reply(context, index);
+            }
+        }
+    }
+
+    /// A deadline that [`RaftNode::poll_timeout`] gave has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Role::Leader(_) = self.role {
+            self.lead(now);
+        } else if now >= self.election_deadline {
+            self.ask_before_standing(now);
+        }
+    }
+
+    /// The disk has everything up to and including this ticket.
+    pub fn handle_persisted(&mut self, ticket: Ticket, now: Instant) {
+        if self.persistence.confirm(ticket) {
+            self.count_own_vote(now);
+            self.advance_commit();
+            self.evict();
+        }
+    }
+
+    /// Old entries were read from the disk, as [`Output::Fetch`] asked: consecutive, from the first wanted on.
+    /// None at all if they could not be read.
+    pub fn handle_fetched(&mut self, id: FetchId, entries: Vec<LogEntry>) {
+        match self.fetches.remove(&id) {
+            Some(FetchPurpose::Apply) => self.apply_fetched(entries),
+            Some(FetchPurpose::Append(peer)) => self.append_fetched(peer, entries),
+            None => {}
+        }
+    }
+
+    /// The caller has applied everything up to `index`.
+    pub fn handle_applied(&mut self, index: LogIndex) {
+        self.applying.finish(index);
+        self.evict();
+    }
+
+    /// Appends a command to the log, if this member leads. That it is committed is seen when it is applied,
+    /// at the index and in the term that are answered; if another entry is applied there, it is lost.
+    ///
+    /// # Errors
+    /// If it is refused; then nothing has changed.
+    pub fn propose(&mut self, command: Bytes) -> Result<(LogIndex, Term), ProposeError> {
+        let Role::Leader(leadership) = &self.role else {
+            return Err(ProposeError::NotLeader { leader: self.leader() });
+        };
+        if command.len() > limits::ENTRY_PAYLOAD_MAX_BYTES {
+            return Err(ProposeError::TooLarge);
+        }
+        if self.is_log_full {
+            return Err(ProposeError::LogFull);
+        }
+        if leadership.uncommitted_bytes() + command.len() > self.config.uncommitted_max_bytes {
+            return Err(ProposeError::Busy);
+        }
+        self.counters.proposals += 1;
+        let index = self.append_own(Payload::Command(command));
+        Ok((index, self.hard_state.term))
+    }
+
+    /// Asks from which index on a read may be answered; the answer is an output with the same `context`,
+    /// which must never have been used before.
+    ///
+    /// # Errors
+    /// If it cannot be asked; then nothing has changed.
+    pub fn read_index(&mut self, context: u64) -> Result<(), ReadError> {
+        self.ask_read_index(context)
+    }
+
+    /// Tells whether the disk has room for commands. A member whose disk is full takes no new ones; as a
+    /// leader it refuses proposals, as a follower it does not acknowledge entries.
+    pub fn set_log_full(&mut self, is_full: bool) {
+        self.is_log_full = is_full;
+    }
+
+    /// The next thing to do. Call it until there is none, after every other call.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if self.outputs.is_empty() {
+            self.prepare_outputs();
+        }
+        self.outputs.pop_front()
+    }
+
+    /// Turns what has changed since the last call into outputs: one write, and for each peer as few messages
+    /// as will do. The write comes first, so that the disk and the network work at the same time.
+    fn prepare_outputs(&mut self) {
+        if let Some(persist) = self.persistence.take_write(self.hard_state, &self.log) {
+            self.outputs.push_back(Output::Persist(persist));
+        }
+        while let Some((to, message)) = self.persistence.release() {
+            self.send(to, message);
+        }
+        self.prepare_appends();
+        self.prepare_reads();
+        self.prepare_apply();
+    }
+
+    /// When [`RaftNode::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.role {
+            Role::Leader(leadership) => leadership.next_deadline(),
+            Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => {
+                Some(self.election_deadline)
+            }
+        }
+    }
+
+    /// Who leads, if that is known. This member itself, perhaps.
+    pub fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Leader(_) => Some(self.config.id),
+            Role::Follower { leader } => *leader,
+            Role::PreCandidate(_) | Role::Candidate(..) => None,
+        }
+    }
+
+    /// Whether this member leads.
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// The present term.
+    pub fn term(&self) -> Term {
+        self.hard_state.term
+    }
+
+    /// The term of an entry: 0 for index 0, `None` behind the end.
+    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+        self.log.term_at(index)
+    }
+
+    pub(crate) fn send(&mut self, to: NodeId, message: Message) {
+        self.outputs.push_back(Output::Send { to, message });
+    }
+
+    pub(crate) fn note(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Lets go of entries that are durable, applied, and too many.
+    fn evict(&mut self) {
+        let needed = self.persistence.durable_index().min(self.applying.applied());
+        self.log.evict(self.config.entry_cache_max_bytes, needed);
+    }
+
+    /// Asserts everything that must hold between calls.
+    ///
+    /// # Panics
+    /// If something does not: a bug.
+    pub fn check_invariants(&self) {
+        self.log.check_invariants();
+        self.persistence.check_invariants(&self.log);
+        assert!(self.commit <= self.log.last_index(), "what is committed is in the log");
+        assert!(self.applying.applied() <= self.commit, "what is applied is committed");
+        if let Role::Leader(leadership) = &self.role {
+            leadership.check_invariants(self.log.last_index());
+            assert_eq!(self.hard_state.vote, Some(self.config.id), "a leader voted for itself");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What a leader knows of one follower's log, and how it feeds it.
+
+use alloc::collections::VecDeque;
+
+use base::{Instant, LogIndex};
+
+/// How a follower is fed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProgressState {
+    /// It is not known where its log agrees: one message at a time, until one is accepted.
+    Probe,
+    /// Its log agrees up to what was sent: messages follow each other without waiting.
+    Replicate,
+}
+
+/// An append message on its way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct InFlight {
+    last: LogIndex,
+}
+
+/// The leader's view of one follower.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    pub(crate) state: ProgressState,
+    /// The follower's log is durable and equal to the leader's up to here. It never decreases.
+    ///
+    /// Invariant: `match_index < next_index`.
+    pub(crate) match_index: LogIndex,
+    /// The next entry to send.
+    pub(crate) next_index: LogIndex,
+    /// Messages with entries that were sent and not answered; in `Probe` at most one, with or without entries.
+    in_flight: VecDeque<InFlight>,
+    /// In `Probe`: a message is on its way, and nothing else is sent before the next heartbeat.
+    pub(crate) probe_sent: bool,
+    /// The commit index that the follower was last told.
+    pub(crate) told_commit: LogIndex,
+    /// When it last said anything.
+    pub(crate) last_heard: Option<Instant>,
+    /// It said something since the last time the leader counted its majority.
+    pub(crate) is_active: bool,
+    /// The latest heartbeat round that it answered.
+    pub(crate) acknowledged_round: u64,
+    /// Entries are being read from the disk for it.
+    pub(crate) is_fetching: bool,
+    /// There may be something to send.
+    pub(crate) wants_append: bool,
+    /// What it had when it last answered a heartbeat.
+    pub(crate) stalled_at: Option<LogIndex>,
+}
+
+impl Progress {
+    /// A follower of which nothing is known, at the start of a term whose log ends at `last`.
+    pub(crate) fn new(last: LogIndex) -> Progress {
+        Progress {
+            state: ProgressState::Probe,
+            match_index: LogIndex(0),
+            next_index: last.next(),
+            in_flight: VecDeque::new(),
+            probe_sent: false,
+            told_commit: LogIndex(0),
+            last_heard: None,
+            is_active: true,
+            acknowledged_round: 0,
+            is_fetching: false,
+            wants_append: true,
+            stalled_at: None,
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Whether a message may be sent now.
+    pub(crate) fn has_window(&self, in_flight_max: usize) -> bool {
+        match self.state {
+            ProgressState::Probe => !self.probe_sent,
+            ProgressState::Replicate => self.in_flight.len() < in_flight_max,
+        }
+    }
+
+    /// Entries from `next_index` to `last` are on their way; none if `last` precedes `next_index`.
+    pub(crate) fn note_sent(&mut self, last: LogIndex) {
+        match self.state {
+            ProgressState::Probe => self.probe_sent = true,
+            ProgressState::Replicate => {
+                if last >= self.next_index {
+                    self.in_flight.push_back(InFlight { last });
+                    self.next_index = last.next();
+                }
+            }
+        }
+    }
+
+    /// The follower's log agrees up to `index`. Answers whether that is news.
+    pub(crate) fn note_accepted(&mut self, index: LogIndex) -> bool {
+        let news = index > self.match_index;
+        self.match_index = self.match_index.max(index);
+        self.next_index = self.next_index.max(self.match_index.next());
+        while self.in_flight.pop_front_if(|message| message.last <= index).is_some() {}
+        if self.state == ProgressState::Probe {
+            self.state = ProgressState::Replicate;
+            self.probe_sent = false;
+            self.next_index = self.match_index.next();
+        }
+        self.wants_append = true;
+        news
+    }
+
+    /// The follower lacks `rejected`, and may agree at `hint`. Answers whether that changed anything: an
+    /// answer to an earlier message does not.
+    pub(crate) fn note_rejected(&mut self, rejected: LogIndex, hint: LogIndex) -> bool {
+        match self.state {
+            ProgressState::Replicate if rejected <= self.match_index => return false,
+            ProgressState::Replicate => {}
+            ProgressState::Probe if self.next_index.previous() != Some(rejected) => return false,
+            ProgressState::Probe => {}
+        }
+        let next = rejected.min(hint.next()).max(self.match_index.next());
+        self.probe_from(next);
+        true
+    }
+
+    /// Starts over at `next`, one message at a time.
+    pub(crate) fn probe_from(&mut self, next: LogIndex) {
+        self.state = ProgressState::Probe;
+        self.next_index = next;
+        self.in_flight.clear();
+        self.probe_sent = false;
+        self.wants_append = true;
+    }
+
+    pub(crate) fn check_invariants(&self, last: LogIndex) {
+        assert!(self.match_index < self.next_index);
+        assert!(self.next_index <= last.next(), "nothing is sent that is not there");
+        assert!(self.in_flight.iter().is_sorted_by(|a, b| a.last < b.last));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probing_sends_one_message_and_waits() {
+        let mut progress = Progress::new(LogIndex(10));
+        assert!(progress.has_window(4));
+        progress.note_sent(LogIndex(10));
+        assert!(!progress.has_window(4));
+        assert!(progress.note_rejected(LogIndex(10), LogIndex(3)));
+        assert_eq!(progress.next_index, LogIndex(4));
+        assert!(!progress.note_rejected(LogIndex(10), LogIndex(1)), "an old answer");
+        assert!(progress.note_accepted(LogIndex(3)));
+        assert_eq!(progress.state, ProgressState::Replicate);
+    }
+
+    #[test]
+    fn replicating_fills_the_window_and_frees_it() {
+        let mut progress = Progress::new(LogIndex(0));
+        progress.note_accepted(LogIndex(0));
+        for last in [3, 5, 9] {
+            progress.note_sent(LogIndex(last));
+        }
+        assert!(!progress.has_window(3));
+        assert!(progress.note_accepted(LogIndex(5)));
+        assert_eq!((progress.in_flight(), progress.next_index), (1, LogIndex(10)));
+        assert!(!progress.note_accepted(LogIndex(3)), "it never goes back");
+        assert_eq!(progress.match_index, LogIndex(5));
+        assert!(!progress.note_rejected(LogIndex(4), LogIndex(1)), "known to be there");
+        assert!(progress.note_rejected(LogIndex(9), LogIndex(1)), "a message was lost");
+        assert_eq!(progress.next_index, LogIndex(6), "but what was accepted stays so");
+        progress.check_invariants(LogIndex(9));
+    }
+}

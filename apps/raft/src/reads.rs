@@ -1,0 +1,157 @@
+//! Reads that see every write before them, without a log entry each (ReadIndex; thesis, section 6.4).
+//!
+//! The leader notes how far it has committed, asks a majority whether it still leads, and then says so. All
+//! reads that come while one question is under way share the next. A leader that has committed nothing of
+//! its own term yet does not know how far its predecessors had come, and lets the reads wait.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use base::{LogIndex, NodeId};
+
+use crate::config::Mutant;
+use crate::message::Message;
+use crate::node::{RaftNode, ReadError, Role};
+use crate::output::Output;
+
+/// How many reads may wait, at a leader for a majority, at a follower for the leader.
+const READS_MAX: usize = 4096;
+
+/// Who asked.
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    /// A follower, or `None` for this member's caller.
+    from: Option<NodeId>,
+    context: u64,
+}
+
+/// Reads that share a round of heartbeats.
+#[derive(Clone, Debug)]
+struct Round {
+    number: u64,
+    index: LogIndex,
+    questions: Vec<Question>,
+}
+
+/// The reads that wait at a leader.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LeaderReads {
+    waiting: VecDeque<Question>,
+    confirming: Option<Round>,
+}
+
+/// The reads for which a follower has asked its leader, by the caller's names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PendingReads {
+    asked: BTreeSet<u64>,
+}
+
+impl RaftNode {
+    pub(crate) fn ask_read_index(&mut self, context: u64) -> Result<(), ReadError> {
+        let term = self.hard_state.term;
+        match &mut self.role {
+            Role::Leader(leadership) => {
+                if leadership.reads.waiting.len() >= READS_MAX {
+                    return Err(ReadError::Busy);
+                }
+                leadership.reads.waiting.push_back(Question { from: None, context });
+                Ok(())
+            }
+            Role::Follower { leader: Some(leader) } => {
+                if self.reads.asked.len() >= READS_MAX {
+                    return Err(ReadError::Busy);
+                }
+                let leader = *leader;
+                self.reads.asked.insert(context);
+                self.send(leader, Message::ReadIndex { term, context });
+                Ok(())
+            }
+            Role::Follower { leader: None } | Role::PreCandidate(_) | Role::Candidate(..) => {
+                Err(ReadError::NoLeader)
+            }
+        }
+    }
+
+    pub(crate) fn handle_read_index(&mut self, from: NodeId, context: u64) {
+        let term = self.hard_state.term;
+        if let Role::Leader(leadership) = &mut self.role
+            && leadership.reads.waiting.len() < READS_MAX
+        {
+            leadership.reads.waiting.push_back(Question { from: Some(from), context });
+        } else {
+            self.send(from, Message::ReadIndexReply { term, context, index: None });
+        }
+    }
+
+    pub(crate) fn handle_read_index_reply(&mut self, context: u64, index: Option<LogIndex>) {
+        // An answer to a question that was given up, or answered, is none (pitfall 24).
+        if self.reads.asked.remove(&context) {
+            self.outputs.push_back(match index {
+                Some(index) => Output::ReadReady { context, index },
+                None => Output::ReadFailed { context },
+            });
+        }
+    }
+
+    /// Asks the majority on behalf of everything that waits, if no question is under way.
+    pub(crate) fn prepare_reads(&mut self) {
+        let commit = self.commit;
+        let Role::Leader(leadership) = &mut self.role else { return };
+        let knows_commit = commit >= leadership.first_own;
+        let reads = &mut leadership.reads;
+        if reads.waiting.is_empty() || reads.confirming.is_some() || !knows_commit {
+            return;
+        }
+        let number = leadership.round + 1;
+        let questions = reads.waiting.drain(..).collect();
+        reads.confirming = Some(Round { number, index: commit, questions });
+        self.send_heartbeats();
+        self.confirm_reads();
+    }
+
+    /// Answers the reads whose round a majority has acknowledged.
+    pub(crate) fn confirm_reads(&mut self) {
+        let (quorum, term) = (self.config.quorum(), self.hard_state.term);
+        let needs_nobody = self.config.has_bug(Mutant::ReadWithoutQuorum);
+        let Role::Leader(leadership) = &mut self.role else { return };
+        let is_confirmed = |round: &mut Round| {
+            needs_nobody || {
+                let acknowledged =
+                    leadership.progress.values().filter(|p| p.acknowledged_round >= round.number);
+                1 + acknowledged.count() >= quorum
+            }
+        };
+        let Some(round) = leadership.reads.confirming.take_if(is_confirmed) else { return };
+        for Question { from, context } in round.questions {
+            self.outputs.push_back(match from {
+                None => Output::ReadReady { context, index: round.index },
+                Some(to) => {
+                    let index = Some(round.index);
+                    Output::Send { to, message: Message::ReadIndexReply { term, context, index } }
+                }
+            });
+        }
+    }
+
+    /// This member no longer leads, or follows another leader: nobody will answer.
+    pub(crate) fn fail_reads(&mut self) {
+        let mut failed: Vec<u64> = core::mem::take(&mut self.reads.asked).into_iter().collect();
+        let mut refused = Vec::new();
+        if let Role::Leader(leadership) = &mut self.role {
+            let reads = core::mem::take(&mut leadership.reads);
+            let confirming = reads.confirming.into_iter().flat_map(|round| round.questions);
+            for question in confirming.chain(reads.waiting) {
+                match question.from {
+                    None => failed.push(question.context),
+                    Some(from) => refused.push((from, question.context)),
+                }
+            }
+        }
+        let failed = failed.into_iter().map(|context| Output::ReadFailed { context });
+        self.outputs.extend(failed);
+        let term = self.hard_state.term;
+        for (to, context) in refused {
+            self.send(to, Message::ReadIndexReply { term, context, index: None });
+        }
+    }
+}

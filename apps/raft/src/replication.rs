@@ -1,0 +1,357 @@
+//! How the followers' logs become the leader's (section 5.3): batched, pipelined, and corrected by terms.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use base::{Instant, LogIndex, NodeId, Term};
+
+use crate::config::{Config, Mutant};
+use crate::log::Log;
+use crate::message::{LogEntry, Message, Payload};
+use crate::node::{FetchPurpose, RaftNode, Role};
+use crate::output::{FetchId, FetchRequest, Output, StepDown};
+use crate::progress::{Progress, ProgressState};
+use crate::reads::LeaderReads;
+
+/// What only a leader has.
+#[derive(Clone, Debug)]
+pub(crate) struct Leadership {
+    pub(crate) progress: BTreeMap<NodeId, Progress>,
+    /// The first entry of its own term: once that is committed, so is everything before it.
+    pub(crate) first_own: LogIndex,
+    /// The number of the latest heartbeat.
+    pub(crate) round: u64,
+    heartbeat_due: Instant,
+    /// When it counts whom it has heard.
+    quorum_due: Instant,
+    pub(crate) reads: LeaderReads,
+    /// Lengths of its own commands that are not committed.
+    uncommitted: VecDeque<(LogIndex, usize)>,
+    uncommitted_bytes: usize,
+}
+
+impl Leadership {
+    pub(crate) fn new(config: &Config, log: &Log, now: Instant) -> Leadership {
+        let last = log.last_index();
+        Leadership {
+            progress: config.peers().map(|peer| (peer, Progress::new(last))).collect(),
+            first_own: last.next(),
+            round: 0,
+            heartbeat_due: now,
+            quorum_due: now + config.election_timeout_max,
+            reads: LeaderReads::default(),
+            uncommitted: VecDeque::new(),
+            uncommitted_bytes: 0,
+        }
+    }
+
+    pub(crate) fn uncommitted_bytes(&self) -> usize {
+        self.uncommitted_bytes
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let is_alone = self.progress.is_empty();
+        (!is_alone).then(|| self.heartbeat_due.min(self.quorum_due))
+    }
+
+    pub(crate) fn note_committed(&mut self, commit: LogIndex) {
+        while let Some((_, length)) = self.uncommitted.pop_front_if(|(index, _)| *index <= commit) {
+            self.uncommitted_bytes -= length;
+        }
+    }
+
+    pub(crate) fn check_invariants(&self, last: LogIndex) {
+        self.progress.values().for_each(|progress| progress.check_invariants(last));
+        let bytes: usize = self.uncommitted.iter().map(|(_, length)| length).sum();
+        assert_eq!(bytes, self.uncommitted_bytes);
+    }
+}
+
+impl RaftNode {
+    /// The first acts of a leader: an entry of its own term, and word to everybody.
+    pub(crate) fn start_leading(&mut self, now: Instant) {
+        self.append_own(Payload::Noop);
+        self.lead(now);
+    }
+
+    /// Appends an entry of this leader's.
+    pub(crate) fn append_own(&mut self, payload: Payload) -> LogIndex {
+        let Role::Leader(leadership) = &mut self.role else {
+            unreachable!("only a leader makes entries")
+        };
+        let index = self.log.last_index().next();
+        leadership.uncommitted.push_back((index, payload.length()));
+        leadership.uncommitted_bytes += payload.length();
+        leadership.progress.values_mut().for_each(|progress| progress.wants_append = true);
+        self.log.append(LogEntry { index, term: self.hard_state.term, payload });
+        index
+    }
+
+    /// A leader's deadlines: heartbeats, and the count of those that it has heard (CheckQuorum).
+    pub(crate) fn lead(&mut self, now: Instant) {
+        let quorum = self.config.quorum();
+        let Role::Leader(leadership) = &mut self.role else { return };
+        if now >= leadership.quorum_due {
+            leadership.quorum_due = now + self.config.election_timeout_max;
+            let heard = 1 + leadership.progress.values().filter(|peer| peer.is_active).count();
+            leadership.progress.values_mut().for_each(|peer| peer.is_active = false);
+            if heard < quorum {
+                self.step_down(StepDown::NoQuorum, now);
+                return;
+            }
+        }
+        if now >= leadership.heartbeat_due {
+            leadership.heartbeat_due = now + self.config.heartbeat;
+            self.send_heartbeats();
+        }
+    }
+
+    /// A heartbeat to everybody, under a new number.
+    pub(crate) fn send_heartbeats(&mut self) {
+        let (term, commit) = (self.hard_state.term, self.commit);
+        let Role::Leader(leadership) = &mut self.role else { return };
+        leadership.round += 1;
+        let round = leadership.round;
+        for (&to, progress) in &mut leadership.progress {
+            let commit = commit.min(progress.match_index);
+            progress.told_commit = progress.told_commit.max(commit);
+            let message = Message::Heartbeat { term, commit, round };
+            self.outputs.push_back(Output::Send { to, message });
+        }
+    }
+
+    /// Everything that the followers may be sent now.
+    pub(crate) fn prepare_appends(&mut self) {
+        let Role::Leader(leadership) = &self.role else { return };
+        let wanting =
+            |(&peer, progress): (&NodeId, &Progress)| progress.wants_append.then_some(peer);
+        let peers: Vec<NodeId> = leadership.progress.iter().filter_map(wanting).collect();
+        for peer in peers {
+            self.feed(peer);
+        }
+        self.spread_commit();
+    }
+
+    /// Sends `peer` what its window allows.
+    fn feed(&mut self, peer: NodeId) {
+        let last = self.log.last_index();
+        loop {
+            let Role::Leader(leadership) = &mut self.role else { return };
+            let Some(progress) = leadership.progress.get_mut(&peer) else { return };
+            let has_news = progress.next_index <= last || progress.state == ProgressState::Probe;
+            if !has_news || !progress.has_window(self.config.append_in_flight_max) {
+                progress.wants_append = false;
+                return;
+            }
+            if progress.is_fetching {
+                return;
+            }
+            let from = progress.next_index;
+            let bytes = self.config.append_batch_max_bytes;
+            let entries = self.config.append_batch_max_entries;
+            match self.log.recent(from, last, bytes, entries) {
+                Some(entries) => self.send_append(peer, entries),
+                None => {
+                    progress.is_fetching = true;
+                    self.fetch(from, last, bytes, FetchPurpose::Append(peer));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sends `peer` these entries, which begin at its `next_index`.
+    fn send_append(&mut self, peer: NodeId, entries: Vec<LogEntry>) {
+        let Role::Leader(leadership) = &mut self.role else { return };
+        let Some(progress) = leadership.progress.get_mut(&peer) else { return };
+        let prev_index = progress.next_index.previous().expect("entries start at 1");
+        let prev_term = self.log.term_at(prev_index).expect("the log has no gaps");
+        let last = entries.last().map_or(prev_index, |entry| entry.index);
+        progress.note_sent(last);
+        progress.told_commit = progress.told_commit.max(self.commit.min(last));
+        self.counters.appends_sent += 1;
+        let (term, commit) = (self.hard_state.term, self.commit);
+        let message = Message::Append { term, prev_index, prev_term, commit, entries };
+        self.send(peer, message);
+    }
+
+    /// Tells followers of commitments that no append has told them of: they answer their clients then.
+    fn spread_commit(&mut self) {
+        let (term, commit) = (self.hard_state.term, self.commit);
+        let Role::Leader(leadership) = &mut self.role else { return };
+        for (&to, progress) in &mut leadership.progress {
+            let commit = commit.min(progress.match_index);
+            if progress.told_commit < commit {
+                progress.told_commit = commit;
+                let message = Message::Commit { term, commit };
+                self.outputs.push_back(Output::Send { to, message });
+            }
+        }
+    }
+
+    pub(crate) fn fetch(
+        &mut self,
+        from: LogIndex,
+        to: LogIndex,
+        max_bytes: usize,
+        purpose: FetchPurpose,
+    ) {
+        let id = FetchId(self.next_fetch);
+        self.next_fetch += 1;
+        self.fetches.insert(id, purpose);
+        self.counters.fetches += 1;
+        self.outputs.push_back(Output::Fetch(FetchRequest { id, from, to, max_bytes }));
+    }
+
+    /// Old entries have come from the disk. They are of use if nothing has changed since.
+    pub(crate) fn append_fetched(&mut self, peer: NodeId, mut entries: Vec<LogEntry>) {
+        let Role::Leader(leadership) = &mut self.role else { return };
+        let Some(progress) = leadership.progress.get_mut(&peer) else { return };
+        progress.is_fetching = false;
+        progress.wants_append = true;
+        let is_next = entries.first().is_some_and(|entry| entry.index == progress.next_index);
+        let has_window = progress.has_window(self.config.append_in_flight_max);
+        let is_current =
+            entries.iter().all(|entry| self.log.term_at(entry.index) == Some(entry.term));
+        if is_next && is_current && has_window {
+            entries.truncate(self.config.append_batch_max_entries);
+            self.send_append(peer, entries);
+        }
+    }
+
+    /// A follower takes entries of its leader.
+    pub(crate) fn handle_append(
+        &mut self,
+        from: NodeId,
+        prev_index: LogIndex,
+        prev_term: Term,
+        commit: LogIndex,
+        entries: Vec<LogEntry>,
+    ) {
+        let term = self.hard_state.term;
+        if !is_well_formed(prev_index, prev_term, &entries, term) {
+            self.counters.malformed += 1;
+            return;
+        }
+        if self.log.term_at(prev_index) != Some(prev_term) {
+            self.counters.appends_rejected += 1;
+            let (hint_index, hint_term) = self.log.agreement(prev_index, prev_term);
+            let reply = Message::AppendRejected { term, prev_index, hint_index, hint_term };
+            self.persistence.withhold(from, reply, &self.log);
+            return;
+        }
+        let match_index = entries.last().map_or(prev_index, |entry| entry.index);
+        if !self.take_entries(entries) {
+            return;
+        }
+        self.follow_commit(commit.min(match_index));
+        let reply = Message::AppendAccepted { term, match_index };
+        if self.config.has_bug(Mutant::AppendAckBeforePersist) {
+            self.send(from, reply);
+        } else {
+            self.persistence.withhold(from, reply, &self.log);
+        }
+    }
+
+    /// Appends those entries that are new. What conflicts with them is cut off first; what agrees with them
+    /// stays, and so does what lies behind them: the message may be an old one (pitfall 26). False if they
+    /// cannot be taken.
+    fn take_entries(&mut self, entries: Vec<LogEntry>) -> bool {
+        let is_known = |entry: &LogEntry| self.log.term_at(entry.index) == Some(entry.term);
+        let known = entries.iter().take_while(|entry| is_known(entry)).count();
+        let Some(first_new) = entries.get(known).map(|entry| entry.index) else { return true };
+        let has_command =
+            entries[known..].iter().any(|entry| matches!(entry.payload, Payload::Command(_)));
+        if self.is_log_full && has_command {
+            self.counters.refused_full += 1;
+            return false;
+        }
+        if first_new <= self.log.last_index() {
+            if first_new <= self.commit {
+                // No leader's log contradicts what is committed.
+                self.counters.malformed += 1;
+                return false;
+            }
+            if self.config.has_bug(Mutant::NoTruncateOnConflict) {
+                return true;
+            }
+            self.log.truncate(first_new);
+            self.persistence.note_truncation(first_new);
+        }
+        for entry in entries.into_iter().skip(known) {
+            self.log.append(entry);
+        }
+        true
+    }
+
+    /// The leader says how far this follower's log is committed.
+    pub(crate) fn follow_commit(&mut self, commit: LogIndex) {
+        self.commit = self.commit.max(commit.min(self.log.last_index()));
+    }
+
+    /// Any word of a follower's of this term.
+    fn hear(&mut self, from: NodeId, now: Instant) -> Option<&mut Progress> {
+        let Role::Leader(leadership) = &mut self.role else { return None };
+        let progress = leadership.progress.get_mut(&from)?;
+        progress.last_heard = Some(now);
+        progress.is_active = true;
+        Some(progress)
+    }
+
+    pub(crate) fn handle_accepted(&mut self, from: NodeId, match_index: LogIndex, now: Instant) {
+        let last = self.log.last_index();
+        let Some(progress) = self.hear(from, now) else { return };
+        if match_index > last {
+            self.counters.malformed += 1;
+            return;
+        }
+        if progress.note_accepted(match_index) {
+            self.advance_commit();
+        }
+    }
+
+    pub(crate) fn handle_rejected(
+        &mut self,
+        from: NodeId,
+        prev_index: LogIndex,
+        hint_index: LogIndex,
+        hint_term: Term,
+        now: Instant,
+    ) {
+        // Where the follower's hint is of a term that this log does not have there, both skip that term.
+        let (agreed, _) = self.log.agreement(hint_index, hint_term);
+        let Some(progress) = self.hear(from, now) else { return };
+        if progress.note_rejected(prev_index, agreed) {
+            self.counters.appends_corrected += 1;
+        }
+    }
+
+    pub(crate) fn handle_heartbeat_reply(&mut self, from: NodeId, round: u64, now: Instant) {
+        let last = self.log.last_index();
+        let Some(progress) = self.hear(from, now) else { return };
+        progress.acknowledged_round = progress.acknowledged_round.max(round);
+        progress.probe_sent = false;
+        progress.wants_append |= progress.match_index < last;
+        // Nothing that was on its way has been answered since the last heartbeat: perhaps it was lost. The
+        // follower rejects an empty append behind a gap, and the leader starts over from there.
+        let is_stalled =
+            progress.in_flight() > 0 && progress.stalled_at == Some(progress.match_index);
+        progress.stalled_at = Some(progress.match_index);
+        if is_stalled && progress.state == ProgressState::Replicate {
+            self.counters.stalls += 1;
+            self.send_append(from, Vec::new());
+        }
+        self.confirm_reads();
+    }
+}
+
+/// Whether a leader of `term` can have sent this: terms ascend, and none is of the future.
+fn is_well_formed(prev_index: LogIndex, prev_term: Term, entries: &[LogEntry], term: Term) -> bool {
+    let mut before = prev_term;
+    let mut index = prev_index;
+    entries.iter().all(|entry| {
+        let is_next = entry.index == index.next() && entry.term >= before && entry.term <= term;
+        (index, before) = (entry.index, entry.term);
+        is_next
+    }) && prev_term <= term
+}

@@ -1,0 +1,206 @@
+//! What an operator sees: plain data, taken at one moment.
+
+use alloc::vec::Vec;
+
+use base::{Duration, Instant, LogIndex, NodeId, Term};
+
+use crate::node::{RaftNode, Role};
+use crate::progress::ProgressState;
+
+/// How far the log is committed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct CommitIndex(pub LogIndex);
+
+/// How far the state machine has applied the log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct LastAppliedIndex(pub LogIndex);
+
+/// What a member is (figure 4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RaftState {
+    /// It follows a leader, or waits for one, or asks whether it would be elected.
+    Follower,
+    /// It stands for election.
+    Candidate,
+    /// It leads.
+    Leader,
+}
+
+/// How an election ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ElectionOutcome {
+    /// It has not.
+    Open,
+    /// The candidate leads.
+    Won,
+    /// The candidate does not lead.
+    Lost,
+}
+
+/// An election that this member saw.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ElectionRecord {
+    /// The term that it was about.
+    pub term: Term,
+    /// Who stood.
+    pub candidate: NodeId,
+    /// How it ended.
+    pub outcome: ElectionOutcome,
+    /// When this member stood, or heard of the winner.
+    pub started: Instant,
+    /// When it ended; only the candidate knows.
+    pub ended: Option<Instant>,
+    /// How many votes there were; only the candidate knows.
+    pub votes: Option<usize>,
+}
+
+/// Counts since the member started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Commands taken as a leader.
+    pub proposals: u64,
+    /// Append messages sent.
+    pub appends_sent: u64,
+    /// Append messages that did not fit behind this member's log.
+    pub appends_rejected: u64,
+    /// Followers' rejections that moved this leader back.
+    pub appends_corrected: u64,
+    /// Followers that stopped answering appends, and were asked again.
+    pub stalls: u64,
+    /// Questions for old entries.
+    pub fetches: u64,
+    /// Times that this member asked whether it would be elected.
+    pub pre_candidacies: u64,
+    /// Times that this member stood.
+    pub candidacies: u64,
+    /// Votes and questions ignored because a leader was heard.
+    pub votes_ignored: u64,
+    /// Entries refused because the disk is full.
+    pub refused_full: u64,
+    /// Messages of terms that had passed.
+    pub stale: u64,
+    /// Messages that no correct member sends.
+    pub malformed: u64,
+    /// Messages from nodes that are not members.
+    pub strangers: u64,
+}
+
+/// A leader's view of a follower.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PeerStatus {
+    /// Which.
+    pub id: NodeId,
+    /// Its log is the leader's, durably, up to here.
+    pub match_index: LogIndex,
+    /// The next entry that it is sent.
+    pub next_index: LogIndex,
+    /// How it is fed.
+    pub state: ProgressState,
+    /// How many messages are on their way to it.
+    pub in_flight: usize,
+    /// How long ago it said anything.
+    pub silent: Option<Duration>,
+}
+
+/// The state of a member.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// Which member.
+    pub id: NodeId,
+    /// What it is.
+    pub state: RaftState,
+    /// It asks whether it would be elected.
+    pub pre_vote: bool,
+    /// Its term.
+    pub term: Term,
+    /// Whom it voted for in that term.
+    pub vote: Option<NodeId>,
+    /// Who leads, if it knows.
+    pub leader: Option<NodeId>,
+    /// See there.
+    pub commit_index: CommitIndex,
+    /// See there.
+    pub last_applied: LastAppliedIndex,
+    /// The first entry of its log.
+    pub first_index: LogIndex,
+    /// The last entry of its log.
+    pub last_index: LogIndex,
+    /// The last entry that is on its disk.
+    pub persisted_index: LogIndex,
+    /// All voters.
+    pub voters: Vec<NodeId>,
+    /// Its followers, if it leads.
+    pub peers: Vec<PeerStatus>,
+    /// Payload bytes of entries in memory.
+    pub cached_bytes: usize,
+    /// Payload bytes of its own commands that are not committed.
+    pub uncommitted_bytes: usize,
+    /// Counts.
+    pub counters: Counters,
+}
+
+impl RaftNode {
+    /// How this member is doing.
+    pub fn status(&self, now: Instant) -> Status {
+        let (state, pre_vote) = match &self.role {
+            Role::Follower { .. } => (RaftState::Follower, false),
+            Role::PreCandidate(_) => (RaftState::Follower, true),
+            Role::Candidate(..) => (RaftState::Candidate, false),
+            Role::Leader(_) => (RaftState::Leader, false),
+        };
+        Status {
+            id: self.config.id,
+            state,
+            pre_vote,
+            term: self.hard_state.term,
+            vote: self.hard_state.vote,
+            leader: self.leader(),
+            commit_index: CommitIndex(self.commit),
+            last_applied: LastAppliedIndex(self.applying.applied()),
+            first_index: self.log.first_index(),
+            last_index: self.log.last_index(),
+            persisted_index: self.persistence.durable_index(),
+            voters: self.config.voters.clone(),
+            peers: self.peer_status(now),
+            cached_bytes: self.log.recent_bytes(),
+            uncommitted_bytes: match &self.role {
+                Role::Leader(leadership) => leadership.uncommitted_bytes(),
+                Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => 0,
+            },
+            counters: self.counters,
+        }
+    }
+
+    fn peer_status(&self, now: Instant) -> Vec<PeerStatus> {
+        let Role::Leader(leadership) = &self.role else { return Vec::new() };
+        let peer = |(&id, progress): (&NodeId, &crate::progress::Progress)| PeerStatus {
+            id,
+            match_index: progress.match_index,
+            next_index: progress.next_index,
+            state: progress.state,
+            in_flight: progress.in_flight(),
+            silent: progress.last_heard.map(|heard| now.since(heard)),
+        };
+        leadership.progress.iter().map(peer).collect()
+    }
+
+    /// The elections that this member saw, the oldest first: the last few of them.
+    pub fn elections(&self) -> impl Iterator<Item = &ElectionRecord> {
+        self.elections.iter()
+    }
+
+    /// The last entry that is applied.
+    pub fn last_applied(&self) -> LogIndex {
+        self.applying.applied()
+    }
+
+    /// The last entry that is known to be committed.
+    pub fn commit_index(&self) -> LogIndex {
+        self.commit
+    }
+
+    /// The last entry of the log.
+    pub fn last_index(&self) -> LogIndex {
+        self.log.last_index()
+    }
+}

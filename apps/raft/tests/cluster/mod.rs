@@ -1,0 +1,311 @@
+//! A group in memory: messages take a while, writes take a while, and a crash forgets what was not written.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use base::{Duration, Instant, LogIndex, NodeId, Prng, Term};
+use raft::{
+    Config, HardState, LogEntry, Message, Output, Payload, Persist, RaftNode, Restored, TermRuns,
+};
+
+pub fn node(number: u16) -> NodeId {
+    NodeId::new(number).unwrap()
+}
+
+/// What a member's disk holds.
+#[derive(Clone, Default)]
+pub struct Disk {
+    pub hard_state: HardState,
+    pub entries: Vec<LogEntry>,
+}
+
+impl Disk {
+    fn write(&mut self, persist: &Persist) {
+        if let Some(hard_state) = persist.hard_state {
+            self.hard_state = hard_state;
+        }
+        if let Some(first) = persist.entries.first() {
+            self.entries.truncate(first.index.0 as usize - 1);
+            self.entries.extend(persist.entries.iter().cloned());
+        }
+    }
+
+    fn restored(&self) -> Restored {
+        let mut runs: Vec<(LogIndex, Term)> = Vec::new();
+        for entry in &self.entries {
+            if runs.last().is_none_or(|(_, term)| *term < entry.term) {
+                runs.push((entry.index, entry.term));
+            }
+        }
+        let recent = self.entries[self.entries.len().saturating_sub(3)..].to_vec();
+        let last_index = LogIndex(self.entries.len() as u64);
+        let terms = TermRuns::new(runs).expect("terms ascend");
+        Restored { hard_state: self.hard_state, terms, last_index, recent }
+    }
+}
+
+enum Event {
+    Deliver { to: NodeId, from: NodeId, message: Message },
+    Written { node: NodeId, life: u64, persist: Persist },
+    Wake { node: NodeId },
+}
+
+pub struct Member {
+    pub raft: Option<RaftNode>,
+    pub disk: Disk,
+    pub applied: Vec<LogEntry>,
+    pub reads: Vec<(u64, Option<LogIndex>)>,
+    life: u64,
+}
+
+pub struct Cluster {
+    pub now: Instant,
+    pub members: BTreeMap<NodeId, Member>,
+    pub prng: Prng,
+    /// Chances per mille.
+    pub loss: u64,
+    pub duplication: u64,
+    pub delay_max: Duration,
+    pub write_max: Duration,
+    pub blocked: BTreeSet<(NodeId, NodeId)>,
+    pub adjust: fn(&mut Config),
+    queue: BTreeMap<(Instant, u64), Event>,
+    next_event: u64,
+    /// What was ever applied anywhere: all must agree.
+    pub truth: Vec<LogEntry>,
+    /// For each of these, a term in which it was known to be committed.
+    committed_in: Vec<Term>,
+    leaders: BTreeMap<Term, NodeId>,
+}
+
+impl Cluster {
+    pub fn new(size: u16, seed: u64) -> Cluster {
+        Cluster::with(size, seed, |_| {})
+    }
+
+    pub fn with(size: u16, seed: u64, adjust: fn(&mut Config)) -> Cluster {
+        let mut cluster = Cluster {
+            now: Instant::ORIGIN,
+            members: BTreeMap::new(),
+            prng: Prng::new(seed),
+            loss: 0,
+            duplication: 0,
+            delay_max: Duration::from_millis(2),
+            write_max: Duration::from_millis(2),
+            blocked: BTreeSet::new(),
+            adjust,
+            queue: BTreeMap::new(),
+            next_event: 0,
+            truth: Vec::new(),
+            committed_in: Vec::new(),
+            leaders: BTreeMap::new(),
+        };
+        for number in 1..=size {
+            let member = Member {
+                raft: None,
+                disk: Disk::default(),
+                applied: Vec::new(),
+                reads: Vec::new(),
+                life: 0,
+            };
+            cluster.members.insert(node(number), member);
+        }
+        for number in 1..=size {
+            cluster.start(node(number));
+        }
+        cluster
+    }
+
+    pub fn start(&mut self, id: NodeId) {
+        let mut config = Config::new(id, self.members.keys().copied().collect());
+        (self.adjust)(&mut config);
+        let seed = self.prng.next_u64();
+        let member = self.members.get_mut(&id).unwrap();
+        member.applied.clear();
+        let raft = RaftNode::new(config, seed, member.disk.restored(), self.now).unwrap();
+        member.raft = Some(raft);
+        self.drain(id);
+    }
+
+    pub fn crash(&mut self, id: NodeId) {
+        let member = self.members.get_mut(&id).unwrap();
+        member.raft = None;
+        member.life += 1;
+    }
+
+    pub fn raft(&mut self, id: NodeId) -> &mut RaftNode {
+        self.members.get_mut(&id).unwrap().raft.as_mut().expect("it runs")
+    }
+
+    fn schedule(&mut self, at: Instant, event: Event) {
+        self.queue.insert((at, self.next_event), event);
+        self.next_event += 1;
+    }
+
+    /// Carries out what a member wants.
+    pub fn drain(&mut self, id: NodeId) {
+        let mut fetches = VecDeque::new();
+        loop {
+            let Some(raft) = self.members.get_mut(&id).and_then(|m| m.raft.as_mut()) else {
+                return;
+            };
+            let Some(output) = raft.poll_output() else { break };
+            match output {
+                Output::Send { to, message } => self.transmit(id, to, message),
+                Output::Persist(persist) => {
+                    let delay = self.prng.duration_between(Duration::ZERO, self.write_max);
+                    let life = self.members[&id].life;
+                    // Writes are done in order.
+                    let written =
+                        |e: &Event| matches!(e, Event::Written { node, .. } if *node == id);
+                    let last =
+                        self.queue.iter().rev().find(|(_, e)| written(e)).map(|((at, _), _)| *at);
+                    let at = (self.now + delay).max(last.unwrap_or(self.now));
+                    self.schedule(at, Event::Written { node: id, life, persist });
+                }
+                Output::Apply(entries) => self.apply(id, entries),
+                Output::Fetch(request) => {
+                    let entries = &self.members[&id].disk.entries;
+                    let from = request.from.0 as usize - 1;
+                    let to = (request.to.0 as usize).min(entries.len());
+                    fetches.push_back((request.id, entries[from..to.min(from + 5)].to_vec()));
+                }
+                Output::ReadReady { context, index } => {
+                    self.members.get_mut(&id).unwrap().reads.push((context, Some(index)));
+                }
+                Output::ReadFailed { context } => {
+                    self.members.get_mut(&id).unwrap().reads.push((context, None));
+                }
+                Output::Event(_) => {}
+            }
+            if let Some((fetch, entries)) = fetches.pop_front() {
+                self.raft(id).handle_fetched(fetch, entries);
+            }
+        }
+        self.check(id);
+        if let Some(at) = self.raft(id).poll_timeout() {
+            self.schedule(at, Event::Wake { node: id });
+        }
+    }
+
+    fn transmit(&mut self, from: NodeId, to: NodeId, message: Message) {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        assert_eq!(Message::decode(&bytes.into()).as_ref(), Ok(&message));
+        if self.blocked.contains(&(from, to)) || self.prng.chance(self.loss, 1000) {
+            return;
+        }
+        let copies = 1 + u64::from(self.prng.chance(self.duplication, 1000));
+        for _ in 0..copies {
+            let delay = self.prng.duration_between(Duration::from_micros(50), self.delay_max);
+            let event = Event::Deliver { to, from, message: message.clone() };
+            self.schedule(self.now + delay, event);
+        }
+    }
+
+    fn apply(&mut self, id: NodeId, entries: Vec<LogEntry>) {
+        for entry in entries {
+            let position = entry.index.0 as usize - 1;
+            match self.truth.get(position) {
+                Some(known) => assert_eq!(*known, entry, "state machine safety at node {id}"),
+                None => {
+                    assert_eq!(position, self.truth.len());
+                    self.truth.push(entry.clone());
+                    let term = self.raft(id).term();
+                    self.committed_in.push(term);
+                }
+            }
+            let member = self.members.get_mut(&id).unwrap();
+            assert_eq!(position, member.applied.len(), "applied in order, once");
+            member.applied.push(entry);
+        }
+        let last = self.members[&id].applied.last().unwrap().index;
+        self.raft(id).handle_applied(last);
+    }
+
+    fn check(&mut self, id: NodeId) {
+        let raft = self.members[&id].raft.as_ref().expect("it runs");
+        raft.check_invariants();
+        if raft.is_leader() {
+            let term = raft.term();
+            for (entry, committed_in) in self.truth.iter().zip(&self.committed_in) {
+                let is_there = raft.term_at(entry.index) == Some(entry.term);
+                assert!(is_there || *committed_in >= term, "leader completeness");
+            }
+            let known = *self.leaders.entry(term).or_insert(id);
+            assert_eq!(known, id, "election safety in term {term}");
+        }
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(((at, number), _)) = self.queue.first_key_value() {
+            let key = (*at, *number);
+            if key.0 > end {
+                break;
+            }
+            let event = self.queue.remove(&key).unwrap();
+            self.now = key.0;
+            self.handle(event);
+        }
+        self.now = end;
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.now;
+        match event {
+            Event::Deliver { to, from, message } => {
+                if self.blocked.contains(&(from, to)) || self.members[&to].raft.is_none() {
+                    return;
+                }
+                self.raft(to).handle_message(from, message, now);
+                self.drain(to);
+            }
+            Event::Written { node, life, persist } => {
+                if self.members[&node].life != life {
+                    return;
+                }
+                self.members.get_mut(&node).unwrap().disk.write(&persist);
+                self.raft(node).handle_persisted(persist.ticket, now);
+                self.drain(node);
+            }
+            Event::Wake { node } => {
+                if self.members[&node].raft.is_none() {
+                    return;
+                }
+                if self.raft(node).poll_timeout().is_some_and(|at| at <= now) {
+                    self.raft(node).handle_timeout(now);
+                    self.drain(node);
+                }
+            }
+        }
+    }
+
+    pub fn leader(&self) -> Option<NodeId> {
+        let leads = |m: &Member| m.raft.as_ref().filter(|r| r.is_leader()).map(RaftNode::term);
+        let leaders = self.members.iter().filter_map(|(id, m)| leads(m).map(|term| (term, *id)));
+        leaders.max().map(|(_, id)| id)
+    }
+
+    pub fn propose(&mut self, id: NodeId, command: &[u8]) -> bool {
+        let accepted = self.raft(id).propose(command.to_vec().into()).is_ok();
+        self.drain(id);
+        accepted
+    }
+
+    pub fn isolate(&mut self, id: NodeId) {
+        let others: Vec<NodeId> = self.members.keys().copied().collect();
+        for other in others {
+            self.blocked.insert((id, other));
+            self.blocked.insert((other, id));
+        }
+    }
+
+    pub fn heal(&mut self) {
+        self.blocked.clear();
+    }
+
+    pub fn commands(&self) -> usize {
+        self.truth.iter().filter(|e| matches!(e.payload, Payload::Command(_))).count()
+    }
+}
