@@ -39,9 +39,9 @@ fn measure(burst: usize) {
         timed(&mut sending, || card.send_burst(&mut frames));
         network.take_sent(burst);
     }
-    let per_packet = |total: Duration| total.as_nanos() as f64 / count as f64;
+    let per_packet = |total: Duration| total.as_nanos() / count as u128;
     println!(
-        "burst {burst:3}: receive {:6.1} ns, send {:6.1} ns, copied {} bytes",
+        "burst {burst:3}: receive {:3} ns, send {:3} ns, copied {} bytes",
         per_packet(receiving),
         per_packet(sending),
         pool.statistics().copied_bytes,

@@ -88,6 +88,7 @@ fn what_is_written_is_read_back() {
 fn a_disk_that_cannot_be_used_is_refused() {
     assert_eq!(refusal(|it| it.features &= !FLUSH), InitError::NoFlush);
     assert_eq!(refusal(|it| it.features |= 1 << 5), InitError::ReadOnly);
+    assert_eq!(refusal(|it| it.is_restless = true), InitError::Configuration);
     assert_eq!(refusal(|it| it.queue_sizes[0] = 2), InitError::NoQueue(REQUEST_QUEUE));
     assert_eq!(refusal(|it| it.queue_sizes.clear()), InitError::NoQueue(REQUEST_QUEUE));
     assert_eq!(refusal(|it| it.refuses_queues = true), InitError::QueueRefused(REQUEST_QUEUE));

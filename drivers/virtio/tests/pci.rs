@@ -24,7 +24,10 @@ struct Space {
 
 /// The configuration spaces of a machine.
 #[derive(Clone, Debug, Default)]
-struct Spaces(Rc<RefCell<BTreeMap<(u8, u8, u8), Space>>>);
+struct Spaces(Rc<RefCell<BTreeMap<Place, Space>>>);
+
+/// Bus, device, function.
+type Place = (u8, u8, u8);
 
 impl Spaces {
     fn with(self, bus: u8, device: u8, space: Space) -> Spaces {
@@ -273,6 +276,8 @@ fn a_queue_without_a_place_to_kick_it_is_refused() {
     let memory = Memory::new();
     let device = open(&Spaces::default().with(0, 3, card()), &memory).unwrap();
     memory.set(COMMON + 0x1e, 0x400_u16);
+    // The device claims to have enabled it all the same.
+    memory.set(COMMON + 0x1c, 1_u16);
     let pool = Pool::on_heap(64, PAGE_BYTES);
     let error = VirtioNet::new(device, NetConfig::default(), pool, allocate).unwrap_err();
     assert_eq!(error, InitError::QueueRefused(0));
@@ -307,10 +312,9 @@ fn malformed_devices_are_refused() {
     assert_eq!(refusal(|it| it.words[CAP_NOTIFY / 4 + 4] = 3), missing(2), "an odd distance");
     assert_eq!(refusal(|it| it.words[CAP_NOTIFY / 4] -= 4 << 16), missing(2), "no distance");
     assert_eq!(refusal(|it| it.words[CAP_NOTIFY / 4 + 3] = 1), missing(2), "no room for a kick");
-    assert_eq!(refusal(|it| it.words[CAP_ISR / 4 + 3] = 0), missing(3));
     assert_eq!(refusal(|it| it.words[CAP_DEVICE / 4 + 1] = 6), bar(6));
     assert_eq!(refusal(|it| it.words[CAP_DEVICE / 4 + 1] = 0), bar(0), "not assigned");
-    assert_eq!(refusal(|it| it.words[CAP_DEVICE / 4 + 2] = u32::MAX & !3), bar(4));
+    assert_eq!(refusal(|it| it.words[CAP_DEVICE / 4 + 2] = !3), bar(4));
     assert_eq!(refusal(|it| it.words[CAP_DEVICE / 4 + 3] = u32::MAX), bar(4));
     assert_eq!(refusal(|it| it.words[CAP_MSIX / 4 + 1] = 0x3fe0 | 4), bar(4), "beyond the end");
     assert_eq!(refusal(|it| it.words[4 + 5] = 1), bar(4), "out of reach");

@@ -2,19 +2,21 @@
 //!
 //! [`device`] gives the two ends of one device: a [`FakeTransport`] for the driver, and a [`FakeDevice`] with
 //! which a test plays the device, on the same thread or another. [`FakeNetwork`] and [`FakeDisk`] play it
-//! well; a test that wants a device to lie uses [`DeviceRing`] directly.
+//! well, [`Liar`] as badly as it can; a test that wants a certain lie uses [`DeviceRing`] directly.
 //!
 //! A device touches the driver's memory only inside [`FakeDevice::with_ring`], which the driver's reset waits
 //! for: after a reset nothing is touched, as the drivers rely on.
 
 mod bell;
 mod disk;
+mod liar;
 mod network;
 mod ring;
 mod transport;
 
 pub use bell::Bell;
 pub use disk::{FakeDisk, STATUS_IO_ERROR, STATUS_OK, STATUS_UNSUPPORTED};
+pub use liar::Liar;
 pub use network::FakeNetwork;
 pub use ring::{Chain, DeviceRing};
 pub use transport::{FakeDevice, FakeOptions, FakeTransport, InterruptKind, device};

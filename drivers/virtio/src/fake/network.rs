@@ -32,6 +32,7 @@ impl FakeNetwork {
             ignores_reset: false,
             refuses_features: false,
             refuses_queues: false,
+            is_restless: false,
         }
     }
 

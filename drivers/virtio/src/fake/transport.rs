@@ -39,6 +39,8 @@ pub struct FakeOptions {
     pub refuses_features: bool,
     /// It does not enable queues.
     pub refuses_queues: bool,
+    /// Its configuration changes whenever it is looked at.
+    pub is_restless: bool,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,7 @@ struct Registers {
     accepted: u64,
     rings: Vec<Option<DeviceRing>>,
     line_is_high: bool,
+    generation_reads: u32,
 }
 
 #[derive(Debug)]
@@ -74,6 +77,7 @@ pub fn device(options: FakeOptions) -> (FakeTransport, FakeDevice) {
             accepted: 0,
             rings: (0..queues).map(|_| None).collect(),
             line_is_high: false,
+            generation_reads: 0,
         }),
         kicks: (0..queues).map(|_| AtomicU64::new(0)).collect(),
         kicked: Bell::default(),
@@ -232,7 +236,9 @@ impl Transport for FakeTransport {
     }
 
     fn read_config_generation(&self) -> u32 {
-        0
+        let mut registers = self.0.registers();
+        registers.generation_reads += u32::from(registers.options.is_restless);
+        registers.generation_reads
     }
 
     fn read_config_space<T: FromBytes + IntoBytes>(&self, offset: usize) -> Result<T, Error> {

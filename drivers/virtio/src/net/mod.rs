@@ -156,6 +156,10 @@ impl<T: Transport> VirtioNet<T> {
     /// True if there is something to do already: then look again before you halt.
     #[must_use = "what is there already causes no interrupt"]
     pub fn arm_interrupts(&mut self) -> bool {
+        if self.fault.is_none() {
+            // Buffers that came back to the pool since the last burst: a ring without any never interrupts.
+            self.refill();
+        }
         if self.fault.is_some() {
             return false;
         }

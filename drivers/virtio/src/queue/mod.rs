@@ -14,6 +14,8 @@
 
 mod event;
 mod layout;
+#[cfg(test)]
+mod races;
 mod ring;
 mod split;
 #[cfg(test)]

@@ -4,8 +4,7 @@ use virtio_drivers::transport::pci::bus::{
     CapabilityInfo, ConfigurationAccess, DeviceFunction, PCI_CAP_ID_VNDR,
 };
 use virtio_drivers::transport::pci::{
-    VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_DEVICE_CFG, VIRTIO_PCI_CAP_ISR_CFG,
-    VIRTIO_PCI_CAP_NOTIFY_CFG,
+    VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_DEVICE_CFG, VIRTIO_PCI_CAP_NOTIFY_CFG,
 };
 
 use super::{Pci, PciDeviceError};
@@ -33,7 +32,6 @@ pub(super) struct Structures {
     pub(super) notify: Window,
     /// How far the notification addresses of two queues are apart, in bytes, in units of their offsets.
     pub(super) notify_multiplier: u32,
-    pub(super) interrupt_status: Window,
     pub(super) configuration: Option<Window>,
     pub(super) msix: Option<CapabilityInfo>,
 }
@@ -43,7 +41,7 @@ pub(super) fn read<C: ConfigurationAccess>(
     pci: &Pci<C>,
     device: DeviceFunction,
 ) -> Result<Structures, PciDeviceError> {
-    let (mut common, mut notify, mut interrupt_status) = (None, None, None);
+    let (mut common, mut notify) = (None, None);
     let (mut configuration, mut msix) = (None, None);
     for capability in pci.root().capabilities(device).take(CAPABILITIES_MAX) {
         if capability.id == PCI_CAPABILITY_MSIX {
@@ -63,13 +61,10 @@ pub(super) fn read<C: ConfigurationAccess>(
                 let multiplier = pci.read_word(device, capability.offset + CAPABILITY_BYTES);
                 notify = notify.or_else(|| Some((window(), multiplier)));
             }
-            VIRTIO_PCI_CAP_ISR_CFG => {
-                interrupt_status = interrupt_status.or_else(|| Some(window()));
-            }
             VIRTIO_PCI_CAP_DEVICE_CFG => {
                 configuration = configuration.or_else(|| Some(window()));
             }
-            // Other kinds (shared memory, access through configuration space, vendors' own) are not needed.
+            // Other kinds are not needed: that of the interrupt line, which is off, among them.
             _ => {}
         }
     }
@@ -79,8 +74,6 @@ pub(super) fn read<C: ConfigurationAccess>(
         common: common.ok_or(PciDeviceError::MissingStructure(VIRTIO_PCI_CAP_COMMON_CFG))?,
         notify,
         notify_multiplier,
-        interrupt_status: interrupt_status
-            .ok_or(PciDeviceError::MissingStructure(VIRTIO_PCI_CAP_ISR_CFG))?,
         configuration,
         msix,
     })

@@ -3,8 +3,7 @@
 use alloc::collections::BTreeMap;
 
 use virtio_drivers::transport::pci::{
-    VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_DEVICE_CFG, VIRTIO_PCI_CAP_ISR_CFG,
-    VIRTIO_PCI_CAP_NOTIFY_CFG,
+    VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_DEVICE_CFG, VIRTIO_PCI_CAP_NOTIFY_CFG,
 };
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use virtio_drivers::{Error, PhysAddr};
@@ -46,7 +45,6 @@ pub struct PciDevice {
     common: Registers,
     notify: Registers,
     notify_multiplier: u32,
-    interrupt_status: Registers,
     configuration: Option<Registers>,
     interrupts: Option<Table>,
     /// The entry of the table for each source that has one.
@@ -84,7 +82,6 @@ impl PciDevice {
             common: open(VIRTIO_PCI_CAP_COMMON_CFG, structures.common, common::LENGTH, 4)?,
             notify: open(VIRTIO_PCI_CAP_NOTIFY_CFG, structures.notify, 2, 2)?,
             notify_multiplier: structures.notify_multiplier,
-            interrupt_status: open(VIRTIO_PCI_CAP_ISR_CFG, structures.interrupt_status, 1, 1)?,
             configuration,
             interrupts,
             routes: BTreeMap::new(),
@@ -194,16 +191,18 @@ impl Transport for PciDevice {
         driver_area: PhysAddr,
         device_area: PhysAddr,
     ) {
-        self.select(queue);
-        let Some(notify_offset) = self.notify_offset() else { return };
         let Some(place) = self.notify_offsets.get_mut(usize::from(queue)) else { return };
-        *place = Some(notify_offset);
+        *place = None;
+        self.select(queue);
+        let notify_offset = self.notify_offset();
         // A reset has made the device forget its interrupts, that of the configuration too.
-        if !self.assign(InterruptSource::Configuration, common::CONFIG_MSIX_VECTOR)
-            || !self.assign(InterruptSource::Queue(queue), common::QUEUE_MSIX_VECTOR)
-        {
+        let has_interrupts = self
+            .assign(InterruptSource::Configuration, common::CONFIG_MSIX_VECTOR)
+            && self.assign(InterruptSource::Queue(queue), common::QUEUE_MSIX_VECTOR);
+        if notify_offset.is_none() || !has_interrupts {
             return;
         }
+        self.notify_offsets[usize::from(queue)] = notify_offset;
         self.common.write(common::QUEUE_SIZE, size as u16);
         self.write_address(common::QUEUE_DESC, descriptors);
         self.write_address(common::QUEUE_DRIVER, driver_area);
@@ -217,15 +216,13 @@ impl Transport for PciDevice {
 
     fn queue_used(&mut self, queue: u16) -> bool {
         self.select(queue);
-        self.common.read::<u16>(common::QUEUE_ENABLE) == 1
+        let is_set_up = self.notify_offsets.get(usize::from(queue)).is_some_and(Option::is_some);
+        is_set_up && self.common.read::<u16>(common::QUEUE_ENABLE) == 1
     }
 
-    /// Nothing, unless the device has an interrupt line: reading the register is what lets the line fall.
     fn ack_interrupt(&mut self) -> InterruptStatus {
-        match self.interrupts {
-            Some(_) => InterruptStatus::empty(),
-            None => InterruptStatus::from_bits_retain(self.interrupt_status.read::<u8>(0).into()),
-        }
+        // A message needs no acknowledgement, and the interrupt line is off.
+        InterruptStatus::empty()
     }
 
     fn read_config_generation(&self) -> u32 {

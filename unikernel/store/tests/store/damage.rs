@@ -1,0 +1,189 @@
+//! What was acknowledged and is damaged is reported, never dropped; and other mishaps.
+
+use crate::disk::{Disk, Machine, SECTORS, config, record};
+use base::{ClusterId, Duration, LogIndex, NodeId, Prng, Term};
+use block::BlockError;
+use store::{Failure, HardState, PersistError, Record, Where};
+
+/// A disk with 40 records of some size, each batch settled.
+fn written() -> (Disk, Vec<Record>) {
+    let mut machine = Machine::start(Disk::default());
+    machine.finish();
+    let records: Vec<Record> = (1..=40).map(|index| record(index, 1 + index / 20, 700)).collect();
+    let hard_state = HardState { term: Term(3), vote: NodeId::new(2) };
+    for (ticket, batch) in (1..).zip(records.chunks(8)) {
+        machine.persist(ticket, Some(hard_state), batch.to_vec());
+        machine.finish();
+    }
+    // Idle for a while: the marker is brought up to date.
+    machine.now = machine.now + Duration::from_secs(1);
+    machine.store.handle_timeout(machine.now);
+    machine.drain();
+    machine.finish();
+    (machine.disk, records)
+}
+
+fn read_back(disk: Disk) -> Result<(Vec<Record>, HardState), Failure> {
+    let mut machine = Machine::start(disk);
+    machine.finish();
+    if let Some(failure) = machine.failed {
+        return Err(failure);
+    }
+    let recovered = machine.recovered.clone().unwrap();
+    let records = machine.read_all(recovered.last_index);
+    machine.failed.map_or(Ok((records, recovered.hard_state)), Err)
+}
+
+#[test]
+fn a_sound_disk_is_read_back() {
+    let (disk, records) = written();
+    let (read, hard_state) = read_back(disk).unwrap();
+    assert_eq!(read, records);
+    assert_eq!(hard_state, HardState { term: Term(3), vote: NodeId::new(2) });
+}
+
+/// Pitfall 20: a corrupt middle is not a torn tail. One bit of any sector that was ever written.
+#[test]
+fn one_flipped_bit_anywhere_is_survived_or_reported_and_never_dropped() {
+    let (disk, records) = written();
+    let mut prng = Prng::new(3);
+    let (mut survived, mut headers, mut bodies) = (0, 0, 0);
+    for sector in disk.durable.keys().copied() {
+        for _ in 0..4 {
+            let mut disk = disk.clone();
+            disk.flip(sector, prng.below(4096) as usize);
+            match read_back(disk) {
+                Ok((read, hard_state)) => {
+                    assert_eq!(read, records, "sector {sector}");
+                    assert_eq!(hard_state.term, Term(3), "sector {sector}");
+                    survived += 1;
+                }
+                Err(Failure::Damaged(damage)) => match damage.what {
+                    Where::Header => headers += 1,
+                    Where::Body => bodies += 1,
+                },
+                Err(failure) => panic!("sector {sector}: {failure}"),
+            }
+        }
+    }
+    assert!(survived > 20 && bodies > 100, "{survived} survived, {headers} + {bodies} reported");
+}
+
+/// One rotten sector of headers is read from the copies among the bodies.
+#[test]
+fn headers_are_taken_from_their_copies() {
+    let (mut disk, records) = written();
+    for bit in [5, 600, 1200, 3000] {
+        disk.flip(9, bit);
+    }
+    assert_eq!(read_back(disk).unwrap().0, records);
+}
+
+#[test]
+fn a_lost_hard_state_is_not_guessed() {
+    let (mut disk, _) = written();
+    for sector in 2..6 {
+        disk.flip(sector, 100);
+    }
+    assert_eq!(read_back(disk).unwrap_err(), Failure::HardStateLost);
+}
+
+#[test]
+fn a_disk_has_one_owner() {
+    let (disk, _) = written();
+    let other_node = store::Config { node: NodeId::new(2).unwrap(), ..config(SECTORS) };
+    let other_cluster = store::Config { cluster: ClusterId(8), ..config(SECTORS) };
+    for config in [other_node, other_cluster] {
+        let mut machine = Machine::start_with(disk.clone(), config);
+        machine.finish();
+        let failure = machine.failed.unwrap();
+        assert!(failure.to_string().contains("belongs to node 1 of cluster"), "{failure}");
+    }
+    let mut resized = Machine::start_with(disk, config(SECTORS * 2));
+    resized.finish();
+    assert_eq!(resized.failed, Some(Failure::Resized));
+    let mut foreign = Disk::default();
+    foreign.flip(0, 77);
+    let mut machine = Machine::start(foreign);
+    machine.finish();
+    assert_eq!(machine.failed, Some(Failure::NotOurs));
+}
+
+#[test]
+fn random_images_are_refused_without_a_panic() {
+    let (disk, _) = written();
+    let mut prng = Prng::new(9);
+    for _ in 0..300 {
+        let mut disk = disk.clone();
+        for _ in 0..1 + prng.below(30) {
+            let sector = prng.below(120);
+            for _ in 0..prng.below(60) {
+                disk.flip(sector, prng.below(4096) as usize);
+            }
+        }
+        let _ = read_back(disk);
+    }
+}
+
+/// Group commit: what is asked for while the disk is busy shares one flush.
+#[test]
+fn many_persists_share_a_flush() {
+    let mut machine = Machine::start(Disk::default());
+    machine.finish();
+    let before = machine.disk.flushes;
+    for index in 1..=100 {
+        machine.persist(index, None, vec![record(index, 1, 50)]);
+    }
+    machine.finish();
+    assert_eq!(machine.persisted.last(), Some(&100));
+    assert!(machine.disk.flushes - before <= 3, "{}", machine.disk.flushes - before);
+}
+
+/// Pitfall 18: after a failed flush nothing is known, and nothing is tried again.
+#[test]
+fn an_error_of_the_disk_is_final() {
+    let mut machine = Machine::start(Disk::default());
+    machine.finish();
+    machine.disk.fail_next = Some(BlockError::Device);
+    machine.persist(1, None, vec![record(1, 1, 50)]);
+    machine.finish();
+    assert_eq!(machine.failed, Some(Failure::Io(BlockError::Device)));
+    assert_eq!(machine.store.persist(2, None, vec![]), Err(PersistError::NotReady));
+    assert!(machine.persisted.is_empty());
+}
+
+#[test]
+fn a_full_disk_refuses_and_keeps_what_it_has_with_room_for_no_ops() {
+    let mut machine = Machine::start_with(Disk::default(), config(2048));
+    machine.finish();
+    let mut next = 1;
+    while machine.store.persist(next, None, vec![record(next, 1, 2000)]).is_ok() {
+        machine.drain();
+        machine.finish();
+        next += 1;
+    }
+    assert!(next > 100, "{next}");
+    for _ in 0..100 {
+        assert_eq!(
+            machine.store.persist(next, None, vec![record(next, 1, 2000)]),
+            Err(PersistError::Full)
+        );
+    }
+    let (_, bytes) = machine.store.room();
+    assert!(bytes < 4096, "{bytes}");
+    let no_op = record(next, 2, 0);
+    machine.persist(next, None, vec![no_op.clone()]);
+    machine.finish();
+    let disk = machine.disk;
+    let mut machine = Machine::start_with(disk, config(2048));
+    machine.finish();
+    assert_eq!(machine.recovered.clone().unwrap().last_index, LogIndex(next));
+    assert_eq!(machine.read_all(LogIndex(next)).last(), Some(&no_op));
+}
+
+#[test]
+fn a_disk_can_be_too_small() {
+    let pool = pool::Pool::on_heap(1, pool::PAGE_BYTES);
+    let error = store::Store::new(config(2047), pool).err().unwrap();
+    assert_eq!(error.to_string(), "the disk has 1023 KiB; at least 1024 KiB are needed");
+}

@@ -1,0 +1,201 @@
+//! A disk for tests, and a store on it: writes are volatile until a flush, and a crash decides their fate.
+
+use std::collections::BTreeMap;
+
+use base::{ClusterId, Instant, LogIndex, NodeId, Prng, Term};
+use block::{BlockCompletion, BlockError, BlockRequest, Operation, SECTOR_BYTES};
+use pool::{PAGE_BYTES, Pool};
+use store::{Config, Failure, HardState, Output, Record, Recovered, Store};
+
+type Sector = [u8; SECTOR_BYTES];
+
+#[derive(Clone, Default)]
+pub struct Disk {
+    pub durable: BTreeMap<u64, Sector>,
+    /// Completed or under way, in order: the number of the write, the sector, its bytes.
+    volatile: Vec<(u64, u64, Sector)>,
+    completed: Vec<u64>,
+    writes: u64,
+    pub flushes: u64,
+    pub fail_next: Option<BlockError>,
+}
+
+impl Disk {
+    fn read(&self, sector: u64) -> Sector {
+        let latest = self.volatile.iter().rev().find(|(_, at, _)| *at == sector);
+        let durable = || self.durable.get(&sector).copied().unwrap_or([0; SECTOR_BYTES]);
+        latest.map_or_else(durable, |(_, _, bytes)| *bytes)
+    }
+
+    /// Takes a write; it may reach the disk from now on.
+    fn take(&mut self, sector: u64, bytes: &[u8]) -> u64 {
+        self.writes += 1;
+        for (sector, bytes) in (sector..).zip(bytes.chunks_exact(SECTOR_BYTES)) {
+            self.volatile.push((self.writes, sector, bytes.try_into().unwrap()));
+        }
+        self.writes
+    }
+
+    fn flush(&mut self, covered: &[u64]) {
+        self.flushes += 1;
+        let volatile = std::mem::take(&mut self.volatile);
+        for (write, sector, bytes) in volatile {
+            if covered.contains(&write) {
+                self.durable.insert(sector, bytes);
+            } else {
+                self.volatile.push((write, sector, bytes));
+            }
+        }
+    }
+
+    /// Every sector that was not flushed is kept, lost, or torn in the middle.
+    pub fn crash(&mut self, prng: &mut Prng) {
+        self.completed.clear();
+        for (_, sector, bytes) in std::mem::take(&mut self.volatile) {
+            let old = self.durable.get(&sector).copied().unwrap_or([0; SECTOR_BYTES]);
+            let mut new = bytes;
+            match prng.below(3) {
+                0 => continue,
+                1 => {}
+                _ => {
+                    let cut = prng.below(SECTOR_BYTES as u64) as usize;
+                    new[cut..].copy_from_slice(&old[cut..]);
+                }
+            }
+            self.durable.insert(sector, new);
+        }
+    }
+
+    pub fn flip(&mut self, sector: u64, bit: usize) {
+        self.durable.entry(sector).or_insert([0; SECTOR_BYTES])[bit / 8] ^= 1 << (bit % 8);
+    }
+}
+
+/// A request that the disk has and has not finished.
+struct Pending {
+    request: BlockRequest,
+    write: Option<u64>,
+    covered: Vec<u64>,
+}
+
+pub struct Machine {
+    pub store: Store,
+    pub disk: Disk,
+    pub now: Instant,
+    pending: Vec<Pending>,
+    pub persisted: Vec<u64>,
+    pub recovered: Option<Recovered>,
+    pub failed: Option<Failure>,
+    pub reads: Vec<(u64, Vec<Record>)>,
+}
+
+pub fn config(sectors: u64) -> Config {
+    Config { cluster: ClusterId(7), node: NodeId::new(1).unwrap(), capacity_sectors: sectors }
+}
+
+pub const SECTORS: u64 = 8192;
+
+impl Machine {
+    pub fn start(disk: Disk) -> Machine {
+        Machine::start_with(disk, config(SECTORS))
+    }
+
+    pub fn start_with(disk: Disk, config: Config) -> Machine {
+        let pool = Pool::on_heap(4, 4 * PAGE_BYTES);
+        let mut machine = Machine {
+            store: Store::new(config, pool).unwrap(),
+            disk,
+            now: Instant::ORIGIN,
+            pending: Vec::new(),
+            persisted: Vec::new(),
+            recovered: None,
+            failed: None,
+            reads: Vec::new(),
+        };
+        machine.drain();
+        machine
+    }
+
+    /// Carries out what the store wants, as far as it can be done at once.
+    pub fn drain(&mut self) {
+        while let Some(output) = self.store.poll_output() {
+            match output {
+                Output::Request(request) => self.submit(request),
+                Output::Recovered(recovered) => self.recovered = Some(recovered),
+                Output::Persisted(ticket) => self.persisted.push(ticket),
+                Output::Read(id, records) => self.reads.push((id, records)),
+                Output::Failed(failure) => self.failed = Some(failure),
+            }
+        }
+        self.store.check_invariants();
+    }
+
+    fn submit(&mut self, request: BlockRequest) {
+        let write = match request.operation {
+            Operation::Write { sector, sectors } => {
+                let bytes = &request.buffer.as_deref().unwrap()[..sectors as usize * SECTOR_BYTES];
+                Some(self.disk.take(sector, bytes))
+            }
+            Operation::Read { .. } | Operation::Flush => None,
+        };
+        let covered = self.disk.completed.clone();
+        self.pending.push(Pending { request, write, covered });
+    }
+
+    pub fn is_busy(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Finishes one request, any of those under way.
+    pub fn step(&mut self, prng: &mut Prng) {
+        let position = prng.below(self.pending.len() as u64) as usize;
+        let Pending { request, write, covered } = self.pending.remove(position);
+        let BlockRequest { tag, operation, mut buffer } = request;
+        let result = self.disk.fail_next.take().map_or(Ok(()), Err);
+        match operation {
+            Operation::Read { sector, sectors } => {
+                let room = buffer.as_mut().unwrap().chunks_exact_mut(SECTOR_BYTES);
+                for (sector, room) in (sector..sector + u64::from(sectors)).zip(room) {
+                    room.copy_from_slice(&self.disk.read(sector));
+                }
+            }
+            Operation::Write { .. } => self.disk.completed.extend(write),
+            Operation::Flush => self.disk.flush(&covered),
+        }
+        let completion = BlockCompletion { tag, operation, buffer, result };
+        self.store.handle_completion(completion, self.now);
+        self.drain();
+    }
+
+    pub fn finish(&mut self) {
+        let mut prng = Prng::new(1);
+        while self.is_busy() {
+            self.step(&mut prng);
+        }
+    }
+
+    pub fn persist(&mut self, ticket: u64, hard_state: Option<HardState>, records: Vec<Record>) {
+        self.store.persist(ticket, hard_state, records).unwrap();
+        self.drain();
+    }
+
+    /// Everything that the log holds, read back.
+    pub fn read_all(&mut self, last: LogIndex) -> Vec<Record> {
+        let mut records = Vec::new();
+        let mut from = LogIndex(1);
+        while from <= last && self.failed.is_none() {
+            self.store.read(from.0, from, last, 3000).unwrap();
+            self.drain();
+            self.finish();
+            let Some((_, more)) = self.reads.pop() else { break };
+            from = more.last().expect("one at the least").index.next();
+            records.extend(more);
+        }
+        records
+    }
+}
+
+pub fn record(index: u64, term: u64, length: usize) -> Record {
+    let payload = vec![(index * 31 + term) as u8; length].into();
+    Record { index: LogIndex(index), term: Term(term), kind: 1, payload }
+}

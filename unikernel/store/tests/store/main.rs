@@ -1,0 +1,5 @@
+//! The store on a disk that crashes, rots, fills up and lies.
+
+mod crash;
+mod damage;
+mod disk;
