@@ -16,7 +16,7 @@ fn written() -> (Disk, Vec<Record>) {
         machine.finish();
     }
     // Idle for a while: the marker is brought up to date.
-    machine.now = machine.now + Duration::from_secs(1);
+    machine.now += Duration::from_secs(1);
     machine.store.handle_timeout(machine.now);
     machine.drain();
     machine.finish();

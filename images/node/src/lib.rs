@@ -1,0 +1,22 @@
+//! A node of the cluster: the services of `apps` and `unikernel`, and which output of one is whose input.
+//!
+//! [`Node`] is a value like every service: frames, completions of the disk, bytes of the console and the time
+//! go in; frames, requests, bytes and deadlines come out. The image's loop gives it hardware, the simulator
+//! gives it a seed; it cannot tell which.
+//!
+//! A node starts by reading its disk. Until that is done it answers nobody; then it has a log, joins the
+//! cluster, and opens its ports. Reading in order: [`Settings`], `start`, `node`, then one file for each
+//! neighbour of the services: `consensus` (Raft and the log), `service` (the key-value store), `clients`
+//! (TCP connections), `commands` (the shell).
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod journal;
+mod output;
+mod settings;
+
+pub use journal::{Journal, Level, Line};
+pub use output::{Output, Port, RequestId, Stop};
+pub use settings::{Outside, Settings, SettingsError};

@@ -1,0 +1,295 @@
+//! What a node is told when it starts: the words `coterie.KEY=VALUE` of the kernel command line.
+//!
+//! | word | meaning | default |
+//! |---|---|---|
+//! | `coterie.id=N` | the node's number, 1 to 254 | required |
+//! | `coterie.cluster=HEX` | the cluster's identity, up to 16 hexadecimal digits | required |
+//! | `coterie.peers=N,N,…` | the numbers of all nodes of the cluster, this one included | required |
+//! | `coterie.outside=A.B.C.D/P[,GATEWAY]` or `none` | address on the network of the clients | `10.0.2.15/24,10.0.2.2` |
+//! | `coterie.disk=flush` or `noflush` | whether a disk that cannot flush is refused | `flush` |
+//! | `coterie.wall_ms=N` | the date at launch, in ms since 1970, for machines without a clock | 0 |
+//!
+//! Every word must be known: a misspelt setting that is silently ignored is worse than a node that stops.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+use base::{ClusterId, NodeId, limits};
+
+/// The settings of one node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// The node's number.
+    pub id: NodeId,
+    /// Which cluster it belongs to.
+    pub cluster: ClusterId,
+    /// All nodes of the cluster in ascending order, this one included.
+    pub peers: Vec<NodeId>,
+    /// Its place on the network of the clients, if it has a card for that.
+    pub outside: Option<Outside>,
+    /// Whether a disk is accepted that cannot flush, and so may lose what was acknowledged.
+    pub without_flush: bool,
+    /// The date at launch, in milliseconds since 1970; 0 if unknown.
+    pub wall_ms: u64,
+}
+
+/// An address on the network of the clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outside {
+    /// The node's IPv4 address.
+    pub address: [u8; 4],
+    /// The length of the network's prefix.
+    pub prefix: u8,
+    /// The way to other networks.
+    pub gateway: Option<[u8; 4]>,
+}
+
+/// What QEMU's user network gives to its only guest.
+const OUTSIDE_DEFAULT: Outside =
+    Outside { address: [10, 0, 2, 15], prefix: 24, gateway: Some([10, 0, 2, 2]) };
+
+/// Words of the machine, not for the node.
+const MACHINE_WORD: &str = "virtio_mmio.device=";
+
+/// Why the settings are refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SettingsError {
+    /// The command line is too long or not text.
+    Unreadable,
+    /// A word that no setting starts with.
+    Unknown(String),
+    /// A setting that is there twice.
+    Twice(&'static str),
+    /// A setting that must be there and is not.
+    Missing(&'static str),
+    /// A setting whose value is not of its form: the word, and what the value must be.
+    Bad(String, &'static str),
+    /// The node's own number is not among the peers.
+    NotAPeer(NodeId),
+    /// There are more peers than a cluster may have.
+    TooManyPeers(usize),
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SettingsError::Unreadable => {
+                f.write_str("the kernel command line is too long or not UTF-8 text")
+            }
+            SettingsError::Unknown(word) => write!(f, "unknown setting '{}'", word.escape_debug()),
+            SettingsError::Twice(key) => write!(f, "setting '{key}' is given twice"),
+            SettingsError::Missing(key) => write!(f, "setting '{key}=…' is missing"),
+            SettingsError::Bad(word, expected) => {
+                write!(f, "bad setting '{}': the value must be {expected}", word.escape_debug())
+            }
+            SettingsError::NotAPeer(id) => {
+                write!(f, "coterie.peers does not list this node, number {id}")
+            }
+            SettingsError::TooManyPeers(count) => {
+                write!(
+                    f,
+                    "coterie.peers lists {count} nodes; at most {} are supported",
+                    limits::CLUSTER_NODES_MAX
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for SettingsError {}
+
+/// The values as they are found, each at most once.
+#[derive(Default)]
+struct Found {
+    id: Option<NodeId>,
+    cluster: Option<ClusterId>,
+    peers: Option<Vec<NodeId>>,
+    outside: Option<Option<Outside>>,
+    without_flush: Option<bool>,
+    wall_ms: Option<u64>,
+}
+
+impl Settings {
+    /// Reads a kernel command line.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn parse(command_line: &str) -> Result<Settings, SettingsError> {
+        let mut found = Found::default();
+        for word in command_line.split_ascii_whitespace() {
+            if !word.starts_with(MACHINE_WORD) {
+                found.take(word)?;
+            }
+        }
+        found.complete()
+    }
+}
+
+impl Found {
+    fn take(&mut self, word: &str) -> Result<(), SettingsError> {
+        let unknown = || SettingsError::Unknown(word.to_string());
+        let (key, value) = word.split_once('=').ok_or_else(unknown)?;
+        let bad = |expected| SettingsError::Bad(word.to_string(), expected);
+        match key {
+            "coterie.id" => {
+                set(&mut self.id, "coterie.id", value.parse().ok(), || bad("a node number from 1 to 254"))
+            }
+            "coterie.cluster" => set(&mut self.cluster, "coterie.cluster", parse_cluster(value), || {
+                bad("up to 16 hexadecimal digits")
+            }),
+            "coterie.peers" => set(&mut self.peers, "coterie.peers", parse_peers(value), || {
+                bad("different node numbers from 1 to 254, separated by commas")
+            }),
+            "coterie.outside" => set(&mut self.outside, "coterie.outside", parse_outside(value), || {
+                bad("none or A.B.C.D/PREFIX[,GATEWAY]")
+            }),
+            "coterie.disk" => set(&mut self.without_flush, "coterie.disk", parse_disk(value), || {
+                bad("flush or noflush")
+            }),
+            "coterie.wall_ms" => set(&mut self.wall_ms, "coterie.wall_ms", value.parse().ok(), || {
+                bad("a number of milliseconds since 1970")
+            }),
+            _ => Err(unknown()),
+        }
+    }
+
+    fn complete(self) -> Result<Settings, SettingsError> {
+        let id = self.id.ok_or(SettingsError::Missing("coterie.id"))?;
+        let cluster = self.cluster.ok_or(SettingsError::Missing("coterie.cluster"))?;
+        let peers = self.peers.ok_or(SettingsError::Missing("coterie.peers"))?;
+        if peers.len() > limits::CLUSTER_NODES_MAX {
+            return Err(SettingsError::TooManyPeers(peers.len()));
+        }
+        if !peers.contains(&id) {
+            return Err(SettingsError::NotAPeer(id));
+        }
+        Ok(Settings {
+            id,
+            cluster,
+            peers,
+            outside: self.outside.unwrap_or(Some(OUTSIDE_DEFAULT)),
+            without_flush: self.without_flush.unwrap_or(false),
+            wall_ms: self.wall_ms.unwrap_or(0),
+        })
+    }
+}
+
+fn set<T>(
+    place: &mut Option<T>,
+    key: &'static str,
+    value: Option<T>,
+    bad: impl FnOnce() -> SettingsError,
+) -> Result<(), SettingsError> {
+    match place.replace(value.ok_or_else(bad)?) {
+        None => Ok(()),
+        Some(_) => Err(SettingsError::Twice(key)),
+    }
+}
+
+fn parse_cluster(value: &str) -> Option<ClusterId> {
+    let is_hex = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex.then(|| u64::from_str_radix(value, 16).ok().map(ClusterId)).flatten()
+}
+
+fn parse_peers(value: &str) -> Option<Vec<NodeId>> {
+    let mut peers =
+        value.split(',').map(|number| number.parse().ok()).collect::<Option<Vec<NodeId>>>()?;
+    let count = peers.len();
+    peers.sort_unstable();
+    peers.dedup();
+    (peers.len() == count).then_some(peers)
+}
+
+fn parse_outside(value: &str) -> Option<Option<Outside>> {
+    if value == "none" {
+        return Some(None);
+    }
+    let (network, gateway) = match value.split_once(',') {
+        Some((network, gateway)) => (network, Some(parse_address(gateway)?)),
+        None => (value, None),
+    };
+    let (address, prefix) = network.split_once('/')?;
+    let prefix = prefix.parse().ok().filter(|prefix| *prefix <= 32)?;
+    Some(Some(Outside { address: parse_address(address)?, prefix, gateway }))
+}
+
+fn parse_address(value: &str) -> Option<[u8; 4]> {
+    value.parse::<core::net::Ipv4Addr>().ok().map(|address| address.octets())
+}
+
+fn parse_disk(value: &str) -> Option<bool> {
+    match value {
+        "flush" => Some(false),
+        "noflush" => Some(true),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "coterie.id=2 coterie.cluster=c0ffee coterie.peers=3,1,2";
+
+    fn error_of(command_line: &str) -> String {
+        Settings::parse(command_line).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_least_that_a_node_must_be_told() {
+        let settings = Settings::parse(GOOD).unwrap();
+        assert_eq!(settings.id.get(), 2);
+        assert_eq!(settings.cluster, ClusterId(0xc0ffee));
+        assert_eq!(settings.peers.iter().map(|peer| peer.get()).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(settings.outside, Some(OUTSIDE_DEFAULT));
+        assert!(!settings.without_flush);
+    }
+
+    #[test]
+    fn everything_that_a_node_can_be_told() {
+        let all = "coterie.id=1 coterie.cluster=1 coterie.peers=1 coterie.outside=192.0.2.7/28,192.0.2.1 \
+            coterie.disk=noflush coterie.wall_ms=1795516884046 virtio_mmio.device=512@0xfeb00e00:12";
+        let settings = Settings::parse(all).unwrap();
+        let outside =
+            Outside { address: [192, 0, 2, 7], prefix: 28, gateway: Some([192, 0, 2, 1]) };
+        assert_eq!(settings.outside, Some(outside));
+        assert!(settings.without_flush);
+        assert_eq!(settings.wall_ms, 1_795_516_884_046);
+    }
+
+    #[test]
+    fn every_mistake_is_named() {
+        assert_eq!(error_of(""), "setting 'coterie.id=…' is missing");
+        assert_eq!(error_of(&(GOOD.to_string() + " quiet")), "unknown setting 'quiet'");
+        assert_eq!(error_of(&(GOOD.to_string() + " coterie.ids=3")), "unknown setting 'coterie.ids=3'");
+        assert_eq!(error_of(&(GOOD.to_string() + " coterie.id=2")), "setting 'coterie.id' is given twice");
+        assert_eq!(
+            error_of("coterie.id=0"),
+            "bad setting 'coterie.id=0': the value must be a node number from 1 to 254"
+        );
+        assert_eq!(
+            error_of("coterie.id=4 coterie.cluster=1 coterie.peers=1,2,3"),
+            "coterie.peers does not list this node, number 4"
+        );
+        assert!(error_of("coterie.peers=1,1").contains("different node numbers"));
+        assert!(error_of("coterie.cluster=+1").contains("hexadecimal"));
+        assert!(error_of("coterie.outside=10.0.2.15/33").contains("PREFIX"));
+        assert!(error_of("coterie.disk=maybe").contains("flush or noflush"));
+    }
+
+    #[test]
+    fn a_cluster_has_a_largest_size() {
+        let peers = |count: usize| {
+            (1..=count).map(|number| number.to_string()).collect::<Vec<_>>().join(",")
+        };
+        let line = |count| format!("coterie.id=1 coterie.cluster=1 coterie.peers={}", peers(count));
+        assert!(Settings::parse(&line(limits::CLUSTER_NODES_MAX)).is_ok());
+        let above = limits::CLUSTER_NODES_MAX + 1;
+        assert_eq!(
+            Settings::parse(&line(above)),
+            Err(SettingsError::TooManyPeers(above))
+        );
+        assert!(Settings::parse(&line(254)).is_err());
+    }
+}

@@ -1,0 +1,275 @@
+//! A disk that keeps exactly what it promises: what was flushed, and of the rest whatever chance leaves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base::{Duration, Prng};
+use block::{BlockCompletion, BlockError, BlockRequest, Operation, SECTOR_BYTES};
+use pool::PacketBuffer;
+
+type Sector = [u8; SECTOR_BYTES];
+
+/// How the disk behaves. Chances are per mille of the operations, or of the sectors at a crash.
+#[derive(Clone, Debug)]
+pub struct DiskTemper {
+    /// A read or write takes from this …
+    pub access_min: Duration,
+    /// … to this.
+    pub access_max: Duration,
+    /// A flush takes from this …
+    pub flush_min: Duration,
+    /// … to this.
+    pub flush_max: Duration,
+    /// At a crash, an unflushed sector is lost.
+    pub lost_per_mille: u64,
+    /// At a crash, an unflushed sector is torn: partly the old bytes, partly the new ones.
+    pub torn_per_mille: u64,
+}
+
+/// What the disk did: a run in which no fault fired proves nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DiskCounts {
+    /// Flushes that were done.
+    pub flushes: u64,
+    /// Sectors written.
+    pub sectors_written: u64,
+    /// Unflushed sectors that crashes left in place.
+    pub kept: u64,
+    /// Unflushed sectors that crashes lost.
+    pub lost: u64,
+    /// Unflushed sectors that crashes tore.
+    pub torn: u64,
+}
+
+/// A sector that was written and not flushed since. Later ones of the same sector come later in the list.
+#[derive(Debug)]
+struct Unflushed {
+    write: u64,
+    sector: u64,
+    bytes: Sector,
+}
+
+/// A request that the disk has taken and not finished.
+#[derive(Debug)]
+struct Pending {
+    request: BlockRequest,
+    /// For a flush: the number of the next write when it was taken. Earlier writes that had completed by then
+    /// are durable when it is done.
+    covers: BTreeSet<u64>,
+    write: u64,
+}
+
+/// The disk of one node. It outlives the node's crashes.
+#[derive(Debug)]
+pub struct SimDisk {
+    prng: Prng,
+    temper: DiskTemper,
+    capacity_sectors: u64,
+    durable: BTreeMap<u64, Sector>,
+    unflushed: Vec<Unflushed>,
+    completed_writes: BTreeSet<u64>,
+    pending: BTreeMap<u64, Pending>,
+    next_write: u64,
+    next_operation: u64,
+    counts: DiskCounts,
+}
+
+impl SimDisk {
+    /// An empty disk.
+    pub fn new(capacity_sectors: u64, temper: DiskTemper, seed: u64) -> SimDisk {
+        SimDisk {
+            prng: Prng::new(seed),
+            temper,
+            capacity_sectors,
+            durable: BTreeMap::new(),
+            unflushed: Vec::new(),
+            completed_writes: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            next_write: 0,
+            next_operation: 0,
+            counts: DiskCounts::default(),
+        }
+    }
+
+    /// How many sectors there are.
+    pub fn capacity_sectors(&self) -> u64 {
+        self.capacity_sectors
+    }
+
+    /// Takes a request; answers the operation's number and how long it will take. The bytes of a write may
+    /// reach the disk at any moment from now on.
+    pub fn submit(&mut self, request: BlockRequest) -> (u64, Duration) {
+        let operation = self.next_operation;
+        self.next_operation += 1;
+        let write = self.next_write;
+        let mut covers = BTreeSet::new();
+        let (shortest, longest) = match request.operation {
+            Operation::Read { .. } => (self.temper.access_min, self.temper.access_max),
+            Operation::Write { sector, sectors } => {
+                self.next_write += 1;
+                self.take_sectors(write, sector, sectors, &request);
+                (self.temper.access_min, self.temper.access_max)
+            }
+            Operation::Flush => {
+                covers.clone_from(&self.completed_writes);
+                (self.temper.flush_min, self.temper.flush_max)
+            }
+        };
+        self.pending.insert(operation, Pending { request, covers, write });
+        (operation, self.prng.duration_between(shortest, longest))
+    }
+
+    fn take_sectors(&mut self, write: u64, sector: u64, sectors: u32, request: &BlockRequest) {
+        let buffer = request.buffer.as_deref().expect("a write carries its bytes");
+        if !self.in_range(sector, sectors, buffer.len()) {
+            return;
+        }
+        for (sector, bytes) in (sector..).zip(buffer.chunks_exact(SECTOR_BYTES)).take(sectors as usize) {
+            let bytes = bytes.try_into().expect("the chunks are sectors");
+            self.unflushed.push(Unflushed { write, sector, bytes });
+            self.counts.sectors_written += 1;
+        }
+    }
+
+    fn in_range(&self, sector: u64, sectors: u32, buffer_bytes: usize) -> bool {
+        sector.checked_add(u64::from(sectors)).is_some_and(|end| end <= self.capacity_sectors)
+            && sectors as usize * SECTOR_BYTES <= buffer_bytes
+    }
+
+    /// Finishes an operation; `None` if a crash forgot it.
+    pub fn complete(&mut self, operation: u64) -> Option<BlockCompletion> {
+        let Pending { request: BlockRequest { tag, operation, mut buffer }, covers, write } =
+            self.pending.remove(&operation)?;
+        let result = match operation {
+            Operation::Read { sector, sectors } => self.read(sector, sectors, buffer.as_mut()),
+            Operation::Write { sector, sectors } => {
+                self.completed_writes.insert(write);
+                let room = buffer.as_deref().map_or(0, <[u8]>::len);
+                if self.in_range(sector, sectors, room) { Ok(()) } else { Err(BlockError::OutOfRange) }
+            }
+            Operation::Flush => {
+                self.make_durable(&covers);
+                Ok(())
+            }
+        };
+        Some(BlockCompletion { tag, operation, buffer, result })
+    }
+
+    fn make_durable(&mut self, covers: &BTreeSet<u64>) {
+        self.counts.flushes += 1;
+        let (durable, rest) =
+            self.unflushed.drain(..).partition::<Vec<_>, _>(|entry| covers.contains(&entry.write));
+        self.durable.extend(durable.into_iter().map(|entry| (entry.sector, entry.bytes)));
+        self.unflushed = rest;
+        self.completed_writes.retain(|write| !covers.contains(write));
+    }
+
+    fn read(
+        &self,
+        sector: u64,
+        sectors: u32,
+        buffer: Option<&mut PacketBuffer>,
+    ) -> Result<(), BlockError> {
+        let buffer = buffer.expect("a read carries room for its bytes");
+        if !self.in_range(sector, sectors, buffer.len()) {
+            return Err(BlockError::OutOfRange);
+        }
+        for (sector, room) in (sector..).zip(buffer.chunks_exact_mut(SECTOR_BYTES)).take(sectors as usize) {
+            room.copy_from_slice(&self.current(sector));
+        }
+        Ok(())
+    }
+
+    fn current(&self, sector: u64) -> Sector {
+        let latest = self.unflushed.iter().rev().find(|entry| entry.sector == sector);
+        let durable = || self.durable.get(&sector).copied().unwrap_or([0; SECTOR_BYTES]);
+        latest.map_or_else(durable, |entry| entry.bytes)
+    }
+
+    /// The machine loses power: operations are forgotten, and unflushed sectors meet their fate.
+    pub fn crash(&mut self) {
+        self.pending.clear();
+        self.completed_writes.clear();
+        for entry in std::mem::take(&mut self.unflushed) {
+            let old = self.durable.get(&entry.sector).copied().unwrap_or([0; SECTOR_BYTES]);
+            let draw = self.prng.below(1_000);
+            if draw < self.temper.lost_per_mille {
+                self.counts.lost += 1;
+                continue;
+            }
+            let mut bytes = entry.bytes;
+            if draw < self.temper.lost_per_mille + self.temper.torn_per_mille {
+                self.counts.torn += 1;
+                let cut = self.prng.below(SECTOR_BYTES as u64) as usize;
+                bytes[cut..].copy_from_slice(&old[cut..]);
+            } else {
+                self.counts.kept += 1;
+            }
+            self.durable.insert(entry.sector, bytes);
+        }
+    }
+
+    /// Flips one bit of a sector that is durable: the disk rots.
+    pub fn rot(&mut self, sector: u64, bit: usize) {
+        let bytes = self.durable.entry(sector).or_insert([0; SECTOR_BYTES]);
+        bytes[bit / 8 % SECTOR_BYTES] ^= 1 << (bit % 8);
+    }
+
+    /// What the disk did so far.
+    pub fn counts(&self) -> DiskCounts {
+        self.counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pool::{PAGE_BYTES, Pool};
+
+    use super::*;
+
+    fn temper(lost_per_mille: u64) -> DiskTemper {
+        DiskTemper {
+            access_min: Duration::from_micros(20),
+            access_max: Duration::from_micros(100),
+            flush_min: Duration::from_micros(100),
+            flush_max: Duration::from_micros(900),
+            lost_per_mille,
+            torn_per_mille: 0,
+        }
+    }
+
+    fn write(disk: &mut SimDisk, pool: &Pool, sector: u64, byte: u8) -> u64 {
+        let mut buffer = pool.allocate().unwrap();
+        buffer.fill(byte);
+        let operation = Operation::Write { sector, sectors: 1 };
+        disk.submit(BlockRequest { tag: 0, operation, buffer: Some(buffer) }).0
+    }
+
+    fn flush(disk: &mut SimDisk) -> u64 {
+        disk.submit(BlockRequest { tag: 0, operation: Operation::Flush, buffer: None }).0
+    }
+
+    #[test]
+    fn only_what_was_complete_before_a_flush_survives_it() {
+        let pool = Pool::on_heap(4, PAGE_BYTES);
+        let mut disk = SimDisk::new(16, temper(1_000), 1);
+        let first = write(&mut disk, &pool, 1, 1);
+        let second = write(&mut disk, &pool, 2, 2);
+        assert!(disk.complete(first).unwrap().result.is_ok());
+        let flush = flush(&mut disk);
+        assert!(disk.complete(second).unwrap().result.is_ok());
+        assert!(disk.complete(flush).unwrap().result.is_ok());
+        assert_eq!(disk.current(2)[0], 2, "it can be read");
+        disk.crash();
+        assert_eq!((disk.current(1)[0], disk.current(2)[0]), (1, 0), "but is not durable");
+        assert_eq!(pool.free(), 4);
+    }
+
+    #[test]
+    fn a_request_outside_the_disk_is_refused() {
+        let pool = Pool::on_heap(1, PAGE_BYTES);
+        let mut disk = SimDisk::new(16, temper(0), 1);
+        let beyond = write(&mut disk, &pool, 16, 1);
+        assert_eq!(disk.complete(beyond).unwrap().result, Err(BlockError::OutOfRange));
+        assert_eq!(disk.counts().sectors_written, 0);
+    }
+}

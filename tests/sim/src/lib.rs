@@ -1,0 +1,4 @@
+//! (being written)
+pub mod disk;
+pub mod linearizability;
+pub mod network;

@@ -1,0 +1,239 @@
+//! Reliable messages between nodes, on Ethernet frames without a socket in between.
+//!
+//! To each peer there are two lanes; messages of a lane arrive once and in order, and urgent ones never wait
+//! for bulk. A message may be lost when a link starts over: when a node restarts, when a peer was silent for
+//! too long, or when a queue is full. Whoever sends must live with that (Raft does).
+//!
+//! A frame is Ethernet, IPv4, UDP (so that any bridge carries it and any tool shows it), the envelope of
+//! [`wire`], and a part of a message. Nobody asks for addresses: they follow from numbers. An idle link sends
+//! nothing and has no deadline.
+
+mod assembly;
+mod frame;
+mod lane;
+mod peer;
+mod rtt;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::fmt;
+
+use base::{ClusterId, Instant, NodeId, limits};
+use bytes::Bytes;
+use pool::{Frame, Pool};
+use wire::{Lane, Packet, Refusal, Repr, ServiceId, TraceContext};
+
+use peer::Peer;
+pub use peer::PeerStatus;
+
+/// What a node's links are told when they start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// This node.
+    pub id: NodeId,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The other nodes.
+    pub peers: Vec<NodeId>,
+    /// How often this node has started, at least 1: peers tell by it that it has forgotten their streams.
+    pub epoch: u32,
+    /// The longest packet that the network carries, in bytes.
+    pub mtu: usize,
+}
+
+/// Why a message is not sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SendError {
+    /// There is no such peer.
+    UnknownPeer,
+    /// Too much waits for this peer already.
+    QueueFull,
+    /// The message is longer than [`limits::MESSAGE_MAX_BYTES`], or empty.
+    Length,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SendError::UnknownPeer => "there is no such peer",
+            SendError::QueueFull => "too much waits for this peer",
+            SendError::Length => "the message is empty or too long",
+        })
+    }
+}
+
+impl core::error::Error for SendError {}
+
+/// A message that has arrived.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// From whom.
+    pub from: NodeId,
+    /// For which service.
+    pub service: ServiceId,
+    /// Its trace.
+    pub trace: TraceContext,
+    /// Its content.
+    pub content: Bytes,
+}
+
+/// What a frame was.
+#[derive(Debug)]
+pub enum Disposition {
+    /// Taken.
+    Taken,
+    /// Not a frame of a link: it is somebody else's business.
+    Foreign(Frame),
+    /// It pretended to be one, and was dropped.
+    Refused(Refusal),
+}
+
+/// What the links count besides what their peers count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Frames that were taken.
+    pub received: u64,
+    /// Frames that were sent.
+    pub sent: u64,
+    /// Frames that were refused, in the order of [`Refusal::ALL`].
+    pub refused: [u64; Refusal::ALL.len()],
+    /// How often a frame could not be sent because no buffer was free.
+    pub pool_empty: u64,
+}
+
+/// The links of a node to all its peers.
+#[derive(Debug)]
+pub struct Links {
+    config: Config,
+    pool: Pool,
+    peers: BTreeMap<NodeId, Peer>,
+    messages: VecDeque<Message>,
+    /// The peer after which the next frame is looked for: nobody waits behind a busy one.
+    last_served: Option<NodeId>,
+    counters: Counters,
+}
+
+impl Links {
+    /// Links to the peers that `config` names. Frames are made in buffers of `pool`.
+    ///
+    /// # Panics
+    /// If the epoch is 0, or the MTU leaves no room for content.
+    pub fn new(config: Config, pool: Pool) -> Links {
+        assert!(config.epoch > 0, "a node that runs has started");
+        let content_max = frame::content_max(config.mtu, &pool);
+        let own = config.id;
+        let peers = config.peers.iter().filter(|peer| **peer != own);
+        let peers = peers.map(|peer| (*peer, Peer::new(config.epoch, content_max))).collect();
+        Links {
+            config,
+            pool,
+            peers,
+            messages: VecDeque::new(),
+            last_served: None,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// If it cannot be sent; then nothing has changed.
+    pub fn send(
+        &mut self,
+        to: NodeId,
+        service: ServiceId,
+        lane: Lane,
+        trace: TraceContext,
+        content: Bytes,
+        now: Instant,
+    ) -> Result<(), SendError> {
+        if content.is_empty() || content.len() > limits::MESSAGE_MAX_BYTES {
+            return Err(SendError::Length);
+        }
+        let peer = self.peers.get_mut(&to).ok_or(SendError::UnknownPeer)?;
+        peer.send(lane, lane::Outgoing { service, trace, content }, now)
+    }
+
+    /// A frame has arrived.
+    pub fn handle_frame(&mut self, frame: Frame, now: Instant) -> Disposition {
+        let Some(content) = frame::content_of(&frame) else { return Disposition::Foreign(frame) };
+        match self.take(content, now) {
+            Ok(()) => {
+                self.counters.received += 1;
+                Disposition::Taken
+            }
+            Err(refusal) => {
+                self.counters.refused[refusal as usize] += 1;
+                Disposition::Refused(refusal)
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], now: Instant) -> Result<(), Refusal> {
+        let packet = Packet::new_checked(bytes)?;
+        let source = packet.admit(self.config.cluster, self.config.id)?;
+        let repr = Repr::parse(&packet)?;
+        let peer = self.peers.get_mut(&source).ok_or(Refusal::Source)?;
+        peer.handle(&repr, packet.content(), now)?;
+        while let Some(incoming) = peer.poll_incoming() {
+            self.pool.count_copied(incoming.content.len());
+            let (service, trace, content) = (incoming.service, incoming.trace, incoming.content);
+            self.messages.push_back(Message { from: source, service, trace, content });
+        }
+        Ok(())
+    }
+
+    /// The next message that has arrived.
+    pub fn poll_message(&mut self) -> Option<Message> {
+        self.messages.pop_front()
+    }
+
+    /// The next frame to send, or `None` if there is none, or no buffer for one.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
+        let ready = |(&id, peer): (&NodeId, &Peer)| peer.has_frame(now).then_some(id);
+        let behind = |id: &NodeId| self.last_served.is_some_and(|last| *id > last);
+        let next = self
+            .peers
+            .iter()
+            .filter(|(id, _)| behind(id))
+            .find_map(ready)
+            .or_else(|| self.peers.iter().find_map(ready))?;
+        let Some(frame) = self.pool.allocate_frame() else {
+            self.counters.pool_empty += 1;
+            return None;
+        };
+        let peer = self.peers.get_mut(&next)?;
+        self.last_served = Some(next);
+        self.counters.sent += 1;
+        let (repr, content) = peer.next_frame(&self.config, next, now)?;
+        Some(frame::build(frame, &repr, &content))
+    }
+
+    /// A deadline of [`Links::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.peers.values_mut().for_each(|peer| peer.handle_timeout(now));
+    }
+
+    /// When [`Links::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.peers.values().filter_map(Peer::poll_timeout).min()
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// How the links to the peers are doing.
+    pub fn status(&self, now: Instant) -> impl Iterator<Item = (NodeId, PeerStatus)> {
+        self.peers.iter().map(move |(id, peer)| (*id, peer.status(now)))
+    }
+
+    /// Asserts what must hold between calls.
+    ///
+    /// # Panics
+    /// If something does not: a bug.
+    pub fn check_invariants(&self) {
+        self.peers.values().for_each(Peer::check_invariants);
+    }
+}

@@ -1,0 +1,263 @@
+//! The host stack against a plain smoltcp client over a wire in memory.
+
+use std::collections::VecDeque;
+
+use base::{Duration, Instant, Prng, limits};
+use net::host::{Config, ConnectionId, Event, HostStack};
+use pool::{PAGE_BYTES, Pool};
+use smoltcp::iface::{Config as ClientConfig, Interface, SocketHandle, SocketSet};
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::time::Instant as SmolInstant;
+use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, Ipv4Address};
+
+#[derive(Default)]
+struct Wire {
+    to_client: VecDeque<Vec<u8>>,
+    to_node: VecDeque<Vec<u8>>,
+}
+
+struct Rx(Vec<u8>);
+struct Tx<'a>(&'a mut VecDeque<Vec<u8>>);
+
+impl RxToken for Rx {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(&self.0)
+    }
+}
+
+impl TxToken for Tx<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
+        let mut bytes = vec![0; length];
+        let result = f(&mut bytes);
+        self.0.push_back(bytes);
+        result
+    }
+}
+
+impl Device for Wire {
+    type RxToken<'a> = Rx;
+    type TxToken<'a> = Tx<'a>;
+
+    fn receive(&mut self, _: SmolInstant) -> Option<(Rx, Tx<'_>)> {
+        self.to_client.pop_front().map(|bytes| (Rx(bytes), Tx(&mut self.to_node)))
+    }
+
+    fn transmit(&mut self, _: SmolInstant) -> Option<Tx<'_>> {
+        Some(Tx(&mut self.to_node))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = 1514;
+        capabilities
+    }
+}
+
+struct World {
+    now: Instant,
+    stack: HostStack,
+    pool: Pool,
+    wire: Wire,
+    client: Interface,
+    sockets: SocketSet<'static>,
+    prng: Prng,
+    loss: u64,
+    accepted: Vec<ConnectionId>,
+    closed: usize,
+}
+
+const NODE: Ipv4Address = Ipv4Address::new(10, 0, 2, 15);
+
+fn smol(now: Instant) -> SmolInstant {
+    SmolInstant::from_micros(now.as_micros() as i64)
+}
+
+impl World {
+    fn new(buffers: usize) -> World {
+        let pool = Pool::on_heap(buffers, PAGE_BYTES);
+        let config = Config {
+            mac: EthernetAddress([2, 0x77, 1, 0, 0, 1]),
+            address: NODE,
+            prefix: 24,
+            gateway: None,
+            ports: vec![6379],
+            mtu: 1500,
+        };
+        let now = Instant::ORIGIN;
+        let stack = HostStack::new(config, pool.clone(), 7, now);
+        let mut wire = Wire::default();
+        let client_config = ClientConfig::new(EthernetAddress([2, 0, 0, 0, 0, 9]).into());
+        let mut client = Interface::new(client_config, &mut wire, smol(now));
+        client.update_ip_addrs(|addresses| {
+            addresses.push(IpCidr::new(IpAddress::v4(10, 0, 2, 2), 24)).unwrap();
+        });
+        World {
+            now,
+            stack,
+            pool,
+            wire,
+            client,
+            sockets: SocketSet::new(Vec::new()),
+            prng: Prng::new(1),
+            loss: 0,
+            accepted: Vec::new(),
+            closed: 0,
+        }
+    }
+
+    fn connect(&mut self, local: u16) -> SocketHandle {
+        let buffer = || SocketBuffer::new(vec![0; 65536]);
+        let mut socket = Socket::new(buffer(), buffer());
+        let remote = (IpAddress::Ipv4(NODE), 6379);
+        socket.connect(self.client.context(), remote, local).unwrap();
+        self.sockets.add(socket)
+    }
+
+    /// One step of a tenth of a millisecond; the node echoes what it reads.
+    fn step(&mut self) {
+        self.now += Duration::from_micros(100);
+        self.client.poll(smol(self.now), &mut self.wire, &mut self.sockets);
+        while let Some(bytes) = self.wire.to_node.pop_front() {
+            if self.prng.chance(self.loss, 1000) {
+                continue;
+            }
+            let Some(mut frame) = self.pool.allocate_frame() else { continue };
+            frame.append_copy(&bytes);
+            self.stack.handle_frame(frame);
+        }
+        self.stack.poll(self.now);
+        while let Some(event) = self.stack.poll_event() {
+            match event {
+                Event::Accepted(connection, 6379) => self.accepted.push(connection),
+                Event::Accepted(..) => panic!("only this port listens"),
+                Event::Closed(_) => self.closed += 1,
+            }
+        }
+        let connections: Vec<_> = self.stack.connections().collect();
+        for connection in connections {
+            let mut read = Vec::new();
+            self.stack.receive(connection, |bytes| {
+                read.extend_from_slice(&bytes[..bytes.len().min(1000)]);
+                read.len()
+            });
+            // The client reads faster than it writes here: everything fits.
+            assert_eq!(self.stack.send(connection, &read), read.len());
+            if self.stack.is_finished(connection) {
+                self.stack.close(connection);
+            }
+        }
+        self.stack.poll(self.now);
+        while let Some(frame) = self.stack.poll_transmit() {
+            if !self.prng.chance(self.loss, 1000) {
+                self.wire.to_client.push_back(frame.to_vec());
+            }
+        }
+    }
+
+    fn echo(&mut self, handle: SocketHandle, length: usize) -> Vec<u8> {
+        let sent: Vec<u8> = (0..length).map(|i| (i * 7 % 251) as u8).collect();
+        let mut received = Vec::new();
+        let mut at = 0;
+        for _ in 0..2_000_000 {
+            let socket = self.sockets.get_mut::<Socket>(handle);
+            // No more than the node's buffers hold is under way.
+            let end = sent.len().min(received.len() + 8000);
+            if socket.can_send() && at < end {
+                at += socket.send_slice(&sent[at..end]).unwrap();
+            }
+            if socket.can_recv() {
+                socket
+                    .recv(|bytes| {
+                        received.extend_from_slice(bytes);
+                        (bytes.len(), ())
+                    })
+                    .unwrap();
+            }
+            if received.len() == length {
+                break;
+            }
+            self.step();
+        }
+        assert_eq!(received, sent);
+        received
+    }
+}
+
+#[test]
+fn a_client_is_served_over_a_bad_wire() {
+    for loss in [0, 20] {
+        let mut world = World::new(64);
+        world.loss = loss;
+        let handle = world.connect(50_000);
+        world.echo(handle, 1 << 20);
+        world.sockets.get_mut::<Socket>(handle).close();
+        for _ in 0..100_000 {
+            world.step();
+        }
+        assert_eq!((world.accepted.len(), world.closed), (1, 1));
+        assert_eq!(world.pool.free(), 64, "no buffer is lost");
+    }
+}
+
+#[test]
+fn connections_are_bounded_and_come_back() {
+    let mut world = World::new(512);
+    let most = limits::CONNECTIONS_MAX;
+    let handles: Vec<_> = (0..200).map(|i| world.connect(40_000 + i)).collect();
+    for _ in 0..30_000 {
+        world.step();
+    }
+    let open = |world: &World, handle: &SocketHandle| {
+        world.sockets.get::<Socket>(*handle).state() == State::Established
+    };
+    let served = handles.iter().filter(|handle| open(&world, handle)).count();
+    assert_eq!(served, most);
+    assert_eq!(world.stack.connections().count(), served);
+    for handle in &handles {
+        world.sockets.get_mut::<Socket>(*handle).abort();
+    }
+    for _ in 0..1000 {
+        world.step();
+    }
+    assert_eq!(world.stack.connections().count(), 0);
+    let again = world.connect(60_000);
+    world.echo(again, 1000);
+}
+
+#[test]
+fn an_empty_pool_is_survived() {
+    let mut world = World::new(8);
+    let handle = world.connect(50_000);
+    for _ in 0..100 {
+        world.step();
+    }
+    let held: Vec<_> = std::iter::from_fn(|| world.pool.allocate()).collect();
+    for _ in 0..1000 {
+        world.step();
+    }
+    drop(held);
+    world.echo(handle, 100_000);
+}
+
+#[test]
+fn garbage_is_ignored() {
+    let mut world = World::new(64);
+    let mut prng = Prng::new(3);
+    let handle = world.connect(50_000);
+    for round in 0..3000 {
+        let mut frame = world.pool.allocate_frame().unwrap();
+        let length = prng.below(300) as usize;
+        let bytes: Vec<u8> = (0..length).map(|_| prng.next_u64() as u8).collect();
+        frame.append_copy(&bytes);
+        if length > 40 && round % 2 == 0 {
+            frame[..14].copy_from_slice(&[2, 0x77, 1, 0, 0, 1, 2, 0, 0, 0, 0, 9, 8, 0]);
+            frame[14] = 0x45;
+        }
+        world.stack.handle_frame(frame);
+        world.step();
+    }
+    world.echo(handle, 1000);
+    assert_eq!(world.pool.free(), 64);
+}
