@@ -13,10 +13,18 @@
 
 extern crate alloc;
 
+mod clients;
 mod journal;
+mod metrics;
+mod node;
 mod output;
+mod replica;
 mod settings;
+mod views;
+mod web;
 
+pub use clients::{HTTP_PORT, RESP_PORT};
 pub use journal::{Journal, Level, Line};
+pub use node::{Hardware, Node};
 pub use output::{Output, Port, RequestId, Stop};
 pub use settings::{Outside, Settings, SettingsError};

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use block::BlockRequest;
-use bytes::Bytes;
+use kv::Reply;
 use pool::Frame;
 
 /// Which of the node's cards.
@@ -29,8 +29,8 @@ pub enum Output {
     Disk(BlockRequest),
     /// Write to the console.
     Console(Vec<u8>),
-    /// The answer to a request that was made with [`crate::Node::execute`], as RESP2 bytes.
-    Answer(RequestId, Bytes),
+    /// The answer to a request that was made with [`crate::Node::execute`].
+    Answer(RequestId, Reply),
     /// Stop: nothing more comes from this node.
     Stop(Stop),
 }
@@ -44,6 +44,8 @@ pub enum Stop {
     Restart,
     /// What is on the disk cannot be trusted, or the disk failed: the reason.
     Disk(String),
+    /// A device failed: the reason.
+    Device(String),
     /// The configuration cannot work: the reason.
     Settings(String),
 }

@@ -9,6 +9,12 @@ pub fn cluster_mac(node: NodeId) -> EthernetAddress {
     EthernetAddress([0x02, 0x77, 0x00, 0x00, high, low])
 }
 
+/// The Ethernet address of a node's card on the clients' network: 02:77:01:00 and the number.
+pub fn outside_mac(node: NodeId) -> EthernetAddress {
+    let [high, low] = node.get().to_be_bytes();
+    EthernetAddress([0x02, 0x77, 0x01, 0x00, high, low])
+}
+
 /// The node whose card has this address.
 pub fn node_of_mac(mac: EthernetAddress) -> Option<NodeId> {
     match mac.0 {

@@ -10,6 +10,7 @@ mod device;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 use base::{Instant, limits};
 use pool::{Frame, Pool};
@@ -183,6 +184,12 @@ impl HostStack {
     /// The connections that are open.
     pub fn connections(&self) -> impl Iterator<Item = ConnectionId> {
         self.connections.keys().copied()
+    }
+
+    /// Where a connection comes from.
+    pub fn remote(&self, connection: ConnectionId) -> Option<SocketAddr> {
+        let remote = self.socket(connection)?.remote_endpoint()?;
+        Some(SocketAddr::new(remote.addr.into(), remote.port))
     }
 
     /// How many bytes of a connection wait to be read.

@@ -1,0 +1,150 @@
+//! The node's loop: one thread, to completion. Receive, work, send; when there is nothing to do, halt.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use base::{Duration, Instant};
+use block::{BlockDevice, BlockRequest};
+use node::{Node, Output, Port, Stop};
+use platform::clock::Clock;
+use platform::idle::Idle;
+use platform::serial::Serial;
+use pool::Frame;
+use virtio::VirtioNet;
+use virtio::transport::Transport;
+
+use crate::devices::Devices;
+
+/// How many frames are taken from a card before anything else is looked at.
+const BURST: usize = 32;
+/// How many bytes the console may have waiting; the oldest go first. A person who does not read must not
+/// stop a node.
+const CONSOLE_MAX_BYTES: usize = 64 * 1024;
+/// How often the devices are asked whether they need a reset.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// What waits for a device to take it.
+#[derive(Default)]
+struct Waiting {
+    cluster: VecDeque<Frame>,
+    outside: VecDeque<Frame>,
+    disk: VecDeque<BlockRequest>,
+    console: VecDeque<u8>,
+}
+
+/// Runs the node until it stops.
+pub fn run<T: Transport>(mut node: Node, mut devices: Devices<T>, clock: Clock) -> Stop {
+    let mut idle = Idle::new(clock);
+    let mut serial = Serial::new();
+    let mut waiting = Waiting::default();
+    let mut check_at = clock.now() + CHECK_EVERY;
+    loop {
+        let now = clock.now();
+        take_input(&mut node, &mut devices, &mut serial, now);
+        while let Some(output) = node.poll_output(now) {
+            match output {
+                Output::Transmit(Port::Cluster, frame) => waiting.cluster.push_back(frame),
+                Output::Transmit(Port::Outside, frame) => waiting.outside.push_back(frame),
+                Output::Disk(request) => waiting.disk.push_back(request),
+                Output::Console(bytes) => waiting.console.extend(bytes),
+                // Only the simulator asks for answers.
+                Output::Answer(..) => {}
+                Output::Stop(stop) => {
+                    serial.write_all(waiting.console.make_contiguous());
+                    return stop;
+                }
+            }
+        }
+        give_output(&mut devices, &mut serial, &mut waiting);
+        if now >= check_at {
+            check_at = now + CHECK_EVERY;
+            if let Some(stop) = check(&mut devices) {
+                return stop;
+            }
+        }
+        if has_input(&mut devices) {
+            continue;
+        }
+        let console_at = (!waiting.console.is_empty()).then(|| now + Duration::from_millis(1));
+        let next = [node.poll_timeout(now), console_at].into_iter().flatten().min();
+        idle.wait(Some(next.map_or(check_at, |next| next.min(check_at))));
+        disarm(&mut devices);
+    }
+}
+
+/// Everything that has come since the last time, a burst from each device.
+fn take_input<T: Transport>(
+    node: &mut Node,
+    devices: &mut Devices<T>,
+    serial: &mut Serial,
+    now: Instant,
+) {
+    devices.cluster.receive_burst(BURST, |frame| node.handle_frame(Port::Cluster, frame, now));
+    if let Some(outside) = &mut devices.outside {
+        outside.receive_burst(BURST, |frame| node.handle_frame(Port::Outside, frame, now));
+    }
+    while let Some(completion) = devices.disk.poll() {
+        node.handle_completion(completion, now);
+    }
+    let mut bytes = [0; 64];
+    let count = serial.read(&mut bytes);
+    if count > 0 {
+        node.handle_console(&bytes[..count], now);
+    }
+    if node.poll_timeout(now).is_some_and(|at| at <= now) {
+        node.handle_timeout(now);
+    }
+}
+
+/// Hands over what the devices take now.
+fn give_output<T: Transport>(devices: &mut Devices<T>, serial: &mut Serial, waiting: &mut Waiting) {
+    devices.disk.submit_burst(&mut waiting.disk);
+    send(&mut devices.cluster, &mut waiting.cluster);
+    if let Some(outside) = &mut devices.outside {
+        send(outside, &mut waiting.outside);
+    }
+    let excess = waiting.console.len().saturating_sub(CONSOLE_MAX_BYTES);
+    waiting.console.drain(..excess);
+    let bytes: Vec<u8> = waiting.console.iter().copied().take(256).collect();
+    let written = serial.write(&bytes);
+    waiting.console.drain(..written);
+}
+
+fn send<T: Transport>(card: &mut VirtioNet<T>, frames: &mut VecDeque<Frame>) {
+    if frames.is_empty() {
+        // Buffers that were sent are wanted back before the pool runs dry.
+        card.reclaim();
+    } else {
+        card.send_burst(frames);
+    }
+}
+
+/// Asks for interrupts, then looks once more: true if there is something to do.
+fn has_input<T: Transport>(devices: &mut Devices<T>) -> bool {
+    let cluster = devices.cluster.arm_interrupts();
+    let outside = devices.outside.as_mut().is_some_and(VirtioNet::arm_interrupts);
+    let disk = devices.disk.arm_interrupts();
+    cluster || outside || disk
+}
+
+fn disarm<T: Transport>(devices: &mut Devices<T>) {
+    devices.cluster.disarm_interrupts();
+    if let Some(outside) = &mut devices.outside {
+        outside.disarm_interrupts();
+    }
+    devices.disk.disarm_interrupts();
+}
+
+/// A device that has failed ends the node: its peers do better without it.
+fn check<T: Transport>(devices: &mut Devices<T>) -> Option<Stop> {
+    devices.cluster.check_link();
+    if let Some(outside) = &mut devices.outside {
+        outside.check_link();
+    }
+    devices.disk.check_device();
+    let outside = devices.outside.as_ref().and_then(VirtioNet::fault);
+    let card = devices.cluster.fault().or(outside);
+    let card = card.map(|fault| Stop::Device(alloc::format!("a network card failed: {fault}")));
+    let disk = devices.disk.fault();
+    disk.map(|fault| Stop::Device(alloc::format!("the disk failed: {fault}"))).or(card)
+}

@@ -1,0 +1,252 @@
+//! Clients over TCP: Redis clients on one port, HTTP clients on another, on both cards.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use base::Instant;
+use kv::service::ClientId;
+use kv::{Connection, KvService, Reply};
+use net::addresses::{CLUSTER_PREFIX, cluster_ip, cluster_mac, outside_mac};
+use net::host::{self, ConnectionId, HostStack};
+use net::http::{self, Request, Response};
+use pool::{Frame, Pool};
+
+use crate::output::Port;
+use crate::settings::{Outside, Settings};
+
+/// Redis's port.
+pub const RESP_PORT: u16 = 6379;
+/// HTTP's port.
+pub const HTTP_PORT: u16 = 80;
+
+const MTU: usize = 1500;
+/// A client that does not read its responses gets no more of them.
+const OUTPUT_MAX_BYTES: usize = 256 * 1024;
+
+/// The connections of one node.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    stacks: BTreeMap<Port, HostStack>,
+    connections: BTreeMap<(Port, ConnectionId), Client>,
+    places: BTreeMap<ClientId, (Port, ConnectionId)>,
+    requests: u64,
+    refused: u64,
+}
+
+/// What the connections count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientCounts {
+    pub(crate) connections: usize,
+    pub(crate) http_answered: u64,
+    pub(crate) http_refused: u64,
+    /// Connections that each card accepted, if the node has it.
+    pub(crate) accepted: [(Port, Option<u64>); 2],
+}
+
+#[derive(Debug)]
+enum Client {
+    Resp(ClientId, Connection),
+    Http(HttpClient),
+}
+
+#[derive(Debug, Default)]
+struct HttpClient {
+    input: Vec<u8>,
+    output: Vec<u8>,
+    is_closing: bool,
+}
+
+impl Clients {
+    /// Stacks on the cards that the node has, listening.
+    pub(crate) fn new(settings: &Settings, packets: &Pool, seed: u64, now: Instant) -> Clients {
+        let mut stacks = BTreeMap::new();
+        let ports = || alloc::vec![RESP_PORT, HTTP_PORT];
+        let cluster = host::Config {
+            mac: cluster_mac(settings.id),
+            address: cluster_ip(settings.id),
+            prefix: CLUSTER_PREFIX,
+            gateway: None,
+            ports: ports(),
+            mtu: MTU,
+        };
+        stacks.insert(Port::Cluster, HostStack::new(cluster, packets.clone(), seed, now));
+        if let Some(Outside { address, prefix, gateway }) = settings.outside {
+            let outside = host::Config {
+                mac: outside_mac(settings.id),
+                address: address.into(),
+                prefix,
+                gateway: gateway.map(Into::into),
+                ports: ports(),
+                mtu: MTU,
+            };
+            stacks.insert(Port::Outside, HostStack::new(outside, packets.clone(), !seed, now));
+        }
+        let (connections, places) = (BTreeMap::new(), BTreeMap::new());
+        Clients { stacks, connections, places, requests: 0, refused: 0 }
+    }
+
+    pub(crate) fn handle_frame(&mut self, port: Port, frame: Frame) {
+        if let Some(stack) = self.stacks.get_mut(&port) {
+            stack.handle_frame(frame);
+        }
+    }
+
+    pub(crate) fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
+        self.stacks.values_mut().filter_map(|stack| stack.poll_timeout(now)).min()
+    }
+
+    pub(crate) fn poll_transmit(&mut self) -> Option<(Port, Frame)> {
+        let next = |(port, stack): (&Port, &mut HostStack)| Some((*port, stack.poll_transmit()?));
+        self.stacks.iter_mut().find_map(next)
+    }
+
+    /// What was counted so far.
+    pub(crate) fn counts(&self) -> ClientCounts {
+        let accepted = |port| self.stacks.get(&port).map(|stack| stack.counters().accepted);
+        ClientCounts {
+            connections: self.connections.len(),
+            http_answered: self.requests,
+            http_refused: self.refused,
+            accepted: [Port::Cluster, Port::Outside].map(|port| (port, accepted(port))),
+        }
+    }
+
+    /// Works on what has arrived, and on what can be sent.
+    pub(crate) fn work(
+        &mut self,
+        kv: &mut KvService,
+        next_client: &mut u64,
+        answer: impl Fn(&Request) -> Response,
+        now: Instant,
+    ) {
+        for (&port, stack) in &mut self.stacks {
+            stack.poll(now);
+            while let Some(event) = stack.poll_event() {
+                match event {
+                    host::Event::Accepted(id, HTTP_PORT) => {
+                        self.connections.insert((port, id), Client::Http(HttpClient::default()));
+                    }
+                    host::Event::Accepted(id, _) => {
+                        let Some(address) = stack.remote(id) else { continue };
+                        *next_client += 1;
+                        let client = ClientId(*next_client);
+                        let connection = Connection::open(client, address, kv, now);
+                        self.connections.insert((port, id), Client::Resp(client, connection));
+                        self.places.insert(client, (port, id));
+                    }
+                    host::Event::Closed(id) => {
+                        if let Some(Client::Resp(client, connection)) =
+                            self.connections.remove(&(port, id))
+                        {
+                            self.places.remove(&client);
+                            connection.close(kv, now);
+                        }
+                    }
+                }
+            }
+        }
+        for ((port, id), client) in &mut self.connections {
+            let Some(stack) = self.stacks.get_mut(port) else { continue };
+            match client {
+                Client::Resp(_, connection) => serve_resp(stack, *id, connection, kv, now),
+                Client::Http(client) => {
+                    let (answered, refused) = serve_http(stack, *id, client, &answer);
+                    self.requests += answered;
+                    self.refused += refused;
+                }
+            }
+        }
+        self.stacks.values_mut().for_each(|stack| stack.poll(now));
+    }
+
+    /// The next reply of a client.
+    pub(crate) fn deliver(&mut self, client: ClientId, reply: &Reply) {
+        if let Some(Client::Resp(_, connection)) = self.client_mut(client) {
+            connection.deliver(reply);
+        }
+    }
+
+    /// A client gets no more replies.
+    pub(crate) fn close(&mut self, client: ClientId) {
+        if let Some(Client::Resp(_, connection)) = self.client_mut(client) {
+            connection.handle_close();
+        }
+    }
+
+    /// A client is cut off.
+    pub(crate) fn abort(&mut self, client: ClientId) {
+        if let Some((port, id)) = self.places.get(&client)
+            && let Some(stack) = self.stacks.get_mut(port)
+        {
+            stack.abort(*id);
+        }
+    }
+
+    fn client_mut(&mut self, client: ClientId) -> Option<&mut Client> {
+        self.connections.get_mut(self.places.get(&client)?)
+    }
+}
+
+fn serve_resp(
+    stack: &mut HostStack,
+    id: ConnectionId,
+    connection: &mut Connection,
+    kv: &mut KvService,
+    now: Instant,
+) {
+    if stack.readable(id) > 0 && connection.wants_input(kv) {
+        stack.receive(id, |bytes| connection.receive(bytes, kv, now));
+    } else if stack.is_finished(id) {
+        connection.receive_end(kv, now);
+    }
+    while !connection.transmit().is_empty() {
+        let sent = stack.send(id, connection.transmit());
+        if sent == 0 {
+            break;
+        }
+        connection.sent(sent, kv, now);
+    }
+    if connection.is_finished() {
+        stack.close(id);
+    }
+}
+
+/// Answers what a client has asked for; counts answers and refusals.
+fn serve_http(
+    stack: &mut HostStack,
+    id: ConnectionId,
+    client: &mut HttpClient,
+    answer: impl Fn(&Request) -> Response,
+) -> (u64, u64) {
+    let (mut answered, mut refused) = (0, 0);
+    if !client.is_closing && client.output.len() < OUTPUT_MAX_BYTES {
+        stack.receive(id, |bytes| {
+            client.input.extend_from_slice(bytes);
+            bytes.len()
+        });
+    }
+    while !client.is_closing && client.output.len() < OUTPUT_MAX_BYTES {
+        match http::parse(&client.input) {
+            Ok(Some((request, length))) => {
+                client.input.drain(..length);
+                let response = answer(&request).encode(request.keep_alive, request.method == "HEAD");
+                client.output.extend_from_slice(&response);
+                client.is_closing = !request.keep_alive;
+                answered += 1;
+            }
+            Ok(None) => break,
+            Err(error) => {
+                let response = Response::text(error.status(), "this is no request that can be answered");
+                client.output.extend_from_slice(&response.encode(false, false));
+                client.is_closing = true;
+                refused += 1;
+            }
+        }
+    }
+    let sent = stack.send(id, &client.output);
+    client.output.drain(..sent);
+    if client.output.is_empty() && (client.is_closing || stack.is_finished(id)) {
+        stack.close(id);
+    }
+    (answered, refused)
+}

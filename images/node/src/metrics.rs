@@ -1,0 +1,140 @@
+//! The node in numbers, as Prometheus reads them (text format 0.0.4).
+
+use alloc::string::String;
+use core::fmt::{Display, Write};
+
+use raft::RaftState;
+use wire::Refusal;
+
+use crate::node::View;
+use crate::output::Port;
+
+/// A page under construction.
+struct Page(String);
+
+impl Page {
+    /// Opens a metric: its name, its type, and what it is.
+    fn metric(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string does not fail, here and below.
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+        let _ = match labels {
+            "" => writeln!(self.0, "{name} {value}"),
+            _ => writeln!(self.0, "{name}{{{labels}}} {value}"),
+        };
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.metric(name, "counter", help);
+        self.sample(name, "", value);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.metric(name, "gauge", help);
+        self.sample(name, "", value);
+    }
+}
+
+/// The whole page.
+pub(crate) fn text(view: &View<'_>) -> String {
+    let mut page = Page(String::new());
+    node(&mut page, view);
+    if view.raft.is_some() {
+        raft(&mut page, view);
+    }
+    disk(&mut page, view);
+    network(&mut page, view);
+    clients(&mut page, view);
+    page.0
+}
+
+fn node(page: &mut Page, view: &View<'_>) {
+    page.metric("coterie_node_info", "gauge", "The node and its cluster.");
+    let labels =
+        alloc::format!("node=\"{}\",cluster=\"{}\"", view.settings.id, view.settings.cluster);
+    page.sample("coterie_node_info", &labels, 1);
+    let uptime = view.now.as_millis();
+    let seconds = alloc::format!("{}.{:03}", uptime / 1_000, uptime % 1_000);
+    page.gauge("coterie_uptime_seconds", "Time since the image was started.", seconds);
+}
+
+fn raft(page: &mut Page, view: &View<'_>) {
+    let Some(raft) = view.raft else { return };
+    let status = raft.status(view.now);
+    let is_leader = u8::from(status.state == RaftState::Leader);
+    page.gauge("coterie_raft_is_leader", "Whether this node leads.", is_leader);
+    let has_leader = u8::from(status.leader.is_some());
+    page.gauge("coterie_raft_has_leader", "Whether this node knows a leader.", has_leader);
+    page.gauge("coterie_raft_term", "The latest term.", status.term.0);
+    page.gauge("coterie_raft_commit_index", "The last committed entry.", status.commit_index.0.0);
+    page.gauge("coterie_raft_last_applied", "The last applied entry.", status.last_applied.0.0);
+    page.gauge("coterie_raft_last_index", "The last entry of the log.", status.last_index.0);
+    page.gauge("coterie_raft_persisted_index", "The last durable entry.", status.persisted_index.0);
+    page.gauge("coterie_raft_cached_bytes", "Bytes of entries in memory.", status.cached_bytes);
+    let counters = status.counters;
+    page.counter("coterie_raft_proposals_total", "Commands taken as leader.", counters.proposals);
+    page.counter("coterie_raft_appends_sent_total", "Append messages sent.", counters.appends_sent);
+    page.counter("coterie_raft_candidacies_total", "Elections stood for.", counters.candidacies);
+    page.metric("coterie_raft_messages_refused_total", "counter", "Messages not acted upon.");
+    for (cause, count) in [
+        ("stale", counters.stale),
+        ("malformed", counters.malformed + view.messages_refused),
+        ("stranger", counters.strangers),
+        ("vote_ignored", counters.votes_ignored),
+    ] {
+        let labels = alloc::format!("cause=\"{cause}\"");
+        page.sample("coterie_raft_messages_refused_total", &labels, count);
+    }
+}
+
+fn disk(page: &mut Page, view: &View<'_>) {
+    let status = view.store.status();
+    page.counter("coterie_disk_batches_total", "Batches written.", status.batches);
+    page.counter("coterie_disk_records_total", "Records written.", status.records);
+    page.counter("coterie_disk_flushes_total", "Flushes done.", status.flushes);
+    page.gauge("coterie_disk_body_bytes_used", "Bytes of the log in use.", status.body_bytes_used);
+    page.gauge("coterie_disk_body_bytes", "Bytes of the log there is room for.", status.body_bytes);
+}
+
+fn network(page: &mut Page, view: &View<'_>) {
+    let pool = view.packets.statistics();
+    page.gauge("coterie_packet_buffers", "Packet buffers.", pool.buffers);
+    page.gauge("coterie_packet_buffers_free", "Packet buffers that are free.", pool.free);
+    let help = "Times that no packet buffer was free.";
+    page.counter("coterie_packet_buffers_exhausted_total", help, pool.exhausted);
+    page.counter("coterie_copied_bytes_total", "Payload bytes copied.", pool.copied_bytes);
+    let Some(links) = view.links else { return };
+    let counters = links.counters();
+    page.counter("coterie_link_frames_received_total", "Frames of nodes taken.", counters.received);
+    page.counter("coterie_link_frames_sent_total", "Frames sent to nodes.", counters.sent);
+    page.metric("coterie_link_frames_refused_total", "counter", "Frames of nodes refused.");
+    for (refusal, count) in Refusal::ALL.iter().zip(counters.refused) {
+        let labels = alloc::format!("cause=\"{refusal}\"");
+        page.sample("coterie_link_frames_refused_total", &labels, count);
+    }
+    page.metric("coterie_link_frames_resent_total", "counter", "Frames sent again, by peer.");
+    for (peer, status) in links.status(view.now) {
+        let labels = alloc::format!("peer=\"{peer}\"");
+        page.sample("coterie_link_frames_resent_total", &labels, status.resent);
+    }
+}
+
+fn clients(page: &mut Page, view: &View<'_>) {
+    let counts = view.clients;
+    page.gauge("coterie_connections", "Connections of clients.", counts.connections);
+    page.counter("coterie_http_requests_total", "HTTP requests answered.", counts.http_answered);
+    let help = "HTTP requests refused.";
+    page.counter("coterie_http_requests_refused_total", help, counts.http_refused);
+    page.metric("coterie_tcp_accepted_total", "counter", "Connections accepted, by card.");
+    for (port, accepted) in counts.accepted {
+        let card = match port {
+            Port::Cluster => "card=\"cluster\"",
+            Port::Outside => "card=\"outside\"",
+        };
+        if let Some(accepted) = accepted {
+            page.sample("coterie_tcp_accepted_total", card, accepted);
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The node: what came in, which service it concerns, and what follows from it.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use base::{Instant, LogIndex, Prng};
+use block::BlockCompletion;
+use bytes::Bytes;
+use kv::service::{self, ClientId, Proposal, Refusal};
+use kv::{Command, KvService, Reply};
+use net::links::Links;
+use pool::{Frame, Pool};
+use raft::{LogEntry, Payload, ProposeError, RaftNode};
+use store::Store;
+
+use crate::clients::{ClientCounts, Clients};
+use crate::journal::{Journal, Level};
+use crate::output::{Output, Port, RequestId, Stop};
+use crate::replica::{self, Replica, ReplicaOutput};
+use crate::settings::Settings;
+use crate::web;
+
+/// What the node finds in its machine.
+#[derive(Debug)]
+pub struct Hardware {
+    /// Buffers for frames.
+    pub packets: Pool,
+    /// Buffers for the disk.
+    pub blocks: Pool,
+    /// The size of the disk.
+    pub disk_sectors: u64,
+}
+
+/// One node of the cluster.
+#[derive(Debug)]
+pub struct Node {
+    settings: Settings,
+    replica: Replica,
+    /// Present when the disk is read.
+    kv: Option<KvService>,
+    clients: Clients,
+    packets: Pool,
+    journal: Journal,
+    outputs: VecDeque<Output>,
+    /// Requests that were made within the node, by the client that was opened for each.
+    requests: BTreeMap<ClientId, RequestId>,
+    next_client: u64,
+    is_stopped: bool,
+}
+
+/// The node as its pages show it, at one moment.
+pub(crate) struct View<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) raft: Option<&'a RaftNode>,
+    pub(crate) links: Option<&'a Links>,
+    pub(crate) store: &'a Store,
+    pub(crate) clients: &'a ClientCounts,
+    pub(crate) packets: &'a Pool,
+    pub(crate) messages_refused: u64,
+    pub(crate) now: Instant,
+}
+
+impl Node {
+    /// A node that has just been switched on: it begins to read its disk. Everything random follows from
+    /// `seed`, which must differ from node to node and from start to start. `raft` is the configuration of
+    /// consensus, usually [`raft::Config::new`] of the settings' nodes.
+    ///
+    /// # Errors
+    /// If the settings cannot work: the reason.
+    pub fn new(
+        settings: Settings,
+        raft: raft::Config,
+        hardware: Hardware,
+        seed: u64,
+        now: Instant,
+    ) -> Result<Node, Stop> {
+        let mut prng = Prng::new(seed);
+        let config = store::Config {
+            cluster: settings.cluster,
+            node: settings.id,
+            capacity_sectors: hardware.disk_sectors,
+        };
+        let store = Store::new(config, hardware.blocks)
+            .map_err(|error| Stop::Disk(alloc::format!("{error}")))?;
+        raft.validate().map_err(|error| Stop::Settings(alloc::format!("{error}")))?;
+        let config =
+            replica::Config { raft, cluster: settings.cluster, seed: prng.next_u64() };
+        let clients = Clients::new(&settings, &hardware.packets, prng.next_u64(), now);
+        Ok(Node {
+            settings,
+            replica: Replica::new(config, store, hardware.packets.clone()),
+            kv: None,
+            clients,
+            packets: hardware.packets,
+            journal: Journal::default(),
+            outputs: VecDeque::new(),
+            requests: BTreeMap::new(),
+            next_client: 0,
+            is_stopped: false,
+        })
+    }
+
+    /// A frame has arrived.
+    pub fn handle_frame(&mut self, port: Port, frame: Frame, now: Instant) {
+        match port {
+            Port::Cluster => {
+                if let Some(frame) = self.replica.handle_frame(frame, now) {
+                    self.clients.handle_frame(port, frame);
+                }
+            }
+            Port::Outside => self.clients.handle_frame(port, frame),
+        }
+    }
+
+    /// The disk has finished a request.
+    pub fn handle_completion(&mut self, completion: BlockCompletion, now: Instant) {
+        self.replica.handle_completion(completion, now);
+    }
+
+    /// Somebody has typed.
+    pub fn handle_console(&mut self, _bytes: &[u8], _now: Instant) {}
+
+    /// A deadline of [`Node::poll_timeout`] has come. Harmless at any other time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.replica.handle_timeout(now);
+        if let Some(kv) = &mut self.kv
+            && kv.poll_timeout().is_some_and(|at| at <= now)
+        {
+            kv.handle_timeout(now);
+        }
+    }
+
+    /// When [`Node::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
+        if self.is_stopped {
+            return None;
+        }
+        let kv = self.kv.as_ref().and_then(KvService::poll_timeout);
+        // Nobody is served before the disk is read.
+        let clients = self.kv.is_some().then(|| self.clients.poll_timeout(now)).flatten();
+        [self.replica.poll_timeout(), kv, clients].into_iter().flatten().min()
+    }
+
+    /// Executes a command, as if a client had sent it; the answer is an output with the name that is returned.
+    pub fn execute(&mut self, words: Vec<Bytes>, now: Instant) -> RequestId {
+        self.next_client += 1;
+        let (client, request) = (ClientId(self.next_client), RequestId(self.next_client));
+        let refused = |reply| Output::Answer(request, reply);
+        let Some(kv) = &mut self.kv else {
+            let reply = Reply::error("CLUSTERDOWN this node is still reading its disk");
+            self.outputs.push_back(refused(reply));
+            return request;
+        };
+        match Command::parse(&words) {
+            Ok(command) => {
+                kv.open_internal(client, now);
+                self.requests.insert(client, request);
+                kv.submit(client, command, now).expect("a fresh client may submit a command");
+            }
+            Err(error) => self.outputs.push_back(refused(error.reply())),
+        }
+        request
+    }
+
+    /// The next thing to do. Call it until there is none, after every burst of other calls: what came in
+    /// together is worked on together.
+    pub fn poll_output(&mut self, now: Instant) -> Option<Output> {
+        if self.is_stopped {
+            return self.outputs.pop_front();
+        }
+        if self.outputs.is_empty() {
+            self.work(now);
+        }
+        self.outputs.pop_front()
+    }
+
+    /// Turns everything that has come in into outputs: what one service puts out goes into another, until
+    /// nothing moves any more.
+    fn work(&mut self, now: Instant) {
+        self.serve_clients(now);
+        loop {
+            while let Some(output) = self.kv.as_mut().and_then(KvService::poll_output) {
+                self.take_from_kv(output, now);
+            }
+            match self.replica.poll_output(now) {
+                Some(output) => self.take_from_replica(output, now),
+                None => break,
+            }
+        }
+        self.serve_clients(now);
+        while let Some(frame) = self.replica.poll_transmit(now) {
+            self.outputs.push_back(Output::Transmit(Port::Cluster, frame));
+        }
+        while let Some((port, frame)) = self.clients.poll_transmit() {
+            self.outputs.push_back(Output::Transmit(port, frame));
+        }
+        while let Some(line) = self.journal.next_unprinted() {
+            let line = alloc::format!("{line}\r\n");
+            self.outputs.push_back(Output::Console(line.into_bytes()));
+        }
+    }
+
+    /// Commands of clients go to the key-value service, replies to them, pages to browsers.
+    fn serve_clients(&mut self, now: Instant) {
+        let Some(kv) = &mut self.kv else { return };
+        let member = self.replica.member();
+        let view = View {
+            settings: &self.settings,
+            raft: member.map(|member| &member.raft),
+            links: member.map(|member| &member.links),
+            store: self.replica.store(),
+            clients: &self.clients.counts(),
+            packets: &self.packets,
+            messages_refused: self.replica.messages_refused(),
+            now,
+        };
+        self.clients.work(kv, &mut self.next_client, |request| web::answer(request, &view), now);
+    }
+
+    fn take_from_kv(&mut self, output: service::Output, now: Instant) {
+        match output {
+            service::Output::Propose { payload, proposal } => self.propose(payload, proposal, now),
+            service::Output::Forward { to, bytes } => {
+                self.replica.send_kv(to, bytes.into(), now);
+            }
+            service::Output::ReadIndex { context } => {
+                if let (Err(_), Some(kv)) = (self.replica.read_index(context), &mut self.kv) {
+                    kv.handle_read_failed(context, now);
+                }
+            }
+            service::Output::Reply { client, reply } => {
+                let Some(request) = self.requests.remove(&client) else {
+                    return self.clients.deliver(client, &reply);
+                };
+                self.outputs.push_back(Output::Answer(request, reply));
+                if let Some(kv) = &mut self.kv {
+                    kv.close(client, now);
+                }
+            }
+            service::Output::Close { client } => self.clients.close(client),
+            service::Output::Abort { client } => self.clients.abort(client),
+        }
+    }
+
+    fn propose(&mut self, payload: Bytes, proposal: Proposal, now: Instant) {
+        let refusal = match self.replica.propose(payload) {
+            Ok(()) => return,
+            Err(ProposeError::NotLeader { .. }) => Refusal::NotLeader,
+            Err(ProposeError::Busy) => Refusal::Busy,
+            Err(ProposeError::LogFull) => Refusal::LogFull,
+            Err(ProposeError::TooLarge) => Refusal::TooLarge,
+        };
+        if let Some(kv) = &mut self.kv {
+            kv.handle_propose_failed(proposal, refusal, now);
+        }
+    }
+
+    fn take_from_replica(&mut self, output: ReplicaOutput, now: Instant) {
+        match output {
+            ReplicaOutput::Disk(request) => self.outputs.push_back(Output::Disk(request)),
+            ReplicaOutput::Ready { epoch } => {
+                let config = service::Config { id: self.settings.id, epoch };
+                self.kv = Some(KvService::new(config, self.settings.wall_ms, now));
+            }
+            ReplicaOutput::Apply(entries) => self.apply(entries, now),
+            ReplicaOutput::ReadReady { context, index } => {
+                if let Some(kv) = &mut self.kv {
+                    kv.handle_read_ready(context, index, now);
+                }
+            }
+            ReplicaOutput::ReadFailed { context } => {
+                if let Some(kv) = &mut self.kv {
+                    kv.handle_read_failed(context, now);
+                }
+            }
+            ReplicaOutput::LeaderChanged => {
+                if let (Some(kv), Some(member)) = (&mut self.kv, self.replica.member()) {
+                    kv.handle_leader(member.raft.leader(), member.raft.term(), now);
+                }
+            }
+            ReplicaOutput::Message { from, content } => {
+                if let Some(kv) = &mut self.kv {
+                    kv.handle_forward(from, &content, now);
+                }
+            }
+            ReplicaOutput::Note(level, service, text) => {
+                self.journal.note(now, level, service, format_args!("{text}"));
+            }
+            ReplicaOutput::Failed(reason) => {
+                self.journal.note(now, Level::Error, "disk", format_args!("{reason}"));
+                self.is_stopped = true;
+                self.outputs.push_back(Output::Stop(Stop::Disk(reason)));
+            }
+        }
+    }
+
+    fn apply(&mut self, entries: Vec<LogEntry>, now: Instant) {
+        let Some(kv) = &mut self.kv else { return };
+        let mut last = LogIndex(0);
+        for entry in entries {
+            last = entry.index;
+            match entry.payload {
+                Payload::Noop => kv.handle_skipped(entry.index, now),
+                Payload::Command(command) => kv.handle_applied(entry.index, &command, now),
+            }
+        }
+        self.replica.applied(last);
+    }
+
+    /// Consensus, when the disk is read.
+    pub fn raft(&self) -> Option<&raft::RaftNode> {
+        self.replica.member().map(|member| &member.raft)
+    }
+
+    /// The key-value service, when the disk is read.
+    pub fn kv(&self) -> Option<&KvService> {
+        self.kv.as_ref()
+    }
+
+    /// The disk.
+    pub fn store(&self) -> &Store {
+        self.replica.store()
+    }
+
+    /// What has happened.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Messages of peers that were whole and made no sense.
+    pub fn messages_refused(&self) -> u64 {
+        self.replica.messages_refused()
+    }
+
+    /// Asserts what must hold between calls.
+    ///
+    /// # Panics
+    /// If something does not: a bug.
+    pub fn check_invariants(&self) {
+        self.replica.check_invariants();
+        if let Some(kv) = &self.kv {
+            kv.check_invariants();
+        }
+    }
+}

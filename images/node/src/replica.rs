@@ -1,0 +1,359 @@
+//! This node's share of the replicated log: Raft, the disk under it, and the links to the other nodes.
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use base::{ClusterId, Instant, LogIndex, NodeId};
+use block::{BlockCompletion, BlockRequest};
+use bytes::Bytes;
+use net::links::{self, Disposition, Links};
+use pool::{Frame, Pool};
+use raft::{
+    FetchId, LogEntry, Payload, ProposeError, RaftNode, ReadError, Restored, TermRuns, Ticket,
+};
+use store::{Record, Recovered, Store};
+use wire::{Lane, ServiceId, TraceContext};
+
+use crate::journal::Level;
+
+/// With less room than this the log on disk counts as full: as much as peers may have on its way to us.
+const ROOM_MIN_BYTES: u64 = 4 * 1024 * 1024;
+/// And with room for fewer records than this.
+const ROOM_MIN_RECORDS: u64 = 4096;
+/// On a small disk a smaller share must do: one in so many.
+const ROOM_MIN_SHARE: u64 = 16;
+
+/// The longest packet on the cluster network.
+const MTU: usize = 1500;
+
+/// What the replica is told when it starts.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) raft: raft::Config,
+    pub(crate) cluster: ClusterId,
+    pub(crate) seed: u64,
+}
+
+/// What the replica wants done, or tells.
+#[derive(Debug)]
+pub(crate) enum ReplicaOutput {
+    /// Hand this to the disk.
+    Disk(BlockRequest),
+    /// The disk is read: it is this node's so-many-th start.
+    Ready { epoch: u64 },
+    /// These entries are committed; call [`Replica::applied`] then.
+    Apply(Vec<LogEntry>),
+    /// A read may be answered after applying `index`.
+    ReadReady { context: u64, index: LogIndex },
+    /// A read must be asked again.
+    ReadFailed { context: u64 },
+    /// The leader is another than before, or none.
+    LeaderChanged,
+    /// A peer's key-value service says something.
+    Message { from: NodeId, content: Bytes },
+    /// An operator would want to know.
+    Note(Level, &'static str, String),
+    /// The disk cannot be trusted; nothing more comes.
+    Failed(String),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    config: Config,
+    packets: Pool,
+    store: Store,
+    /// Present when the disk is read.
+    member: Option<Member>,
+    outputs: VecDeque<ReplicaOutput>,
+    messages_refused: u64,
+}
+
+/// What exists only when the disk is read.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) raft: RaftNode,
+    pub(crate) links: Links,
+    leader: Option<NodeId>,
+}
+
+impl Replica {
+    pub(crate) fn new(config: Config, store: Store, packets: Pool) -> Replica {
+        let outputs = VecDeque::new();
+        Replica { config, packets, store, member: None, outputs, messages_refused: 0 }
+    }
+
+    pub(crate) fn member(&self) -> Option<&Member> {
+        self.member.as_ref()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Messages of peers that were whole and made no sense.
+    pub(crate) fn messages_refused(&self) -> u64 {
+        self.messages_refused
+    }
+
+    /// A frame has arrived; it comes back if it is not one of a link.
+    pub(crate) fn handle_frame(&mut self, frame: Frame, now: Instant) -> Option<Frame> {
+        let Some(member) = &mut self.member else { return Some(frame) };
+        match member.links.handle_frame(frame, now) {
+            Disposition::Foreign(frame) => Some(frame),
+            Disposition::Taken | Disposition::Refused(_) => None,
+        }
+    }
+
+    pub(crate) fn handle_completion(&mut self, completion: BlockCompletion, now: Instant) {
+        self.store.handle_completion(completion, now);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.store.handle_timeout(now);
+        if let Some(member) = &mut self.member {
+            member.links.handle_timeout(now);
+            if member.raft.poll_timeout().is_some_and(|at| at <= now) {
+                member.raft.handle_timeout(now);
+            }
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let member = self.member.as_ref();
+        let raft = member.and_then(|member| member.raft.poll_timeout());
+        let links = member.and_then(|member| member.links.poll_timeout());
+        [raft, links, self.store.poll_timeout()].into_iter().flatten().min()
+    }
+
+    pub(crate) fn propose(&mut self, command: Bytes) -> Result<(), ProposeError> {
+        match &mut self.member {
+            Some(member) => member.raft.propose(command).map(|_| ()),
+            None => Err(ProposeError::NotLeader { leader: None }),
+        }
+    }
+
+    pub(crate) fn read_index(&mut self, context: u64) -> Result<(), ReadError> {
+        match &mut self.member {
+            Some(member) => member.raft.read_index(context),
+            None => Err(ReadError::NoLeader),
+        }
+    }
+
+    /// Everything up to `index` is applied.
+    pub(crate) fn applied(&mut self, index: LogIndex) {
+        if let Some(member) = &mut self.member {
+            member.raft.handle_applied(index);
+        }
+    }
+
+    /// Sends a message to a peer's key-value service. It may be lost.
+    pub(crate) fn send_kv(&mut self, to: NodeId, content: Bytes, now: Instant) {
+        if let Some(member) = &mut self.member {
+            let trace = TraceContext::default();
+            // A full queue loses the message, which its sender survives: it tries again.
+            let _ = member.links.send(to, ServiceId::Kv, Lane::Bulk, trace, content, now);
+        }
+    }
+
+    pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
+        self.member.as_mut()?.links.poll_transmit(now)
+    }
+
+    /// The next thing to do. Within the replica, everything that follows from it is done already.
+    pub(crate) fn poll_output(&mut self, now: Instant) -> Option<ReplicaOutput> {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            if let Some(output) = self.store.poll_output() {
+                self.take_from_store(output, now);
+                continue;
+            }
+            let member = self.member.as_mut()?;
+            if let Some(message) = member.links.poll_message() {
+                self.take_message(message, now);
+            } else if let Some(output) = member.raft.poll_output() {
+                self.take_from_raft(output, now);
+            } else {
+                return None;
+            }
+        }
+    }
+
+    fn take_from_store(&mut self, output: store::Output, now: Instant) {
+        match output {
+            store::Output::Request(request) => self.outputs.push_back(ReplicaOutput::Disk(request)),
+            store::Output::Recovered(recovered) => self.begin(recovered, now),
+            store::Output::Persisted(ticket) => {
+                if let Some(member) = &mut self.member {
+                    member.raft.handle_persisted(Ticket(ticket), now);
+                }
+            }
+            store::Output::Read(id, records) => self.take_records(id, records),
+            store::Output::Failed(failure) => self.fail(alloc::format!("{failure}")),
+        }
+    }
+
+    fn fail(&mut self, reason: String) {
+        self.member = None;
+        self.outputs.push_back(ReplicaOutput::Failed(reason));
+    }
+
+    /// The disk is read: this node may take part.
+    fn begin(&mut self, recovered: Recovered, now: Instant) {
+        self.note_recovery(&recovered);
+        let Some(terms) = TermRuns::new(recovered.terms) else {
+            return self.fail("the terms on the disk go backwards".into());
+        };
+        let hard_state = recovered.hard_state;
+        let restored = Restored {
+            hard_state: raft::HardState { term: hard_state.term, vote: hard_state.vote },
+            terms,
+            last_index: recovered.last_index,
+            recent: Vec::new(),
+        };
+        let config = self.config.raft.clone();
+        let links = links::Config {
+            id: config.id,
+            cluster: self.config.cluster,
+            peers: config.voters.clone(),
+            epoch: u32::try_from(recovered.epoch).unwrap_or(u32::MAX),
+            mtu: MTU,
+        };
+        match RaftNode::new(config, self.config.seed, restored, now) {
+            Ok(raft) => {
+                let links = Links::new(links, self.packets.clone());
+                self.member = Some(Member { raft, links, leader: None });
+                self.note_room();
+                self.outputs.push_back(ReplicaOutput::Ready { epoch: recovered.epoch });
+            }
+            Err(error) => self.fail(alloc::format!("{error}")),
+        }
+    }
+
+    fn note_recovery(&mut self, recovered: &Recovered) {
+        let Recovered { epoch, last_index, torn, repaired, is_fresh, .. } = recovered;
+        let text = if *is_fresh {
+            String::from("formatted an empty disk")
+        } else {
+            alloc::format!("start {epoch}: log up to {last_index}, term {}", recovered.hard_state.term)
+        };
+        self.outputs.push_back(ReplicaOutput::Note(Level::Info, "disk", text));
+        if *torn > 0 {
+            let text = alloc::format!("dropped {torn} entries of a torn write: never acknowledged");
+            self.outputs.push_back(ReplicaOutput::Note(Level::Warn, "disk", text));
+        }
+        if *repaired > 0 {
+            let text = alloc::format!("repaired {repaired} headers from their copies");
+            self.outputs.push_back(ReplicaOutput::Note(Level::Warn, "disk", text));
+        }
+    }
+
+    /// Tells Raft whether the disk has room.
+    fn note_room(&mut self) {
+        let (records, bytes) = self.store.room();
+        let status = self.store.status();
+        let records_min = ROOM_MIN_RECORDS.min(status.slots / ROOM_MIN_SHARE);
+        let bytes_min = ROOM_MIN_BYTES.min(status.body_bytes / ROOM_MIN_SHARE);
+        if let Some(member) = &mut self.member {
+            member.raft.set_log_full(records < records_min || bytes < bytes_min);
+        }
+    }
+
+    fn take_records(&mut self, id: u64, records: Vec<Record>) {
+        let entry = |record: Record| {
+            let payload = Payload::from_parts(record.kind, record.payload).ok()?;
+            Some(LogEntry { index: record.index, term: record.term, payload })
+        };
+        let entries: Option<Vec<LogEntry>> = records.into_iter().map(entry).collect();
+        match (entries, &mut self.member) {
+            (Some(entries), Some(member)) => member.raft.handle_fetched(FetchId(id), entries),
+            (Some(_), None) => {}
+            (None, _) => self.fail("an entry on the disk is of no known kind".into()),
+        }
+    }
+
+    fn take_message(&mut self, message: links::Message, now: Instant) {
+        let links::Message { from, service, content, .. } = message;
+        match service {
+            ServiceId::Kv => self.outputs.push_back(ReplicaOutput::Message { from, content }),
+            ServiceId::Raft => match (raft::Message::decode(&content), &mut self.member) {
+                (Ok(message), Some(member)) => member.raft.handle_message(from, message, now),
+                (Ok(_), None) => {}
+                (Err(_), _) => self.messages_refused += 1,
+            },
+        }
+    }
+
+    fn take_from_raft(&mut self, output: raft::Output, now: Instant) {
+        match output {
+            raft::Output::Send { to, message } => self.send(to, &message, now),
+            raft::Output::Persist(persist) => self.persist(persist),
+            raft::Output::Apply(entries) => self.outputs.push_back(ReplicaOutput::Apply(entries)),
+            raft::Output::Fetch(request) => {
+                let (from, to) = (request.from, request.to);
+                let asked = self.store.read(request.id.0, from, to, request.max_bytes);
+                if let (Err(_), Some(member)) = (asked, &mut self.member) {
+                    member.raft.handle_fetched(request.id, Vec::new());
+                }
+            }
+            raft::Output::ReadReady { context, index } => {
+                self.outputs.push_back(ReplicaOutput::ReadReady { context, index });
+            }
+            raft::Output::ReadFailed { context } => {
+                self.outputs.push_back(ReplicaOutput::ReadFailed { context });
+            }
+            raft::Output::Event(event) => {
+                let text = alloc::format!("{event}");
+                self.outputs.push_back(ReplicaOutput::Note(Level::Info, "raft", text));
+            }
+        }
+        self.watch_leader();
+    }
+
+    fn watch_leader(&mut self) {
+        if let Some(member) = &mut self.member
+            && member.leader != member.raft.leader()
+        {
+            member.leader = member.raft.leader();
+            self.outputs.push_back(ReplicaOutput::LeaderChanged);
+        }
+    }
+
+    fn send(&mut self, to: NodeId, message: &raft::Message, now: Instant) {
+        let Some(member) = &mut self.member else { return };
+        let lane = if message.is_urgent() { Lane::Urgent } else { Lane::Bulk };
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        // A full queue loses the message, which Raft survives.
+        let _ =
+            member.links.send(to, ServiceId::Raft, lane, TraceContext::default(), bytes.into(), now);
+    }
+
+    fn persist(&mut self, persist: raft::Persist) {
+        let hard_state = persist
+            .hard_state
+            .map(|state| store::HardState { term: state.term, vote: state.vote });
+        let record = |entry: LogEntry| Record {
+            index: entry.index,
+            term: entry.term,
+            kind: entry.payload.kind(),
+            payload: entry.payload.bytes(),
+        };
+        let records = persist.entries.into_iter().map(record).collect();
+        match self.store.persist(persist.ticket.0, hard_state, records) {
+            Ok(()) => self.note_room(),
+            Err(_) => self.fail("the log on disk has no room left, not even for the reserve".into()),
+        }
+    }
+
+    pub(crate) fn check_invariants(&self) {
+        self.store.check_invariants();
+        if let Some(member) = &self.member {
+            member.raft.check_invariants();
+            member.links.check_invariants();
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The pages on port 80: `/healthz`, `/metrics`, `/v1/raft/status`.
+
+use alloc::string::ToString;
+
+use net::http::{Request, Response};
+
+use crate::metrics;
+use crate::node::View;
+use crate::views;
+
+/// The answer to a request.
+pub(crate) fn answer(request: &Request, view: &View<'_>) -> Response {
+    let page: fn(&View<'_>) -> Response = match request.path.as_str() {
+        "/" => index,
+        "/healthz" => health,
+        "/metrics" => metrics_page,
+        "/v1/raft/status" => raft_status,
+        _ => return Response::text(404, "no such page: try /healthz, /metrics or /v1/raft/status"),
+    };
+    match request.method.as_str() {
+        "GET" | "HEAD" => page(view),
+        _ => Response {
+            fields: "Allow: GET, HEAD\r\n",
+            ..Response::text(405, "this page can only be read: use GET")
+        },
+    }
+}
+
+fn index(view: &View<'_>) -> Response {
+    let text = alloc::format!(
+        "Coterie node {}: /healthz, /metrics, /v1/raft/status",
+        view.settings.id
+    );
+    Response::text(200, &text)
+}
+
+/// Well is a node that knows a leader and has applied what it knows to be committed.
+fn health(view: &View<'_>) -> Response {
+    match view.raft {
+        None => Response::text(503, "this node is reading its disk"),
+        Some(raft) if raft.leader().is_none() => Response::text(503, "nobody is known to lead"),
+        Some(raft) if raft.last_applied() < raft.commit_index() => {
+            Response::text(503, "this node is still applying its log")
+        }
+        Some(_) => Response::text(200, "ok"),
+    }
+}
+
+fn metrics_page(view: &View<'_>) -> Response {
+    Response {
+        status: 200,
+        content_type: "text/plain; version=0.0.4; charset=utf-8",
+        content: metrics::text(view),
+        fields: "",
+    }
+}
+
+fn raft_status(view: &View<'_>) -> Response {
+    match view.raft {
+        Some(raft) => Response {
+            status: 200,
+            content_type: "application/json",
+            content: views::raft_status(raft, view.now).to_string() + "\n",
+            fields: "",
+        },
+        None => Response::text(503, "this node is reading its disk"),
+    }
+}
