@@ -91,8 +91,8 @@ impl Clients {
         }
     }
 
-    pub(crate) fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
-        self.stacks.values_mut().filter_map(|stack| stack.poll_timeout(now)).min()
+    pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        self.stacks.values().filter_map(|stack| stack.poll_timeout(now)).min()
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<(Port, Frame)> {

@@ -131,7 +131,7 @@ impl Node {
     }
 
     /// When [`Node::handle_timeout`] wants to be called.
-    pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         if self.is_stopped {
             return None;
         }

@@ -1,4 +1,17 @@
-//! (being written)
+//! The simulator: whole nodes, as they are in the image, on wires and disks that follow a seed.
+//!
+//! Nothing here reads a clock or draws a number but from the seed, so a run is repeated by its number:
+//! `cargo run -p sim -- --seed 7`. A run has two phases. In the first, [`plan::Plan`] makes trouble: crashes,
+//! partitions, one-way blocks, lost and late frames, slow disks. Clients work all the time. After every step
+//! the [`checkers`] look. In the second, everything is well, and the cluster must recover within a bound and
+//! agree; then [`linearizability`] asks whether what the clients saw can have happened.
+#![forbid(unsafe_code)]
+
+pub mod checkers;
+pub mod clients;
 pub mod disk;
 pub mod linearizability;
+pub mod machine;
 pub mod network;
+pub mod plan;
+pub mod world;

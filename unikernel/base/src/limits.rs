@@ -54,6 +54,44 @@ pub const ELECTIONS_REMEMBERED: usize = 64;
 const _: () = assert!(UNCOMMITTED_MAX_BYTES >= 4 * ENTRY_PAYLOAD_MAX_BYTES);
 const _: () = assert!(ENTRY_CACHE_MAX_BYTES >= UNCOMMITTED_MAX_BYTES);
 
+// ---- Raft, inside one member --------------------------------------------------------------------
+
+/// What an entry in memory costs beyond its payload. It counts wherever entries are measured in bytes, so
+/// that many small ones are bounded like few large ones.
+pub const ENTRY_OVERHEAD_BYTES: usize = 128;
+
+/// How many bytes of entries may be on their way to one follower; a single larger message travels alone.
+pub const APPEND_IN_FLIGHT_MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// How many entries are applied at once: a bound on the work between two looks at the devices.
+pub const APPLY_BATCH_MAX_ENTRIES: usize = 256;
+
+/// How many bytes of entries are applied at once; a single larger entry is applied alone.
+pub const APPLY_BATCH_MAX_BYTES: usize = 256 * 1024;
+
+/// How many reads of one member's clients may wait for a leader, and how many questions at a leader.
+pub const READS_WAITING_MAX: usize = 4096;
+
+/// A read that nobody has confirmed fails after this span, and may be tried again.
+pub const READ_CONFIRM_WITHIN_MS: u64 = 500;
+
+/// A leader whose disk has not finished a write for this long steps down: its followers do better without it.
+pub const PERSIST_STALL_MAX_MS: u64 = 2_000;
+
+/// After elections without a winner the upper end of the election timeout grows by its width, up to this often.
+pub const ELECTION_BACKOFF_MAX: u64 = 4;
+
+/// The highest term that is believed: a correct cluster never comes near it, and one more still has a number.
+pub const TERM_MAX: u64 = u64::MAX / 2;
+
+const _: () = assert!(APPEND_IN_FLIGHT_MAX_BYTES >= ENTRY_PAYLOAD_MAX_BYTES + ENTRY_OVERHEAD_BYTES);
+const _: () = assert!(UNCOMMITTED_MAX_BYTES >= APPEND_IN_FLIGHT_MAX_BYTES);
+// A read is not given up before an election could have answered it.
+const _: () = assert!(READ_CONFIRM_WITHIN_MS > ELECTION_TIMEOUT_MAX_MS);
+// A stalled disk is not mistaken for a lost majority, and clients outlive the change of leaders.
+const _: () = assert!(PERSIST_STALL_MAX_MS > 2 * ELECTION_TIMEOUT_MAX_MS);
+const _: () = assert!(PERSIST_STALL_MAX_MS + 2 * ELECTION_TIMEOUT_MAX_MS < KV_ANSWER_WITHIN_MS);
+
 // ---- Node-to-node messages ----------------------------------------------------------------------
 
 /// The longest message between two nodes, envelope not counted: one largest entry and its frame.
@@ -84,6 +122,68 @@ pub const KV_ANSWER_WITHIN_MS: u64 = 3_000;
 
 // A client outlives an election or two before it hears of trouble.
 const _: () = assert!(KV_ANSWER_WITHIN_MS >= 4 * ELECTION_TIMEOUT_MAX_MS);
+
+// ---- Key-value service, inside one node ---------------------------------------------------------
+
+/// The longest line of an inline command (Redis: `PROTO_INLINE_MAX_SIZE`); a longer one ends the connection.
+pub const KV_INLINE_MAX_BYTES: usize = 64 * 1024;
+
+/// What the words of one command may measure together; a longer command is refused, its bytes are dropped.
+pub const KV_COMMAND_MAX_BYTES: usize = VALUE_MAX_BYTES + 8 * 1024;
+
+/// How many commands of one connection may be unanswered; its later bytes wait in TCP.
+pub const KV_PIPELINE_MAX: usize = 128;
+
+/// How many bytes of commands of one node's clients may be under way to the log; later ones wait.
+pub const KV_WRITES_IN_FLIGHT_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// The longest reply that a read may ask for (`MGET`); a longer one is refused.
+pub const KV_REPLY_MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// A connection with more unsent output than this gets no further replies and is not read from.
+pub const KV_OUTPUT_PAUSE_BYTES: usize = 256 * 1024;
+
+/// What all connections together may have buffered; beyond it the one that holds most is cut off.
+pub const KV_CLIENT_BUFFERS_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// A write that its leader did not answer, or a read whose confirmation did not come, is tried again after this span.
+pub const KV_RETRY_AFTER_MS: u64 = 250;
+
+/// A try that was refused for the moment (leader busy, no leader known there) is repeated after this span.
+pub const KV_REFUSED_RETRY_AFTER_MS: u64 = 20;
+
+/// The leader advances the cluster's clock for expiring keys at most this often.
+pub const KV_TICK_EVERY_MS: u64 = 20;
+
+/// How many expired keys one log entry removes at most; the rest is invisible until later entries remove it.
+pub const KV_EXPIRED_PER_ENTRY_MAX: usize = 256;
+
+/// How many bytes of long replies a session remembers for retried writes; of the rest only the fact is kept.
+pub const KV_SESSION_REPLIES_MAX_BYTES: usize = 64 * 1024;
+
+/// `KEYS` is refused in a larger database; `SCAN` is not.
+pub const KV_KEYS_LISTED_MAX: usize = 10_000;
+
+/// How many keys one `SCAN` looks at, whatever its `COUNT`.
+pub const KV_SCAN_COUNT_MAX: usize = 1_000;
+
+/// How many comparisons of one byte the patterns of one `KEYS` or `SCAN` may cost.
+pub const KV_PATTERN_STEPS_MAX: u64 = 4_000_000;
+
+// A command, with a length in front of each word and the header of its entry, fits an entry.
+const _: () =
+    assert!(ENTRY_PAYLOAD_MAX_BYTES >= KV_COMMAND_MAX_BYTES + 4 * COMMAND_WORDS_MAX + 128);
+const _: () = assert!(KV_WRITES_IN_FLIGHT_MAX_BYTES >= 2 * ENTRY_PAYLOAD_MAX_BYTES);
+const _: () = assert!(KV_WRITES_IN_FLIGHT_MAX_BYTES <= UNCOMMITTED_MAX_BYTES);
+const _: () = assert!(KV_PIPELINE_MAX <= KV_WRITES_IN_FLIGHT_MAX);
+const _: () = assert!(KV_REPLY_MAX_BYTES > VALUE_MAX_BYTES);
+const _: () =
+    assert!(KV_CLIENT_BUFFERS_MAX_BYTES >= 4 * (KV_REPLY_MAX_BYTES + KV_COMMAND_MAX_BYTES));
+// A client lives through several tries before it hears of trouble.
+const _: () = assert!(KV_ANSWER_WITHIN_MS >= 8 * KV_RETRY_AFTER_MS);
+const _: () = assert!(KV_RETRY_AFTER_MS > 4 * KV_REFUSED_RETRY_AFTER_MS);
+// One pattern against one key never uses up the steps, so that a SCAN always moves on.
+const _: () = assert!(KV_PATTERN_STEPS_MAX > (KEY_MAX_BYTES * KEY_MAX_BYTES) as u64);
 
 // ---- Packets ------------------------------------------------------------------------------------
 

@@ -16,8 +16,8 @@ pub fn outside_mac(node: NodeId) -> EthernetAddress {
 }
 
 /// The node whose card has this address.
-pub fn node_of_mac(mac: EthernetAddress) -> Option<NodeId> {
-    match mac.0 {
+pub fn node_of_mac(mac: [u8; 6]) -> Option<NodeId> {
+    match mac {
         [0x02, 0x77, 0x00, 0x00, high, low] => NodeId::new(u16::from_be_bytes([high, low])),
         _ => None,
     }

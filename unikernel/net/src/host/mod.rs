@@ -90,6 +90,10 @@ pub struct HostStack {
     connections: BTreeMap<ConnectionId, SocketHandle>,
     next_connection: u64,
     events: VecDeque<Event>,
+    /// Something has happened since the last poll.
+    is_dirty: bool,
+    /// When smoltcp wants to be polled, by its own clock.
+    due: Option<Instant>,
     counters: Counters,
 }
 
@@ -124,6 +128,8 @@ impl HostStack {
             connections: BTreeMap::new(),
             next_connection: 0,
             events: VecDeque::new(),
+            is_dirty: true,
+            due: None,
             counters: Counters::default(),
         };
         stack.replenish();
@@ -134,13 +140,18 @@ impl HostStack {
     pub fn handle_frame(&mut self, frame: Frame) {
         if self.device.received.len() < limits::PACKET_BUFFERS / 4 {
             self.device.received.push_back(frame);
+            self.is_dirty = true;
         } else {
             self.counters.overrun += 1;
         }
     }
 
-    /// Does a bounded amount of work.
+    /// Does a bounded amount of work; none if nothing has happened and nothing is due.
     pub fn poll(&mut self, now: Instant) {
+        if !self.is_dirty && self.due.is_none_or(|due| now < due) {
+            return;
+        }
+        let instant = now;
         let now = smol_instant(now);
         self.interface.poll_maintenance(now);
         for _ in 0..INGRESS_MAX {
@@ -158,6 +169,9 @@ impl HostStack {
         self.accept();
         self.bury();
         self.replenish();
+        self.is_dirty = !self.device.received.is_empty();
+        let due = self.interface.poll_at(now, &self.sockets);
+        self.due = due.map(|due| own_instant(due).max(instant));
     }
 
     /// The next frame to send.
@@ -173,12 +187,8 @@ impl HostStack {
     }
 
     /// When [`HostStack::poll`] wants to be called.
-    pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
-        if !self.device.received.is_empty() {
-            return Some(now);
-        }
-        let at = self.interface.poll_at(smol_instant(now), &self.sockets)?;
-        Some(Instant::from_nanos(u64::try_from(at.total_micros()).unwrap_or(0) * 1_000).max(now))
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        if self.is_dirty { Some(now) } else { self.due }
     }
 
     /// The connections that are open.
@@ -199,9 +209,10 @@ impl HostStack {
 
     /// Lets `take` read what has arrived; it answers how much it has taken.
     pub fn receive(&mut self, connection: ConnectionId, take: impl FnOnce(&[u8]) -> usize) {
-        if let Some(socket) = self.socket_mut(connection)
-            && socket.can_recv()
-        {
+        if self.readable(connection) == 0 {
+            return;
+        }
+        if let Some(socket) = self.socket_mut(connection) {
             let taken = |bytes: &mut [u8]| {
                 let count = take(bytes).min(bytes.len());
                 (count, ())
@@ -213,6 +224,9 @@ impl HostStack {
 
     /// Sends as much of `bytes` as there is room for; answers how much that was.
     pub fn send(&mut self, connection: ConnectionId, bytes: &[u8]) -> usize {
+        if bytes.is_empty() {
+            return 0;
+        }
         self.socket_mut(connection).and_then(|socket| socket.send_slice(bytes).ok()).unwrap_or(0)
     }
 
@@ -246,6 +260,7 @@ impl HostStack {
 
     fn socket_mut(&mut self, connection: ConnectionId) -> Option<&mut Socket<'static>> {
         let handle = self.connections.get(&connection)?;
+        self.is_dirty = true;
         Some(self.sockets.get_mut::<Socket<'_>>(*handle))
     }
 
@@ -312,6 +327,10 @@ fn listening_socket(port: u16) -> Socket<'static> {
     socket.set_keep_alive(Some(KEEP_ALIVE));
     socket.listen(port).expect("a fresh socket can listen on any port but 0");
     socket
+}
+
+fn own_instant(at: SmolInstant) -> Instant {
+    Instant::from_nanos(u64::try_from(at.total_micros()).unwrap_or(0).saturating_mul(1_000))
 }
 
 fn smol_instant(now: Instant) -> SmolInstant {
