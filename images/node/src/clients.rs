@@ -229,14 +229,16 @@ fn serve_http(
         match http::parse(&client.input) {
             Ok(Some((request, length))) => {
                 client.input.drain(..length);
-                let response = answer(&request).encode(request.keep_alive, request.method == "HEAD");
+                let response =
+                    answer(&request).encode(request.keep_alive, request.method == "HEAD");
                 client.output.extend_from_slice(&response);
                 client.is_closing = !request.keep_alive;
                 answered += 1;
             }
             Ok(None) => break,
             Err(error) => {
-                let response = Response::text(error.status(), "this is no request that can be answered");
+                let response =
+                    Response::text(error.status(), "this is no request that can be answered");
                 client.output.extend_from_slice(&response.encode(false, false));
                 client.is_closing = true;
                 refused += 1;

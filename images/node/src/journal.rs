@@ -62,7 +62,13 @@ pub struct Journal {
 
 impl Journal {
     /// Notes what happened.
-    pub fn note(&mut self, at: Instant, level: Level, service: &'static str, what: fmt::Arguments<'_>) {
+    pub fn note(
+        &mut self,
+        at: Instant,
+        level: Level,
+        service: &'static str,
+        what: fmt::Arguments<'_>,
+    ) {
         let mut text = Bounded(String::new());
         // `Bounded` refuses what does not fit, which is no failure: the line is cut off there.
         let _ = fmt::write(&mut text, what);

@@ -3,22 +3,25 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use base::{Instant, LogIndex, Prng};
+use base::{Duration, Instant, LogIndex, Prng};
 use block::BlockCompletion;
 use bytes::Bytes;
-use kv::service::{self, ClientId, Proposal, Refusal};
+use kv::service::{self, ClientId, InfoFacts, Proposal, Refusal};
 use kv::{Command, KvService, Reply};
 use net::links::Links;
 use pool::{Frame, Pool};
-use raft::{LogEntry, Payload, ProposeError, RaftNode};
+use raft::{LogEntry, Payload, ProposeError, RaftNode, RaftState};
 use store::Store;
 
-use crate::clients::{ClientCounts, Clients};
+use crate::clients::{ClientCounts, Clients, RESP_PORT};
 use crate::journal::{Journal, Level};
 use crate::output::{Output, Port, RequestId, Stop};
 use crate::replica::{self, Replica, ReplicaOutput};
 use crate::settings::Settings;
 use crate::web;
+
+/// What `INFO` shows is at most this old while somebody asks.
+const FACTS_EVERY: Duration = Duration::from_millis(100);
 
 /// What the node finds in its machine.
 #[derive(Debug)]
@@ -45,6 +48,7 @@ pub struct Node {
     /// Requests that were made within the node, by the client that was opened for each.
     requests: BTreeMap<ClientId, RequestId>,
     next_client: u64,
+    facts_due: Instant,
     is_stopped: bool,
 }
 
@@ -83,8 +87,7 @@ impl Node {
         let store = Store::new(config, hardware.blocks)
             .map_err(|error| Stop::Disk(alloc::format!("{error}")))?;
         raft.validate().map_err(|error| Stop::Settings(alloc::format!("{error}")))?;
-        let config =
-            replica::Config { raft, cluster: settings.cluster, seed: prng.next_u64() };
+        let config = replica::Config { raft, cluster: settings.cluster, seed: prng.next_u64() };
         let clients = Clients::new(&settings, &hardware.packets, prng.next_u64(), now);
         Ok(Node {
             settings,
@@ -96,6 +99,7 @@ impl Node {
             outputs: VecDeque::new(),
             requests: BTreeMap::new(),
             next_client: 0,
+            facts_due: now,
             is_stopped: false,
         })
     }
@@ -200,8 +204,35 @@ impl Node {
         }
     }
 
+    /// Tells the key-value service what it shows of the node in `INFO`.
+    fn tell_facts(&mut self, now: Instant) {
+        let (Some(kv), Some(member)) = (&mut self.kv, self.replica.member()) else { return };
+        let raft = member.raft.status(now);
+        let disk = self.replica.store().status();
+        kv.handle_facts(InfoFacts {
+            version: env!("CARGO_PKG_VERSION"),
+            port: RESP_PORT,
+            role: match raft.state {
+                RaftState::Follower => service::Role::Follower,
+                RaftState::Candidate => service::Role::Candidate,
+                RaftState::Leader => service::Role::Leader,
+            },
+            voters: raft.voters.len(),
+            last_index: raft.last_index,
+            persisted_index: raft.persisted_index,
+            commit_index: raft.commit_index.0,
+            log_bytes: disk.body_bytes_used,
+            log_bytes_max: disk.body_bytes,
+            ..InfoFacts::default()
+        });
+    }
+
     /// Commands of clients go to the key-value service, replies to them, pages to browsers.
     fn serve_clients(&mut self, now: Instant) {
+        if now >= self.facts_due {
+            self.facts_due = now + FACTS_EVERY;
+            self.tell_facts(now);
+        }
         let Some(kv) = &mut self.kv else { return };
         let member = self.replica.member();
         let view = View {

@@ -238,7 +238,10 @@ impl Replica {
         let text = if *is_fresh {
             String::from("formatted an empty disk")
         } else {
-            alloc::format!("start {epoch}: log up to {last_index}, term {}", recovered.hard_state.term)
+            alloc::format!(
+                "start {epoch}: log up to {last_index}, term {}",
+                recovered.hard_state.term
+            )
         };
         self.outputs.push_back(ReplicaOutput::Note(Level::Info, "disk", text));
         if *torn > 0 {
@@ -328,14 +331,19 @@ impl Replica {
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
         // A full queue loses the message, which Raft survives.
-        let _ =
-            member.links.send(to, ServiceId::Raft, lane, TraceContext::default(), bytes.into(), now);
+        let _ = member.links.send(
+            to,
+            ServiceId::Raft,
+            lane,
+            TraceContext::default(),
+            bytes.into(),
+            now,
+        );
     }
 
     fn persist(&mut self, persist: raft::Persist) {
-        let hard_state = persist
-            .hard_state
-            .map(|state| store::HardState { term: state.term, vote: state.vote });
+        let hard_state =
+            persist.hard_state.map(|state| store::HardState { term: state.term, vote: state.vote });
         let record = |entry: LogEntry| Record {
             index: entry.index,
             term: entry.term,
@@ -345,7 +353,9 @@ impl Replica {
         let records = persist.entries.into_iter().map(record).collect();
         match self.store.persist(persist.ticket.0, hard_state, records) {
             Ok(()) => self.note_room(),
-            Err(_) => self.fail("the log on disk has no room left, not even for the reserve".into()),
+            Err(_) => {
+                self.fail("the log on disk has no room left, not even for the reserve".into())
+            }
         }
     }
 

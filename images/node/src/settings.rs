@@ -132,24 +132,32 @@ impl Found {
         let (key, value) = word.split_once('=').ok_or_else(unknown)?;
         let bad = |expected| SettingsError::Bad(word.to_string(), expected);
         match key {
-            "coterie.id" => {
-                set(&mut self.id, "coterie.id", value.parse().ok(), || bad("a node number from 1 to 254"))
-            }
-            "coterie.cluster" => set(&mut self.cluster, "coterie.cluster", parse_cluster(value), || {
-                bad("up to 16 hexadecimal digits")
+            "coterie.id" => set(&mut self.id, "coterie.id", value.parse().ok(), || {
+                bad("a node number from 1 to 254")
             }),
+            "coterie.cluster" => {
+                set(&mut self.cluster, "coterie.cluster", parse_cluster(value), || {
+                    bad("up to 16 hexadecimal digits")
+                })
+            }
             "coterie.peers" => set(&mut self.peers, "coterie.peers", parse_peers(value), || {
                 bad("different node numbers from 1 to 254, separated by commas")
             }),
-            "coterie.outside" => set(&mut self.outside, "coterie.outside", parse_outside(value), || {
-                bad("none or A.B.C.D/PREFIX[,GATEWAY]")
-            }),
-            "coterie.disk" => set(&mut self.without_flush, "coterie.disk", parse_disk(value), || {
-                bad("flush or noflush")
-            }),
-            "coterie.wall_ms" => set(&mut self.wall_ms, "coterie.wall_ms", value.parse().ok(), || {
-                bad("a number of milliseconds since 1970")
-            }),
+            "coterie.outside" => {
+                set(&mut self.outside, "coterie.outside", parse_outside(value), || {
+                    bad("none or A.B.C.D/PREFIX[,GATEWAY]")
+                })
+            }
+            "coterie.disk" => {
+                set(&mut self.without_flush, "coterie.disk", parse_disk(value), || {
+                    bad("flush or noflush")
+                })
+            }
+            "coterie.wall_ms" => {
+                set(&mut self.wall_ms, "coterie.wall_ms", value.parse().ok(), || {
+                    bad("a number of milliseconds since 1970")
+                })
+            }
             _ => Err(unknown()),
         }
     }
@@ -262,8 +270,14 @@ mod tests {
     fn every_mistake_is_named() {
         assert_eq!(error_of(""), "setting 'coterie.id=…' is missing");
         assert_eq!(error_of(&(GOOD.to_string() + " quiet")), "unknown setting 'quiet'");
-        assert_eq!(error_of(&(GOOD.to_string() + " coterie.ids=3")), "unknown setting 'coterie.ids=3'");
-        assert_eq!(error_of(&(GOOD.to_string() + " coterie.id=2")), "setting 'coterie.id' is given twice");
+        assert_eq!(
+            error_of(&(GOOD.to_string() + " coterie.ids=3")),
+            "unknown setting 'coterie.ids=3'"
+        );
+        assert_eq!(
+            error_of(&(GOOD.to_string() + " coterie.id=2")),
+            "setting 'coterie.id' is given twice"
+        );
         assert_eq!(
             error_of("coterie.id=0"),
             "bad setting 'coterie.id=0': the value must be a node number from 1 to 254"
@@ -286,10 +300,7 @@ mod tests {
         let line = |count| format!("coterie.id=1 coterie.cluster=1 coterie.peers={}", peers(count));
         assert!(Settings::parse(&line(limits::CLUSTER_NODES_MAX)).is_ok());
         let above = limits::CLUSTER_NODES_MAX + 1;
-        assert_eq!(
-            Settings::parse(&line(above)),
-            Err(SettingsError::TooManyPeers(above))
-        );
+        assert_eq!(Settings::parse(&line(above)), Err(SettingsError::TooManyPeers(above)));
         assert!(Settings::parse(&line(254)).is_err());
     }
 }

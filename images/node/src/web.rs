@@ -1,8 +1,9 @@
-//! The pages on port 80: `/healthz`, `/metrics`, `/v1/raft/status`.
+//! The pages on port 80: `/healthz`, `/metrics`, `/v1/raft/status`, `/v1/raft/elections`.
 
 use alloc::string::ToString;
 
 use net::http::{Request, Response};
+use serde_json::Value;
 
 use crate::metrics;
 use crate::node::View;
@@ -15,7 +16,8 @@ pub(crate) fn answer(request: &Request, view: &View<'_>) -> Response {
         "/healthz" => health,
         "/metrics" => metrics_page,
         "/v1/raft/status" => raft_status,
-        _ => return Response::text(404, "no such page: try /healthz, /metrics or /v1/raft/status"),
+        "/v1/raft/elections" => raft_elections,
+        _ => return Response::text(404, "no such page: see / for those that there are"),
     };
     match request.method.as_str() {
         "GET" | "HEAD" => page(view),
@@ -27,10 +29,8 @@ pub(crate) fn answer(request: &Request, view: &View<'_>) -> Response {
 }
 
 fn index(view: &View<'_>) -> Response {
-    let text = alloc::format!(
-        "Coterie node {}: /healthz, /metrics, /v1/raft/status",
-        view.settings.id
-    );
+    let text =
+        alloc::format!("Coterie node {}: /healthz, /metrics, /v1/raft/status", view.settings.id);
     Response::text(200, &text)
 }
 
@@ -56,11 +56,19 @@ fn metrics_page(view: &View<'_>) -> Response {
 }
 
 fn raft_status(view: &View<'_>) -> Response {
-    match view.raft {
-        Some(raft) => Response {
+    json(view.raft.map(|raft| views::raft_status(raft, view.now)))
+}
+
+fn raft_elections(view: &View<'_>) -> Response {
+    json(view.raft.map(views::raft_elections))
+}
+
+fn json(value: Option<Value>) -> Response {
+    match value {
+        Some(value) => Response {
             status: 200,
             content_type: "application/json",
-            content: views::raft_status(raft, view.now).to_string() + "\n",
+            content: value.to_string() + "\n",
             fields: "",
         },
         None => Response::text(503, "this node is reading its disk"),

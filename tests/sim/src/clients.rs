@@ -158,7 +158,9 @@ fn outcome_of(operation: Operation, reply: &Reply) -> Option<Outcome> {
     let number = |bytes: &Bytes| std::str::from_utf8(bytes).ok()?.parse().ok();
     match (operation, reply) {
         (Operation::Get, Reply::Nil) => Some(Outcome::Value(None)),
-        (Operation::Get, Reply::Bulk(bytes)) => number(bytes).map(|value| Outcome::Value(Some(value))),
+        (Operation::Get, Reply::Bulk(bytes)) => {
+            number(bytes).map(|value| Outcome::Value(Some(value)))
+        }
         (Operation::Set(_), Reply::Ok) => Some(Outcome::Done),
         (Operation::SetIfAbsent(_), Reply::Ok) => Some(Outcome::Stored(true)),
         (Operation::SetIfAbsent(_), Reply::Nil) => Some(Outcome::Stored(false)),

@@ -123,7 +123,9 @@ impl SimDisk {
         if !self.in_range(sector, sectors, buffer.len()) {
             return;
         }
-        for (sector, bytes) in (sector..).zip(buffer.chunks_exact(SECTOR_BYTES)).take(sectors as usize) {
+        for (sector, bytes) in
+            (sector..).zip(buffer.chunks_exact(SECTOR_BYTES)).take(sectors as usize)
+        {
             let bytes = bytes.try_into().expect("the chunks are sectors");
             self.unflushed.push(Unflushed { write, sector, bytes });
             self.counts.sectors_written += 1;
@@ -144,7 +146,11 @@ impl SimDisk {
             Operation::Write { sector, sectors } => {
                 self.completed_writes.insert(write);
                 let room = buffer.as_deref().map_or(0, <[u8]>::len);
-                if self.in_range(sector, sectors, room) { Ok(()) } else { Err(BlockError::OutOfRange) }
+                if self.in_range(sector, sectors, room) {
+                    Ok(())
+                } else {
+                    Err(BlockError::OutOfRange)
+                }
             }
             Operation::Flush => {
                 self.make_durable(&covers);
@@ -173,7 +179,9 @@ impl SimDisk {
         if !self.in_range(sector, sectors, buffer.len()) {
             return Err(BlockError::OutOfRange);
         }
-        for (sector, room) in (sector..).zip(buffer.chunks_exact_mut(SECTOR_BYTES)).take(sectors as usize) {
+        for (sector, room) in
+            (sector..).zip(buffer.chunks_exact_mut(SECTOR_BYTES)).take(sectors as usize)
+        {
             room.copy_from_slice(&self.current(sector));
         }
         Ok(())

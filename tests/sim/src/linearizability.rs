@@ -247,7 +247,8 @@ mod tests {
     fn a_call_without_an_answer_may_have_happened_or_not() {
         let happened =
             [lost(Operation::Set(1), 0), call(Operation::Get, 5, 6, Outcome::Value(Some(1)))];
-        let did_not = [lost(Operation::Set(1), 0), call(Operation::Get, 5, 6, Outcome::Value(None))];
+        let did_not =
+            [lost(Operation::Set(1), 0), call(Operation::Get, 5, 6, Outcome::Value(None))];
         let late = [
             lost(Operation::Set(1), 0),
             call(Operation::Get, 5, 6, Outcome::Value(None)),

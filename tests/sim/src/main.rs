@@ -23,7 +23,8 @@ fn main() -> Result<()> {
     while let Some(argument) = arguments.next()? {
         match argument {
             lexopt::Arg::Long("seed") => {
-                let seed: u64 = arguments.value()?.string()?.parse().context("--seed takes a number")?;
+                let seed: u64 =
+                    arguments.value()?.string()?.parse().context("--seed takes a number")?;
                 println!("{:#?}", Plan::new(seed));
                 println!("{:#?}", World::run_seed(seed, None));
                 return Ok(());

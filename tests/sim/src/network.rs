@@ -88,7 +88,11 @@ impl Network {
         for _ in 0..=u8::from(twice) {
             let extra = self.slow.get(&(from, to)).copied().unwrap_or_default();
             let delay = self.prng.duration_between(self.weather.delay_min, self.weather.delay_max);
-            arrivals.push(Arrival { at: now + delay + extra, to, bytes: self.perhaps_corrupted(&bytes) });
+            arrivals.push(Arrival {
+                at: now + delay + extra,
+                to,
+                bytes: self.perhaps_corrupted(&bytes),
+            });
         }
         self.counts.delivered += arrivals.len() as u64;
         arrivals

@@ -45,7 +45,8 @@ impl Plan {
     /// The plan of a seed.
     pub fn new(seed: u64) -> Plan {
         let mut prng = Prng::new(seed);
-        let per_mille = |prng: &mut Prng, most: u64| if prng.chance(1, 2) { prng.below(most) } else { 0 };
+        let per_mille =
+            |prng: &mut Prng, most: u64| if prng.chance(1, 2) { prng.below(most) } else { 0 };
         let delay_max = Duration::from_micros(prng.between(200, 20_000));
         let weather = Weather {
             delay_min: Duration::from_micros(50),

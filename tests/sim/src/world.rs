@@ -280,11 +280,13 @@ impl World {
 
     fn suffer(&mut self, trouble: Trouble) {
         match trouble {
-            Trouble::Power(id) => match self.machines.get(&id).map(|machine| machine.node.is_some()) {
-                Some(true) => self.crash(id),
-                Some(false) => self.start(id),
-                None => {}
-            },
+            Trouble::Power(id) => {
+                match self.machines.get(&id).map(|machine| machine.node.is_some()) {
+                    Some(true) => self.crash(id),
+                    Some(false) => self.start(id),
+                    None => {}
+                }
+            }
             Trouble::Blackout => {
                 let ids: Vec<NodeId> = self.machines.keys().copied().collect();
                 let on = |id: &NodeId| self.machines[id].node.is_some();
