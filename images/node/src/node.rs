@@ -6,19 +6,23 @@ use alloc::vec::Vec;
 use base::{Duration, Instant, LogIndex, Prng};
 use block::BlockCompletion;
 use bytes::Bytes;
+use kv::KvService;
 use kv::service::{self, ClientId, InfoFacts, Proposal, Refusal};
-use kv::{Command, KvService, Reply};
 use net::links::Links;
 use pool::{Frame, Pool};
 use raft::{LogEntry, Payload, ProposeError, RaftNode, RaftState};
+use shell::{Console, Source};
 use store::Store;
 
 use crate::clients::{ClientCounts, Clients, RESP_PORT};
+use crate::commands::COMMANDS;
 use crate::journal::{Journal, Level};
 use crate::output::{Output, Port, RequestId, Stop};
 use crate::replica::{self, Replica, ReplicaOutput};
 use crate::settings::Settings;
 use crate::web;
+
+mod console;
 
 /// What `INFO` shows is at most this old while somebody asks.
 const FACTS_EVERY: Duration = Duration::from_millis(100);
@@ -34,6 +38,15 @@ pub struct Hardware {
     pub disk_sectors: u64,
 }
 
+/// Who made a request within the node.
+#[derive(Debug)]
+enum Asker {
+    /// Whoever calls [`Node::execute`].
+    Caller(RequestId),
+    /// The console: who there, and whether the answer is for a program.
+    Console { source: Source, is_json: bool },
+}
+
 /// One node of the cluster.
 #[derive(Debug)]
 pub struct Node {
@@ -45,8 +58,9 @@ pub struct Node {
     packets: Pool,
     journal: Journal,
     outputs: VecDeque<Output>,
+    console: Console,
     /// Requests that were made within the node, by the client that was opened for each.
-    requests: BTreeMap<ClientId, RequestId>,
+    requests: BTreeMap<ClientId, Asker>,
     next_client: u64,
     facts_due: Instant,
     is_stopped: bool,
@@ -62,6 +76,26 @@ pub(crate) struct View<'a> {
     pub(crate) packets: &'a Pool,
     pub(crate) messages_refused: u64,
     pub(crate) now: Instant,
+}
+
+fn view<'a>(
+    settings: &'a Settings,
+    replica: &'a Replica,
+    clients: &'a ClientCounts,
+    packets: &'a Pool,
+    now: Instant,
+) -> View<'a> {
+    let member = replica.member();
+    View {
+        settings,
+        raft: member.map(|member| &member.raft),
+        links: member.map(|member| &member.links),
+        store: replica.store(),
+        clients,
+        packets,
+        messages_refused: replica.messages_refused(),
+        now,
+    }
 }
 
 impl Node {
@@ -89,8 +123,10 @@ impl Node {
         raft.validate().map_err(|error| Stop::Settings(alloc::format!("{error}")))?;
         let config = replica::Config { raft, cluster: settings.cluster, seed: prng.next_u64() };
         let clients = Clients::new(&settings, &hardware.packets, prng.next_u64(), now);
+        let prompt = alloc::format!("node{}> ", settings.id);
         Ok(Node {
             settings,
+            console: Console::new(prompt, |line| COMMANDS.complete(line)),
             replica: Replica::new(config, store, hardware.packets.clone()),
             kv: None,
             clients,
@@ -121,9 +157,6 @@ impl Node {
         self.replica.handle_completion(completion, now);
     }
 
-    /// Somebody has typed.
-    pub fn handle_console(&mut self, _bytes: &[u8], _now: Instant) {}
-
     /// A deadline of [`Node::poll_timeout`] has come. Harmless at any other time.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.replica.handle_timeout(now);
@@ -143,27 +176,6 @@ impl Node {
         // Nobody is served before the disk is read.
         let clients = self.kv.is_some().then(|| self.clients.poll_timeout(now)).flatten();
         [self.replica.poll_timeout(), kv, clients].into_iter().flatten().min()
-    }
-
-    /// Executes a command, as if a client had sent it; the answer is an output with the name that is returned.
-    pub fn execute(&mut self, words: Vec<Bytes>, now: Instant) -> RequestId {
-        self.next_client += 1;
-        let (client, request) = (ClientId(self.next_client), RequestId(self.next_client));
-        let refused = |reply| Output::Answer(request, reply);
-        let Some(kv) = &mut self.kv else {
-            let reply = Reply::error("CLUSTERDOWN this node is still reading its disk");
-            self.outputs.push_back(refused(reply));
-            return request;
-        };
-        match Command::parse(&words) {
-            Ok(command) => {
-                kv.open_internal(client, now);
-                self.requests.insert(client, request);
-                kv.submit(client, command, now).expect("a fresh client may submit a command");
-            }
-            Err(error) => self.outputs.push_back(refused(error.reply())),
-        }
-        request
     }
 
     /// The next thing to do. Call it until there is none, after every burst of other calls: what came in
@@ -198,10 +210,11 @@ impl Node {
         while let Some((port, frame)) = self.clients.poll_transmit() {
             self.outputs.push_back(Output::Transmit(port, frame));
         }
-        while let Some(line) = self.journal.next_unprinted() {
-            let line = alloc::format!("{line}\r\n");
-            self.outputs.push_back(Output::Console(line.into_bytes()));
+        // Answers may have let keys through that waited.
+        while let Some(line) = self.console.poll_line() {
+            self.execute_line(line, now);
         }
+        self.show_console();
     }
 
     /// Tells the key-value service what it shows of the node in `INFO`.
@@ -234,17 +247,8 @@ impl Node {
             self.tell_facts(now);
         }
         let Some(kv) = &mut self.kv else { return };
-        let member = self.replica.member();
-        let view = View {
-            settings: &self.settings,
-            raft: member.map(|member| &member.raft),
-            links: member.map(|member| &member.links),
-            store: self.replica.store(),
-            clients: &self.clients.counts(),
-            packets: &self.packets,
-            messages_refused: self.replica.messages_refused(),
-            now,
-        };
+        let counts = self.clients.counts();
+        let view = view(&self.settings, &self.replica, &counts, &self.packets, now);
         self.clients.work(kv, &mut self.next_client, |request| web::answer(request, &view), now);
     }
 
@@ -260,13 +264,13 @@ impl Node {
                 }
             }
             service::Output::Reply { client, reply } => {
-                let Some(request) = self.requests.remove(&client) else {
+                let Some(asker) = self.requests.remove(&client) else {
                     return self.clients.deliver(client, &reply);
                 };
-                self.outputs.push_back(Output::Answer(request, reply));
                 if let Some(kv) = &mut self.kv {
                     kv.close(client, now);
                 }
+                self.reply_to(asker, reply);
             }
             service::Output::Close { client } => self.clients.close(client),
             service::Output::Abort { client } => self.clients.abort(client),

@@ -1,34 +1,39 @@
-//! What the node shows of itself, as data: the same for the shell, for HTTP and for people who pipe JSON.
+//! What the node shows of itself, as reports: the same for the shell, for HTTP and for people who pipe JSON.
 
-use alloc::vec::Vec;
-
-use base::Instant;
+use base::{Duration, Instant, NodeId};
+use net::addresses::cluster_ip;
+use net::links::Links;
+use pool::Pool;
 use raft::{ElectionOutcome, PeerStatus, ProgressState, RaftNode, RaftState};
-use serde_json::{Value, json};
+use shell::{Listing, Record, Value};
+use store::Store;
+use wire::Refusal;
 
-/// `raft status --json`, and `/v1/raft/status`.
-pub(crate) fn raft_status(raft: &RaftNode, now: Instant) -> Value {
+use crate::clients::ClientCounts;
+use crate::journal::Journal;
+
+/// `raft status`, and `/v1/raft/status`.
+pub(crate) fn raft_status(raft: &RaftNode, now: Instant) -> Record {
     let status = raft.status(now);
-    let followers = status.voters.iter().filter(|voter| **voter != status.id);
-    let peer = |id: &base::NodeId| {
-        let known = status.peers.iter().find(|peer| peer.id == *id);
-        peer_status(id.get(), known)
-    };
-    json!({
-        "id": status.id.get(),
-        "role": role(status.state),
-        "leader": status.leader.map(base::NodeId::get),
-        "term": status.term.0,
-        "vote": status.vote.map(base::NodeId::get),
-        "commit_index": status.commit_index.0.0,
-        "last_applied": status.last_applied.0.0,
-        "last_index": status.last_index.0,
-        "persisted_index": status.persisted_index.0,
-        "peers": followers.map(peer).collect::<Vec<_>>(),
-    })
+    let mut peers =
+        Listing::new(&["id", "match_index", "next_index", "state", "in_flight", "silent_ms"]);
+    for id in status.voters.iter().filter(|voter| **voter != status.id) {
+        peers.push(peer(*id, status.peers.iter().find(|peer| peer.id == *id)));
+    }
+    Record::default()
+        .with("id", status.id.get())
+        .with("role", role(status.state))
+        .with("leader", status.leader.map(NodeId::get))
+        .with("term", status.term.0)
+        .with("vote", status.vote.map(NodeId::get))
+        .with("commit_index", status.commit_index.0.0)
+        .with("last_applied", status.last_applied.0.0)
+        .with("last_index", status.last_index.0)
+        .with("persisted_index", status.persisted_index.0)
+        .with("peers", Value::Listing(peers))
 }
 
-pub(crate) fn role(state: RaftState) -> &'static str {
+fn role(state: RaftState) -> &'static str {
     match state {
         RaftState::Follower => "follower",
         RaftState::Candidate => "candidate",
@@ -37,38 +42,185 @@ pub(crate) fn role(state: RaftState) -> &'static str {
 }
 
 /// What a leader knows of a follower; what nobody but the leader knows is null.
-fn peer_status(id: u16, known: Option<&PeerStatus>) -> Value {
+fn peer(id: NodeId, known: Option<&PeerStatus>) -> [Value; 6] {
     let state = known.map(|peer| match peer.state {
         ProgressState::Probe => "probe",
         ProgressState::Replicate => "replicate",
     });
-    json!({
-        "id": id,
-        "match_index": known.map(|peer| peer.match_index.0),
-        "next_index": known.map(|peer| peer.next_index.0),
-        "state": state,
-        "in_flight": known.map(|peer| peer.in_flight),
-        "silent_ms": known.and_then(|peer| peer.silent).map(base::Duration::as_millis),
-    })
+    [
+        id.get().into(),
+        known.map(|peer| peer.match_index.0).into(),
+        known.map(|peer| peer.next_index.0).into(),
+        state.into(),
+        known.map(|peer| peer.in_flight).into(),
+        known.and_then(|peer| peer.silent).map(Duration::as_millis).into(),
+    ]
 }
 
-/// `raft elections --json`.
-pub(crate) fn raft_elections(raft: &RaftNode) -> Value {
-    let election = |record: &raft::ElectionRecord| {
+/// `raft nodes`: who belongs to the cluster, as far as this node knows.
+pub(crate) fn raft_nodes(raft: &RaftNode, links: &Links, now: Instant) -> Listing {
+    let status = raft.status(now);
+    let mut nodes =
+        Listing::new(&["id", "address", "role", "is_self", "heard_ms_ago", "match_index"]);
+    for id in status.voters.iter().copied() {
+        let is_self = id == status.id;
+        let its_role = match status.leader {
+            _ if is_self => Some(role(status.state)),
+            Some(leader) if leader == id => Some("leader"),
+            Some(_) => Some("follower"),
+            None => None,
+        };
+        let link = links.status(now).find(|(peer, _)| *peer == id);
+        let silent = link.and_then(|(_, link)| link.silent).map(Duration::as_millis);
+        let known = status.peers.iter().find(|peer| peer.id == id);
+        let matched = match is_self {
+            true => Some(status.persisted_index.0),
+            false => known.map(|peer| peer.match_index.0),
+        };
+        nodes.push([
+            id.get().into(),
+            Value::text(cluster_ip(id)),
+            its_role.into(),
+            is_self.into(),
+            silent.into(),
+            matched.into(),
+        ]);
+    }
+    nodes
+}
+
+/// `raft replication`: how far each follower is. Only the leader knows.
+pub(crate) fn raft_replication(raft: &RaftNode, now: Instant) -> Listing {
+    let status = raft.status(now);
+    let mut followers = Listing::new(&[
+        "id",
+        "match_index",
+        "next_index",
+        "state",
+        "in_flight",
+        "silent_ms",
+        "behind",
+    ]);
+    for known in &status.peers {
+        let [id, matched, next, state, in_flight, silent] = peer(known.id, Some(known));
+        let behind = status.last_index.0.saturating_sub(known.match_index.0);
+        followers.push([id, matched, next, state, in_flight, silent, behind.into()]);
+    }
+    followers
+}
+
+/// `raft elections`, and `/v1/raft/elections`.
+pub(crate) fn raft_elections(raft: &RaftNode) -> Listing {
+    let mut elections =
+        Listing::new(&["term", "candidate", "outcome", "started_ms", "duration_ms", "votes"]);
+    for record in raft.elections() {
         let outcome = match record.outcome {
             ElectionOutcome::Open => "open",
             ElectionOutcome::Won => "won",
             ElectionOutcome::Lost => "lost",
         };
         let duration = record.ended.map(|ended| ended.since(record.started).as_millis());
-        json!({
-            "term": record.term.0,
-            "candidate": record.candidate.get(),
-            "outcome": outcome,
-            "started_ms": record.started.as_millis(),
-            "duration_ms": duration,
-            "votes": record.votes,
-        })
-    };
-    Value::Array(raft.elections().map(election).collect())
+        elections.push([
+            record.term.0.into(),
+            record.candidate.get().into(),
+            outcome.into(),
+            record.started.as_millis().into(),
+            duration.into(),
+            record.votes.into(),
+        ]);
+    }
+    elections
+}
+
+/// `raft snapshots`. There are none yet: what matters instead is how full the log is.
+pub(crate) fn raft_snapshots(raft: &RaftNode, store: &Store, now: Instant) -> Record {
+    let (status, disk) = (raft.status(now), store.status());
+    Record::default()
+        .with("snapshots", 0u64)
+        .with("first_index", status.first_index.0)
+        .with("last_index", status.last_index.0)
+        .with("log_bytes_used", disk.body_bytes_used)
+        .with("log_bytes", disk.body_bytes)
+        .with(
+            "note",
+            "this version takes no snapshots: the log is kept whole, and refuses writes when full",
+        )
+}
+
+/// `net`: the cards, the links to the peers, the clients.
+pub(crate) fn network(
+    links: Option<&Links>,
+    packets: &Pool,
+    clients: &ClientCounts,
+    now: Instant,
+) -> Record {
+    let pool = packets.statistics();
+    let mut record = Record::default()
+        .with("packet_buffers", pool.buffers)
+        .with("packet_buffers_free", pool.free)
+        .with("packet_buffers_exhausted", pool.exhausted)
+        .with("copied_bytes", pool.copied_bytes)
+        .with("connections", clients.connections);
+    let Some(links) = links else { return record };
+    let counters = links.counters();
+    record = record
+        .with("frames_received", counters.received)
+        .with("frames_sent", counters.sent)
+        .with("frames_unsent_for_want_of_buffers", counters.pool_empty);
+    let mut refused = Listing::new(&["cause", "frames"]);
+    for (cause, count) in Refusal::ALL.iter().zip(counters.refused) {
+        refused.push([Value::text(cause), count.into()]);
+    }
+    let mut peers = Listing::new(&[
+        "id",
+        "heard_ms_ago",
+        "rtt_us",
+        "in_flight",
+        "queued",
+        "resent",
+        "duplicates",
+        "dropped",
+    ]);
+    for (id, link) in links.status(now) {
+        peers.push([
+            id.get().into(),
+            link.silent.map(Duration::as_millis).into(),
+            link.rtt.map(Duration::as_micros).into(),
+            link.in_flight.into(),
+            link.queued.into(),
+            link.resent.into(),
+            link.duplicates.into(),
+            link.dropped.into(),
+        ]);
+    }
+    record.with("peers", Value::Listing(peers)).with("refused", Value::Listing(refused))
+}
+
+/// `disk`: the durable log.
+pub(crate) fn disk(store: &Store) -> Record {
+    let status = store.status();
+    Record::default()
+        .with("durable_index", status.durable_last.0)
+        .with("entries_max", status.slots)
+        .with("log_bytes_used", status.body_bytes_used)
+        .with("log_bytes", status.body_bytes)
+        .with("starts", status.epoch)
+        .with("batches", status.batches)
+        .with("records", status.records)
+        .with("flushes", status.flushes)
+}
+
+/// `log`: the last `count` lines of the journal.
+pub(crate) fn log(journal: &Journal, count: usize) -> Listing {
+    let mut lines = Listing::new(&["at_ms", "level", "service", "text"]);
+    let skipped = journal.lines().count().saturating_sub(count);
+    for line in journal.lines().skip(skipped) {
+        lines.push([
+            line.at.as_millis().into(),
+            Value::text(line.level),
+            line.service.into(),
+            Value::text(&line.text),
+        ]);
+    }
+    lines
 }

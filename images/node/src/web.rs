@@ -1,9 +1,7 @@
 //! The pages on port 80: `/healthz`, `/metrics`, `/v1/raft/status`, `/v1/raft/elections`.
 
-use alloc::string::ToString;
-
 use net::http::{Request, Response};
-use serde_json::Value;
+use shell::Report;
 
 use crate::metrics;
 use crate::node::View;
@@ -56,19 +54,19 @@ fn metrics_page(view: &View<'_>) -> Response {
 }
 
 fn raft_status(view: &View<'_>) -> Response {
-    json(view.raft.map(|raft| views::raft_status(raft, view.now)))
+    json(view.raft.map(|raft| Report::Record(views::raft_status(raft, view.now))))
 }
 
 fn raft_elections(view: &View<'_>) -> Response {
-    json(view.raft.map(views::raft_elections))
+    json(view.raft.map(|raft| Report::Listing(views::raft_elections(raft))))
 }
 
-fn json(value: Option<Value>) -> Response {
-    match value {
-        Some(value) => Response {
+fn json(report: Option<Report>) -> Response {
+    match report {
+        Some(report) => Response {
             status: 200,
             content_type: "application/json",
-            content: value.to_string() + "\n",
+            content: report.to_json() + "\n",
             fields: "",
         },
         None => Response::text(503, "this node is reading its disk"),

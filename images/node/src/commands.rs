@@ -1,0 +1,186 @@
+//! The commands of the shell: which there are, and what each answers.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use kv::Reply;
+use shell::{Command, CommandTable, Report};
+
+use crate::journal::Journal;
+use crate::node::View;
+use crate::views;
+
+/// What the shell can do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CommandId {
+    Raft(RaftView),
+    Net,
+    Disk,
+    Log,
+    KvGet,
+    KvSet,
+    Reboot,
+    PowerOff,
+}
+
+/// What of consensus is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum RaftView {
+    Status,
+    Nodes,
+    Elections,
+    Replication,
+    Snapshots,
+}
+
+/// All commands, in the order of `help`.
+pub(crate) const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
+    command(
+        "raft status",
+        CommandId::Raft(RaftView::Status),
+        "",
+        "role, term, leader, indexes, followers",
+    ),
+    command("raft nodes", CommandId::Raft(RaftView::Nodes), "", "the members of the cluster"),
+    command(
+        "raft elections",
+        CommandId::Raft(RaftView::Elections),
+        "",
+        "the last elections that were seen",
+    ),
+    command(
+        "raft replication",
+        CommandId::Raft(RaftView::Replication),
+        "",
+        "how far each follower is (leader)",
+    ),
+    command("raft snapshots", CommandId::Raft(RaftView::Snapshots), "", "how full the log is"),
+    command("net", CommandId::Net, "", "packet buffers, links to the peers, what was refused"),
+    command("disk", CommandId::Disk, "", "the durable log"),
+    command("log", CommandId::Log, "[COUNT]", "the last lines of the log (20)"),
+    command("kv get", CommandId::KvGet, "KEY", "reads a value"),
+    command("kv set", CommandId::KvSet, "KEY VALUE", "writes a value"),
+    command("reboot", CommandId::Reboot, "", "starts the node afresh; its disk stays"),
+    command("poweroff", CommandId::PowerOff, "", "stops the node; its disk stays"),
+]);
+
+const fn command(
+    path: &'static str,
+    id: CommandId,
+    arguments: &'static str,
+    summary: &'static str,
+) -> Command<CommandId> {
+    Command { path, id, arguments, summary }
+}
+
+/// How many lines `log` shows if nothing else is said.
+const LOG_LINES: usize = 20;
+
+/// What a command leads to.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// An answer at once.
+    Report(Report),
+    /// A command for the key-value service, whose reply is the answer.
+    Ask(Vec<Bytes>),
+    /// The end of the node, after a farewell.
+    Reboot,
+    /// The end of the node, after a farewell.
+    PowerOff,
+    /// It cannot be done now: a sentence that says why.
+    Failed(&'static str),
+    /// It was called wrongly: a sentence that says how it is called.
+    Usage(String),
+}
+
+/// Executes a command.
+pub(crate) fn execute(
+    id: CommandId,
+    arguments: Vec<Vec<u8>>,
+    view: &View<'_>,
+    journal: &Journal,
+) -> Outcome {
+    let usage = || Outcome::Usage(COMMANDS.usage(|command| command == id));
+    match (id, arguments.as_slice()) {
+        (CommandId::Log, [count]) => match parse_count(count) {
+            Some(count) => listing(views::log(journal, count)),
+            None => usage(),
+        },
+        (CommandId::Log, []) => listing(views::log(journal, LOG_LINES)),
+        (CommandId::KvGet, [_]) => ask(b"GET", arguments),
+        (CommandId::KvSet, [_, _]) => ask(b"SET", arguments),
+        (CommandId::KvGet | CommandId::KvSet, _) | (_, [_, ..]) => usage(),
+        (CommandId::Reboot, []) => Outcome::Reboot,
+        (CommandId::PowerOff, []) => Outcome::PowerOff,
+        (CommandId::Net, []) => {
+            record(views::network(view.links, view.packets, view.clients, view.now))
+        }
+        (CommandId::Disk, []) => record(views::disk(view.store)),
+        (CommandId::Raft(what), []) => raft(what, view),
+    }
+}
+
+fn raft(what: RaftView, view: &View<'_>) -> Outcome {
+    let (Some(raft), Some(links)) = (view.raft, view.links) else {
+        return Outcome::Failed("this node is still reading its disk");
+    };
+    match what {
+        RaftView::Status => record(views::raft_status(raft, view.now)),
+        RaftView::Nodes => listing(views::raft_nodes(raft, links, view.now)),
+        RaftView::Elections => listing(views::raft_elections(raft)),
+        RaftView::Replication if raft.leader() != Some(view.settings.id) => {
+            Outcome::Failed("only the leader knows: see 'raft status' for who leads")
+        }
+        RaftView::Replication => listing(views::raft_replication(raft, view.now)),
+        RaftView::Snapshots => record(views::raft_snapshots(raft, view.store, view.now)),
+    }
+}
+
+fn listing(listing: shell::Listing) -> Outcome {
+    Outcome::Report(Report::Listing(listing))
+}
+
+fn record(record: shell::Record) -> Outcome {
+    Outcome::Report(Report::Record(record))
+}
+
+fn ask(name: &'static [u8], arguments: Vec<Vec<u8>>) -> Outcome {
+    let arguments = arguments.into_iter().map(Bytes::from);
+    Outcome::Ask([Bytes::from_static(name)].into_iter().chain(arguments).collect())
+}
+
+fn parse_count(word: &[u8]) -> Option<usize> {
+    core::str::from_utf8(word).ok()?.parse().ok()
+}
+
+/// A reply of the key-value service as the shell shows it, and whether it is a good one.
+pub(crate) fn show_reply(reply: &Reply, is_json: bool) -> (String, bool) {
+    let is_good = !matches!(reply, Reply::Error(_));
+    let text = if is_json { json(reply).to_string() } else { plain(reply) };
+    (text + "\n", is_good)
+}
+
+fn plain(reply: &Reply) -> String {
+    match reply {
+        Reply::Ok => "OK".into(),
+        Reply::Simple(text) => String::from(*text),
+        Reply::Error(text) => alloc::format!("error: {}", String::from_utf8_lossy(text)),
+        Reply::Integer(value) => alloc::format!("{value}"),
+        Reply::Bulk(value) => String::from_utf8_lossy(value).into_owned(),
+        Reply::Nil => "(nil)".into(),
+        Reply::Array(replies) => replies.iter().map(plain).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+fn json(reply: &Reply) -> serde_json::Value {
+    match reply {
+        Reply::Ok => "OK".into(),
+        Reply::Simple(text) => (*text).into(),
+        Reply::Error(text) => serde_json::json!({ "error": String::from_utf8_lossy(text) }),
+        Reply::Integer(value) => (*value).into(),
+        Reply::Bulk(value) => String::from_utf8_lossy(value).into_owned().into(),
+        Reply::Nil => serde_json::Value::Null,
+        Reply::Array(replies) => replies.iter().map(json).collect(),
+    }
+}

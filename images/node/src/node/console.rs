@@ -1,0 +1,102 @@
+//! Requests from within: the lines of the console, and of whoever drives the node as a library.
+
+use alloc::vec::Vec;
+
+use base::Instant;
+use bytes::Bytes;
+use kv::service::ClientId;
+use kv::{Command, Reply};
+use shell::{Match, Source};
+
+use super::{Asker, Node, view};
+use crate::commands::{self, COMMANDS, Outcome};
+use crate::output::{Output, RequestId, Stop};
+
+impl Node {
+    /// Bytes have come over the serial line.
+    pub fn handle_console(&mut self, bytes: &[u8], now: Instant) {
+        self.console.handle_bytes(bytes);
+        while let Some(line) = self.console.poll_line() {
+            self.execute_line(line, now);
+        }
+    }
+
+    pub(super) fn execute_line(&mut self, line: shell::Line, now: Instant) {
+        let shell::Line { source, text } = line;
+        let (id, arguments, is_json) = match COMMANDS.find(&text) {
+            Match::Blank => return self.console.answer(&source, "", 0),
+            Match::Help(text) => return self.console.answer(&source, &text, 0),
+            Match::Unknown(text) => {
+                return self.console.answer(&source, &alloc::format!("error: {text}\n"), 2);
+            }
+            Match::Command { id, arguments, is_json } => (id, arguments, is_json),
+        };
+        let counts = self.clients.counts();
+        let view = view(&self.settings, &self.replica, &counts, &self.packets, now);
+        match commands::execute(id, arguments, &view, &self.journal) {
+            Outcome::Report(report) if is_json => {
+                self.console.answer(&source, &(report.to_json() + "\n"), 0);
+            }
+            Outcome::Report(report) => self.console.answer(&source, &report.to_text(), 0),
+            Outcome::Ask(words) => self.ask(Asker::Console { source, is_json }, &words, now),
+            Outcome::Reboot => self.stop(&source, "the node starts afresh\n", Stop::Restart),
+            Outcome::PowerOff => self.stop(&source, "the node stops\n", Stop::PowerOff),
+            Outcome::Failed(text) => {
+                self.console.answer(&source, &alloc::format!("error: {text}\n"), 1);
+            }
+            Outcome::Usage(text) => self.console.answer(&source, &(text + "\n"), 2),
+        }
+    }
+
+    /// Says farewell, and stops. What is acknowledged is on the disk: there is nothing to wait for.
+    fn stop(&mut self, source: &Source, farewell: &str, stop: Stop) {
+        self.console.answer(source, farewell, 0);
+        self.show_console();
+        self.is_stopped = true;
+        self.outputs.push_back(Output::Stop(stop));
+    }
+
+    pub(super) fn show_console(&mut self) {
+        while let Some(line) = self.journal.next_unprinted() {
+            self.console.print_log(&alloc::format!("{line}"));
+        }
+        if let Some(bytes) = self.console.poll_output() {
+            self.outputs.push_back(Output::Console(bytes));
+        }
+    }
+
+    /// Executes a command, as if a client had sent it; the answer is an output with the name that is returned.
+    pub fn execute(&mut self, words: Vec<Bytes>, now: Instant) -> RequestId {
+        let request = RequestId(self.next_client + 1);
+        self.ask(Asker::Caller(request), &words, now);
+        request
+    }
+
+    /// Gives a command to the key-value service; the reply goes to `asker`.
+    fn ask(&mut self, asker: Asker, words: &[Bytes], now: Instant) {
+        self.next_client += 1;
+        let client = ClientId(self.next_client);
+        let Some(kv) = &mut self.kv else {
+            return self
+                .reply_to(asker, Reply::error("CLUSTERDOWN this node is still reading its disk"));
+        };
+        match Command::parse(words) {
+            Ok(command) => {
+                kv.open_internal(client, now);
+                self.requests.insert(client, asker);
+                kv.submit(client, command, now).expect("a fresh client may submit a command");
+            }
+            Err(error) => self.reply_to(asker, error.reply()),
+        }
+    }
+
+    pub(super) fn reply_to(&mut self, asker: Asker, reply: Reply) {
+        match asker {
+            Asker::Caller(request) => self.outputs.push_back(Output::Answer(request, reply)),
+            Asker::Console { source, is_json } => {
+                let (text, is_good) = commands::show_reply(&reply, is_json);
+                self.console.answer(&source, &text, u8::from(!is_good));
+            }
+        }
+    }
+}
