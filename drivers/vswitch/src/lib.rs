@@ -1,0 +1,46 @@
+//! An Ethernet switch for virtual machines, as one program without privileges.
+//!
+//! A machine plugs in with QEMU in one of two ways, and each port takes one of them:
+//! - `vhost-user:PATH`: the machine's rings are shared memory, and frames go from one machine's memory to
+//!   another's. QEMU: `-chardev socket,id=c,path=PATH -netdev vhost-user,chardev=c,id=n`.
+//! - `stream:PATH`: frames go over a Unix socket, each behind its length (32 bits, big-endian).
+//!   QEMU: `-netdev stream,id=n,server=off,addr.type=unix,addr.path=PATH`.
+//!
+//! The switch listens on PATH; a machine that dies and comes back finds its port as it was, and the others
+//! notice nothing. What one machine writes into its rings is never believed: it can spoil its own port only.
+//!
+//! One thread does everything, with one `epoll` for all sockets and all doorbells: no locks on the way of a
+//! frame, and no wake-ups while nothing happens. The `vhost` crate speaks the protocol; its companion
+//! `vhost-user-backend` is not used because it starts a thread for each device.
+//!
+//! - [`fabric`] decides: which port an address is behind, and what goes wrong on the way. Pure.
+//! - [`port`] is how frames get in and out.
+//! - [`switch`] is the loop that joins them; [`control`] are the commands, [`client`] is who sends them.
+//! - [`capture`] writes what a port sees to a file.
+
+pub mod burst;
+pub mod capture;
+pub mod client;
+pub mod clock;
+pub mod control;
+pub mod fabric;
+pub mod port;
+pub mod statistics;
+pub mod switch;
+
+/// The longest frame that is switched: an MTU of 1500, the header, and a VLAN tag.
+pub const FRAME_MAX_BYTES: usize = 1500 + 14 + 4;
+/// The shortest frame that is switched: its header.
+pub const FRAME_MIN_BYTES: usize = 14;
+/// How many frames are taken from a port before others get a turn.
+pub const BURST_FRAMES: usize = 256;
+/// How many frames wait for a machine that has no buffers; more are dropped.
+pub const BACKLOG_FRAMES: usize = 1024;
+/// How many frames may be on delayed ways.
+pub const DELAYED_FRAMES: usize = 65_536;
+/// How many ports a switch has.
+pub const PORTS_MAX: usize = 1_024;
+/// How many addresses are remembered.
+pub const ADDRESSES_MAX: usize = 8_192;
+/// An address that was not heard for this long is forgotten (IEEE 802.1D, table 7-5).
+pub const ADDRESS_AGE_SECONDS: u64 = 300;

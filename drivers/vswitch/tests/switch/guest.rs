@@ -1,0 +1,195 @@
+//! A machine for the tests: memory, two rings by hand, and the hypervisor's side of the vhost-user protocol.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::path::Path;
+use std::time::Duration;
+
+use vhost::vhost_user::{Frontend, VhostUserFrontend};
+use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::patience;
+
+pub const MEMORY_BYTES: usize = 1 << 20;
+pub const RING: u16 = 16;
+pub const RECEIVE: usize = 0;
+pub const TRANSMIT: usize = 1;
+const BUFFER_BYTES: u32 = 2048;
+const HEADER_BYTES: usize = 12;
+const WRITE: u16 = 2;
+
+/// The hypervisor's view of the machine's memory begins here.
+const USER_BASE: u64 = 0x7000_0000;
+
+/// Where the parts of a ring are in the machine's memory.
+pub fn descriptors(ring: usize) -> u64 {
+    0x1_0000 * (ring as u64 + 1)
+}
+pub fn available(ring: usize) -> u64 {
+    descriptors(ring) + 0x1000
+}
+pub fn used(ring: usize) -> u64 {
+    descriptors(ring) + 0x2000
+}
+fn buffer(ring: usize, slot: u16) -> u64 {
+    0x8_0000 + 0x4_0000 * ring as u64 + u64::from(slot) * u64::from(BUFFER_BYTES)
+}
+
+/// See the module.
+pub struct Guest {
+    pub memory: GuestMemoryMmap,
+    kicks: [EventFd; 2],
+    next_available: [u16; 2],
+    next_used: [u16; 2],
+    frontend: Frontend,
+}
+
+impl Guest {
+    /// Plugs in.
+    pub fn plug_in(path: &Path) -> Guest {
+        let mut frontend = Frontend::connect(path, 2).unwrap();
+        frontend.set_owner().unwrap();
+        let features = frontend.get_features().unwrap();
+        let _ = frontend.get_protocol_features().unwrap();
+        frontend.set_features(features).unwrap();
+        let file = memory_file();
+        let offset = FileOffset::new(file.try_clone().unwrap(), 0);
+        let ranges = [(GuestAddress(0), MEMORY_BYTES, Some(offset))];
+        let memory = GuestMemoryMmap::from_ranges_with_files(ranges).unwrap();
+        let region = VhostUserMemoryRegionInfo {
+            guest_phys_addr: 0,
+            memory_size: MEMORY_BYTES as u64,
+            userspace_addr: USER_BASE,
+            mmap_offset: 0,
+            mmap_handle: file.as_raw_fd(),
+        };
+        frontend.set_mem_table(&[region]).unwrap();
+        let bell = || EventFd::new(EFD_NONBLOCK).unwrap();
+        let (kicks, calls) = ([bell(), bell()], [bell(), bell()]);
+        for ring in [RECEIVE, TRANSMIT] {
+            frontend.set_vring_num(ring, RING).unwrap();
+            frontend.set_vring_base(ring, 0).unwrap();
+            let config = VringConfigData {
+                queue_max_size: RING,
+                queue_size: RING,
+                flags: 0,
+                desc_table_addr: USER_BASE + descriptors(ring),
+                used_ring_addr: USER_BASE + used(ring),
+                avail_ring_addr: USER_BASE + available(ring),
+                log_addr: None,
+            };
+            frontend.set_vring_addr(ring, &config).unwrap();
+            frontend.set_vring_call(ring, &calls[ring]).unwrap();
+            frontend.set_vring_kick(ring, &kicks[ring]).unwrap();
+            frontend.set_vring_enable(ring, true).unwrap();
+        }
+        // Asks for something, so that everything before it is done.
+        frontend.get_features().unwrap();
+        Guest { memory, kicks, next_available: [0; 2], next_used: [0; 2], frontend }
+    }
+
+    /// Says something to the switch, which must still be there to answer.
+    pub fn is_plugged(&mut self) -> bool {
+        self.frontend.get_features().is_ok()
+    }
+
+    /// Writes a descriptor.
+    pub fn describe(
+        &self,
+        ring: usize,
+        slot: u16,
+        address: u64,
+        length: u32,
+        flags: u16,
+        next: u16,
+    ) {
+        let place = descriptors(ring) + u64::from(slot) * 16;
+        self.memory.write_obj(address, GuestAddress(place)).unwrap();
+        self.memory.write_obj(length, GuestAddress(place + 8)).unwrap();
+        self.memory.write_obj(flags, GuestAddress(place + 12)).unwrap();
+        self.memory.write_obj(next, GuestAddress(place + 14)).unwrap();
+    }
+
+    /// Offers a chain, and rings.
+    pub fn offer(&mut self, ring: usize, head: u16) {
+        let place = available(ring) + 4 + u64::from(self.next_available[ring] % RING) * 2;
+        self.memory.write_obj(head, GuestAddress(place)).unwrap();
+        self.next_available[ring] = self.next_available[ring].wrapping_add(1);
+        self.set_available(ring, self.next_available[ring]);
+    }
+
+    /// Says how much is offered, and rings.
+    pub fn set_available(&mut self, ring: usize, index: u16) {
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        self.memory.write_obj(index, GuestAddress(available(ring) + 2)).unwrap();
+        self.kicks[ring].write(1).unwrap();
+    }
+
+    /// Offers `count` buffers to receive into.
+    pub fn offer_buffers(&mut self, count: u16) {
+        for _ in 0..count {
+            let slot = self.next_available[RECEIVE] % RING;
+            self.describe(RECEIVE, slot, buffer(RECEIVE, slot), BUFFER_BYTES, WRITE, 0);
+            self.offer(RECEIVE, slot);
+        }
+    }
+
+    /// Sends a frame, and waits until the switch has taken it.
+    pub fn send(&mut self, frame: &[u8]) {
+        let slot = self.next_available[TRANSMIT] % RING;
+        let place = buffer(TRANSMIT, slot);
+        self.memory.write_slice(frame, GuestAddress(place + HEADER_BYTES as u64)).unwrap();
+        let length = u32::try_from(HEADER_BYTES + frame.len()).unwrap();
+        self.describe(TRANSMIT, slot, place, length, 0, 0);
+        self.offer(TRANSMIT, slot);
+        assert!(self.is_taken(), "the switch has not taken the frame");
+    }
+
+    /// Whether the switch takes everything that was offered for transmission.
+    pub fn is_taken(&self) -> bool {
+        patience(|| {
+            let index: u16 = self.memory.read_obj(GuestAddress(used(TRANSMIT) + 2)).unwrap();
+            index == self.next_available[TRANSMIT]
+        })
+    }
+
+    /// The next frame, if one comes soon.
+    pub fn receive(&mut self) -> Option<Vec<u8>> {
+        let next = self.next_used[RECEIVE];
+        let has_come = patience(|| {
+            self.memory.read_obj::<u16>(GuestAddress(used(RECEIVE) + 2)).unwrap() != next
+        });
+        if !has_come {
+            return None;
+        }
+        let place = used(RECEIVE) + 4 + u64::from(next % RING) * 8;
+        let slot: u32 = self.memory.read_obj(GuestAddress(place)).unwrap();
+        let length: u32 = self.memory.read_obj(GuestAddress(place + 4)).unwrap();
+        self.next_used[RECEIVE] = next.wrapping_add(1);
+        let mut bytes = vec![0; length as usize];
+        let from = GuestAddress(buffer(RECEIVE, u16::try_from(slot).unwrap()));
+        self.memory.read_slice(&mut bytes, from).unwrap();
+        assert_eq!(bytes[10..12], [1, 0], "one buffer for a frame");
+        Some(bytes.split_off(HEADER_BYTES))
+    }
+
+    /// That nothing comes.
+    pub fn receives_nothing(&mut self) -> bool {
+        std::thread::sleep(Duration::from_millis(50));
+        let index: u16 = self.memory.read_obj(GuestAddress(used(RECEIVE) + 2)).unwrap();
+        index == self.next_used[RECEIVE]
+    }
+}
+
+fn memory_file() -> File {
+    // SAFETY: the name is a C string; the result is checked, and owned by the file alone.
+    let file = unsafe {
+        let fd = libc::memfd_create(c"guest".as_ptr(), libc::MFD_CLOEXEC);
+        assert!(fd >= 0);
+        File::from_raw_fd(fd)
+    };
+    file.set_len(MEMORY_BYTES as u64).unwrap();
+    file
+}
