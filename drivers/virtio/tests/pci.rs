@@ -256,6 +256,24 @@ fn a_card_starts_with_its_interrupts() {
 }
 
 #[test]
+fn a_card_without_messages_has_a_line() {
+    let mut space = card();
+    assert!(
+        !open(&Spaces::default().with(0, 3, space.clone()), &Memory::new()).unwrap().has_line()
+    );
+    space.words[0x34 / 4] = CAP_COMMON as u32;
+    let (spaces, memory) = (Spaces::default().with(0, 3, space), Memory::new());
+    let mut device = open(&spaces, &memory).unwrap();
+    assert!(device.has_line());
+    assert_eq!(spaces.space(0, 3).words[1] & 1 << 10, 0, "the line is on");
+    memory.set(ISR, 1_u8);
+    assert_eq!(device.ack_interrupt().bits(), 1);
+    let message = InterruptMessage { address: 0xfee0_0000, data: 0x82 };
+    let refusal = device.set_interrupt(InterruptSource::Queue(0), message);
+    assert_eq!(refusal, Err(InterruptError::Unsupported));
+}
+
+#[test]
 fn a_kick_is_one_store_to_the_place_of_the_queue() {
     let memory = Memory::new();
     let mut device = open(&Spaces::default().with(0, 3, card()), &memory).unwrap();

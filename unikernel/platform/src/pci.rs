@@ -57,3 +57,10 @@ impl ConfigurationAccess for ConfigurationPorts {
         ConfigurationPorts(())
     }
 }
+
+/// The board's line of a device's interrupt pin A, on the chipset ICH9 of QEMU's q35: pins take turns on the
+/// lines E to H, which are the I/O APIC's 20 to 23. From slot 25 on firmware may choose; those are not
+/// supported.
+pub fn interrupt_line(device: u8) -> Option<u8> {
+    (device < 25).then_some(20 + device % 4)
+}

@@ -3,9 +3,11 @@
 //! The drivers are generic over the [`Transport`] trait of `virtio-drivers`. There are two of them:
 //!
 //! - [`PciDevice`], ours: found by [`Pci::discover`]. It interrupts by message (MSI-X): say where to with
-//!   [`PciDevice::set_interrupt`] before you give it to a driver.
-//! - [`MmioTransport`], the crate's: found by [`open_mmio`]. It has an interrupt line, which stays high until
-//!   it is acknowledged; the drivers do so whenever they ask for interrupts, so that the line rises anew.
+//!   [`PciDevice::set_interrupt`] before you give it to a driver. One that cannot has an interrupt line.
+//! - [`MmioTransport`], the crate's: found by [`open_mmio`]. It has an interrupt line.
+//!
+//! A line stays high until it is acknowledged; the drivers do so whenever they ask for interrupts, so that the
+//! line rises anew.
 
 mod mmio;
 mod pci;

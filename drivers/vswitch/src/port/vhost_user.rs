@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
@@ -37,6 +37,11 @@ const VERSION_1: u64 = 1 << 32;
 
 /// What every message begins with: request, flags, length of the rest; 32 bits each.
 const MESSAGE_HEADER_BYTES: usize = 12;
+/// The request that is taken here, and the flags in its header (vhost-user specification, "Header").
+const SET_VRING_ENABLE: u32 = 18;
+const FLAG_VERSION: u32 = 1;
+const FLAG_REPLY: u32 = 1 << 2;
+const FLAG_NEED_REPLY: u32 = 1 << 3;
 /// How much may wait for a hypervisor to read it.
 const ANSWERS_MAX_BYTES: usize = 16 * 1024;
 
@@ -69,7 +74,7 @@ impl Session {
 
     /// The handler waits until a message is complete, and until its answer is taken. Everybody would wait with
     /// it, so both are made sure of first; hypervisors write a message at once.
-    fn check_message(&self) -> std::result::Result<(), Unplug> {
+    fn check_message(&self) -> std::result::Result<[u32; 3], Unplug> {
         let mut header = [0; MESSAGE_HEADER_BYTES];
         let fault = |what: &str| Err(Unplug::Fault(what.into()));
         match peek(&self.socket, &mut header)? {
@@ -77,18 +82,42 @@ impl Session {
             MESSAGE_HEADER_BYTES => {}
             _ => return fault("it sent half a message"),
         }
-        let length = u32::from_ne_bytes(header[8..].try_into().expect("four bytes")) as usize;
+        let word = |from: usize| {
+            u32::from_ne_bytes(header[from..from + 4].try_into().expect("four bytes"))
+        };
+        let header = [word(0), word(4), word(8)];
+        let length = header[2] as usize;
         if bytes_waiting(&self.socket, libc::FIONREAD)? < MESSAGE_HEADER_BYTES + length {
             return fault("it sent half a message");
         }
         if bytes_waiting(&self.socket, libc::TIOCOUTQ)? > ANSWERS_MAX_BYTES {
             return fault("it does not read its answers");
         }
-        Ok(())
+        Ok(header)
+    }
+
+    /// QEMU enables rings before it says which features it wants, which the handler refuses. So these messages
+    /// are taken here.
+    fn take_ring_enable(&mut self, flags: u32) -> std::result::Result<bool, Unplug> {
+        let mut message = [0; MESSAGE_HEADER_BYTES + 8];
+        self.socket.read_exact(&mut message)?;
+        let word = |from: usize| {
+            u32::from_ne_bytes(message[from..from + 4].try_into().expect("four bytes"))
+        };
+        let (index, is_enabled) = (word(MESSAGE_HEADER_BYTES), word(MESSAGE_HEADER_BYTES + 4) == 1);
+        let result = self.card().set_vring_enable(index, is_enabled);
+        if flags & FLAG_NEED_REPLY != 0 {
+            let status = u64::from(result.is_err());
+            let header = [SET_VRING_ENABLE, FLAG_VERSION | FLAG_REPLY, 8].map(u32::to_ne_bytes);
+            self.socket.write_all(&[header.concat(), status.to_ne_bytes().into()].concat())?;
+        }
+        Ok(true)
     }
 
     pub(super) fn handle_request(&mut self) -> std::result::Result<bool, Unplug> {
-        self.check_message()?;
+        if let [SET_VRING_ENABLE, flags, 8] = self.check_message()? {
+            return self.take_ring_enable(flags);
+        }
         match self.handler.handle_request() {
             // A ring may have been started with frames in it.
             Ok(()) => Ok(true),

@@ -91,11 +91,19 @@ pub fn on_pci(
             DeviceType::Network => &[virtio::net::RECEIVE_QUEUE, virtio::net::TRANSMIT_QUEUE],
             _ => &[virtio::blk::REQUEST_QUEUE],
         };
+        let is_routed = !device.has_line()
+            || pci::interrupt_line(found.device_function.device)
+                .and_then(|line| interrupts.line(line))
+                .is_some();
+        if !is_routed {
+            return Err(DeviceError::Missing("way for the interrupts of a device without MSI-X"));
+        }
+        let queues = if device.has_line() { &[] } else { queues };
         for &queue in queues {
             let Some(message) = interrupts.message() else { continue };
             let message = InterruptMessage { address: message.address, data: message.data };
             if device.set_interrupt(InterruptSource::Queue(queue), message).is_err() {
-                return Err(DeviceError::Missing("device without MSI-X is supported on PCI"));
+                return Err(DeviceError::Missing("room in the MSI-X table of a device"));
             }
         }
         finder.take(found.device_type, device)?;

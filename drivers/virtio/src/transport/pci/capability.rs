@@ -4,7 +4,8 @@ use virtio_drivers::transport::pci::bus::{
     CapabilityInfo, ConfigurationAccess, DeviceFunction, PCI_CAP_ID_VNDR,
 };
 use virtio_drivers::transport::pci::{
-    VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_DEVICE_CFG, VIRTIO_PCI_CAP_NOTIFY_CFG,
+    VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_DEVICE_CFG, VIRTIO_PCI_CAP_ISR_CFG,
+    VIRTIO_PCI_CAP_NOTIFY_CFG,
 };
 
 use super::{Pci, PciDeviceError};
@@ -33,6 +34,8 @@ pub(super) struct Structures {
     /// How far the notification addresses of two queues are apart, in bytes, in units of their offsets.
     pub(super) notify_multiplier: u32,
     pub(super) configuration: Option<Window>,
+    /// The status of the interrupt line.
+    pub(super) isr: Option<Window>,
     pub(super) msix: Option<CapabilityInfo>,
 }
 
@@ -42,7 +45,7 @@ pub(super) fn read<C: ConfigurationAccess>(
     device: DeviceFunction,
 ) -> Result<Structures, PciDeviceError> {
     let (mut common, mut notify) = (None, None);
-    let (mut configuration, mut msix) = (None, None);
+    let (mut configuration, mut isr, mut msix) = (None, None, None);
     for capability in pci.root().capabilities(device).take(CAPABILITIES_MAX) {
         if capability.id == PCI_CAPABILITY_MSIX {
             msix = msix.or(fits(&capability, 12).then_some(capability));
@@ -64,7 +67,8 @@ pub(super) fn read<C: ConfigurationAccess>(
             VIRTIO_PCI_CAP_DEVICE_CFG => {
                 configuration = configuration.or_else(|| Some(window()));
             }
-            // Other kinds are not needed: that of the interrupt line, which is off, among them.
+            VIRTIO_PCI_CAP_ISR_CFG => isr = isr.or_else(|| Some(window())),
+            // Other kinds are not needed.
             _ => {}
         }
     }
@@ -75,6 +79,7 @@ pub(super) fn read<C: ConfigurationAccess>(
         notify,
         notify_multiplier,
         configuration,
+        isr,
         msix,
     })
 }

@@ -3,7 +3,8 @@
 use alloc::collections::BTreeMap;
 
 use virtio_drivers::transport::pci::{
-    VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_DEVICE_CFG, VIRTIO_PCI_CAP_NOTIFY_CFG,
+    VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_DEVICE_CFG, VIRTIO_PCI_CAP_ISR_CFG,
+    VIRTIO_PCI_CAP_NOTIFY_CFG,
 };
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use virtio_drivers::{Error, PhysAddr};
@@ -47,6 +48,8 @@ pub struct PciDevice {
     notify_multiplier: u32,
     configuration: Option<Registers>,
     interrupts: Option<Table>,
+    /// The status of the interrupt line, if the device cannot send messages.
+    line: Option<Registers>,
     /// The entry of the table for each source that has one.
     routes: BTreeMap<InterruptSource, u16>,
     /// Where in `notify` each queue is kicked, for the queues from 0 on that are set up.
@@ -74,6 +77,12 @@ impl PciDevice {
             Some(window) => Some(open(VIRTIO_PCI_CAP_DEVICE_CFG, window, 0, 4)?),
             None => None,
         };
+        let line = match structures.isr {
+            Some(window) if interrupts.is_none() => {
+                Some(open(VIRTIO_PCI_CAP_ISR_CFG, window, 1, 1)?)
+            }
+            Some(_) | None => None,
+        };
         if !structures.notify_multiplier.is_multiple_of(2) {
             return Err(PciDeviceError::MissingStructure(VIRTIO_PCI_CAP_NOTIFY_CFG));
         }
@@ -84,6 +93,7 @@ impl PciDevice {
             notify_multiplier: structures.notify_multiplier,
             configuration,
             interrupts,
+            line,
             routes: BTreeMap::new(),
             notify_offsets: [None; QUEUES_MAX],
         })
@@ -103,6 +113,11 @@ impl PciDevice {
         let entry = table.entry_for(message)?;
         self.routes.insert(source, entry);
         Ok(())
+    }
+
+    /// Whether the device cannot send messages, and interrupts by its line instead.
+    pub fn has_line(&self) -> bool {
+        self.line.is_some()
     }
 
     /// Writes an interrupt's entry to the register for it, and says whether the device took it.
@@ -221,8 +236,9 @@ impl Transport for PciDevice {
     }
 
     fn ack_interrupt(&mut self) -> InterruptStatus {
-        // A message needs no acknowledgement, and the interrupt line is off.
-        InterruptStatus::empty()
+        // A message needs no acknowledgement; the line falls when its status is read (section 4.1.4.5).
+        let status = self.line.as_ref().map_or(0, |line| line.read::<u8>(0));
+        InterruptStatus::from_bits_truncate(status.into())
     }
 
     fn read_config_generation(&self) -> u32 {

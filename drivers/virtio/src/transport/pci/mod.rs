@@ -113,7 +113,10 @@ impl<C: ConfigurationAccess> Pci<C> {
         let mut root = self.root();
         let (_status, command) = root.get_status_command(device_function);
         let wanted = Command::MEMORY_SPACE | Command::BUS_MASTER | Command::INTERRUPT_DISABLE;
-        root.set_command(device_function, command | wanted);
+        let mut command = command | wanted;
+        // The interrupt line is for devices that cannot send messages.
+        command.set(Command::INTERRUPT_DISABLE, structures.msix.is_some());
+        root.set_command(device_function, command);
         let interrupts = match structures.msix {
             Some(msix) => Some(msix::Table::new(self, device_function, msix, registers)?),
             None => None,

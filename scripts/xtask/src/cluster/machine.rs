@@ -1,0 +1,211 @@
+//! The command line of a virtual machine.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+
+use super::process;
+use super::state::{Accel, Description, Machine, Net};
+use crate::clock;
+
+/// QEMU keeps what it translates; an image of a megabyte needs no more than this, in MiB.
+const TRANSLATIONS_MIB: u32 = 32;
+
+/// The folder of a node, within the cluster's.
+pub fn node_folder(node: u16) -> PathBuf {
+    PathBuf::from(format!("node-{node}"))
+}
+
+/// The socket of a node's serial port.
+pub fn serial_socket(node: u16) -> PathBuf {
+    node_folder(node).join("serial.sock")
+}
+
+/// What came over a node's serial port.
+pub fn serial_log(node: u16) -> PathBuf {
+    node_folder(node).join("serial.log")
+}
+
+/// The socket on which QEMU takes orders.
+pub fn qmp_socket(node: u16) -> PathBuf {
+    node_folder(node).join("qmp.sock")
+}
+
+/// The socket of a node's port at the switch.
+pub fn port_socket(node: u16) -> PathBuf {
+    node_folder(node).join("net.sock")
+}
+
+/// A node's disk.
+pub fn disk(description: &Description, node: u16) -> PathBuf {
+    match &description.disk_dir {
+        Some(folder) => folder.join(format!("{}-node-{node}.img", description.name)),
+        None => node_folder(node).join("disk.img"),
+    }
+}
+
+/// Makes a node's folder, and its disk unless there is one.
+///
+/// # Errors
+/// If that is not possible, or the disk is of another size.
+pub fn prepare(description: &Description, node: u16) -> anyhow::Result<()> {
+    fs::create_dir_all(node_folder(node))?;
+    let path = disk(description, node);
+    let bytes = u64::from(description.disk_mib) << 20;
+    if let Ok(found) = fs::metadata(&path) {
+        anyhow::ensure!(
+            found.len() == bytes,
+            "{} has {} bytes, not {bytes}: give the old --disk-size, or remove it",
+            path.display(),
+            found.len()
+        );
+        return Ok(());
+    }
+    let file = File::create(&path).with_context(|| format!("{}", path.display()))?;
+    // Only what is written takes up room.
+    file.set_len(bytes)?;
+    Ok(())
+}
+
+/// Commas separate QEMU's options; one in a value is doubled.
+fn quoted(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}
+
+/// What starts the machine of a node, in the cluster's folder. `tap` is an open TAP device, for [`Net::Bridge`].
+pub fn command(description: &Description, node: u16, tap: Option<i32>) -> Command {
+    let mut command = Command::new("qemu-system-x86_64");
+    let mut add = |words: &[&str]| {
+        command.args(words);
+    };
+    add(&["-name", &process::qemu_name(node)]);
+    add(&["-nodefaults", "-no-user-config", "-display", "none"]);
+    match description.accel {
+        Accel::Kvm => add(&["-accel", "kvm", "-cpu", "host"]),
+        Accel::Tcg => {
+            let accel = format!("tcg,thread=single,tb-size={TRANSLATIONS_MIB}");
+            add(&["-accel", &accel, "-cpu", "max"]);
+        }
+    }
+    let memory = format!("{}M", description.memory_mib);
+    add(&["-m", &memory]);
+    let shared = description.net == Net::Switch;
+    match (description.machine, shared) {
+        (Machine::Q35, false) => add(&["-M", "q35"]),
+        (Machine::Q35, true) => add(&["-M", "q35,memory-backend=m"]),
+        (Machine::Microvm, false) => add(&["-M", "microvm,acpi=off"]),
+        (Machine::Microvm, true) => add(&["-M", "microvm,acpi=off,memory-backend=m"]),
+    }
+    if shared {
+        let object = format!("memory-backend-memfd,id=m,size={memory},share=on");
+        add(&["-object", &object]);
+    }
+    if description.machine == Machine::Microvm {
+        add(&["-global", "virtio-mmio.force-legacy=off"]);
+    }
+    add(&["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
+    let serial = format!(
+        "socket,id=serial,path={},server=on,wait=off,logfile={},logappend=on",
+        serial_socket(node).display(),
+        serial_log(node).display()
+    );
+    add(&["-chardev", &serial, "-serial", "chardev:serial"]);
+    let qmp = format!("unix:{},server=on,wait=off", qmp_socket(node).display());
+    add(&["-qmp", &qmp]);
+    add(&[
+        "-kernel",
+        &description.image.to_string_lossy(),
+        "-append",
+        &settings(description, node),
+    ]);
+    for words in [
+        cluster_card(description, node, tap),
+        client_card(description, node),
+        drive(description, node),
+    ] {
+        command.args(words);
+    }
+    command
+}
+
+fn settings(description: &Description, node: u16) -> String {
+    let peers: Vec<_> = description.node_numbers().map(|node| node.to_string()).collect();
+    format!(
+        "coterie.id={node} coterie.cluster={} coterie.peers={} coterie.wall_ms={}",
+        description.id,
+        peers.join(","),
+        clock::since_1970().as_millis()
+    )
+}
+
+/// `-device` options of a device that is on the bus, or on the board where there is none.
+fn device(machine: Machine, name: &str, options: &str, pci_options: &str) -> [String; 2] {
+    let device = match machine {
+        Machine::Q35 => format!("{name}-pci,{options},disable-legacy=on{pci_options}"),
+        Machine::Microvm => format!("{name}-device,{options}"),
+    };
+    ["-device".into(), device]
+}
+
+/// No firmware of a network card is wanted: it takes time and memory.
+const NO_ROM: &str = ",romfile=";
+
+fn card(machine: Machine, netdev: &str, kind: u8, node: u16) -> [String; 2] {
+    let [high, low] = node.to_be_bytes();
+    let options = format!("netdev={netdev},mac=02:77:{kind:02x}:00:{high:02x}:{low:02x}");
+    device(machine, "virtio-net", &options, NO_ROM)
+}
+
+fn cluster_card(description: &Description, node: u16, tap: Option<i32>) -> Vec<String> {
+    let socket = port_socket(node);
+    let socket = socket.display();
+    let mut words = match description.net {
+        Net::Switch => vec![
+            "-chardev".into(),
+            format!("socket,id=cluster-port,path={socket}"),
+            "-netdev".into(),
+            "vhost-user,id=cluster,chardev=cluster-port".into(),
+        ],
+        Net::Socket => vec![
+            "-netdev".into(),
+            format!("stream,id=cluster,server=off,addr.type=unix,addr.path={socket}"),
+        ],
+        Net::Bridge => {
+            let fd = tap.map_or_else(String::new, |fd| fd.to_string());
+            vec!["-netdev".into(), format!("tap,id=cluster,fd={fd},vhost=off")]
+        }
+    };
+    let [option, mut device] = card(description.machine, "cluster", 0, node);
+    if (description.net, description.accel, description.machine)
+        == (Net::Switch, Accel::Tcg, Machine::Q35)
+    {
+        // QEMU 7.2 crashes when a guest unmasks a message of a vhost-user device and there is no KVM: the
+        // card interrupts by its line instead.
+        device.push_str(",vectors=0");
+    }
+    words.extend([option, device]);
+    words
+}
+
+fn client_card(description: &Description, node: u16) -> Vec<String> {
+    let (resp, http) = (description.resp_port(node), description.http_port(node));
+    // Clients come in through these two ports; nothing gets out.
+    let netdev = format!(
+        "user,id=clients,restrict=on,hostfwd=tcp:127.0.0.1:{resp}-:6379,hostfwd=tcp:127.0.0.1:{http}-:80"
+    );
+    let mut words = vec!["-netdev".into(), netdev];
+    words.extend(card(description.machine, "clients", 1, node));
+    words
+}
+
+fn drive(description: &Description, node: u16) -> Vec<String> {
+    let path = disk(description, node);
+    // The host's cache is used, and the node's flushes reach the disk.
+    let drive =
+        format!("file={},format=raw,if=none,id=disk,cache=writeback,aio=threads", quoted(&path));
+    let mut words = vec!["-drive".into(), drive];
+    words.extend(device(description.machine, "virtio-blk", "drive=disk", ""));
+    words
+}

@@ -1,0 +1,238 @@
+//! `scripts/cluster`: launches virtual machines that are a cluster, and drives them.
+
+pub mod accel;
+pub mod client;
+mod command_line;
+mod console;
+pub mod launch;
+pub mod machine;
+pub mod network;
+pub mod process;
+mod qmp;
+pub mod state;
+pub mod status;
+pub mod up;
+
+use std::ffi::OsString;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::Value;
+use vswitch::control::Request;
+
+use crate::interrupt;
+use command_line::{Action, HELP, Invocation};
+use process::Role;
+use state::{Description, Folder};
+
+/// Does what the command line says.
+///
+/// # Errors
+/// If that fails.
+pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
+    let Invocation { name, action } = command_line::parse(arguments)?;
+    let folder = Folder::of(&name)?;
+    match action {
+        Action::Help => print!("{HELP}"),
+        Action::List => list()?,
+        Action::Up(wishes) => up::up(folder, &wishes)?,
+        Action::Down { wipe } => down(folder, wipe)?,
+        Action::Status { is_json } => {
+            let description = enter(&folder)?;
+            let nodes = status::of(&description);
+            match is_json {
+                true => println!("{}", status::to_json(&description, &nodes)),
+                false => print!("{}", status::to_table(&description, &nodes)),
+            }
+        }
+        Action::Shell { node } => {
+            let node = enter(&folder)?.parse_node(&node)?;
+            console::attach(&machine::serial_socket(node), node)?;
+        }
+        Action::Run { node, command } => return run(&enter(&folder)?, &node, &command),
+        Action::Logs { node, follow } => logs(enter(&folder)?.parse_node(&node)?, follow)?,
+        Action::Kill { node } => {
+            let (_folder, description) = change(folder)?;
+            let node = description.parse_node(&node)?;
+            anyhow::ensure!(is_running(node), "node {node} is not running");
+            launch::kill_nodes([node].into_iter())?;
+            println!("node {node} is killed");
+        }
+        Action::Stop { node } => {
+            let (_folder, description) = change(folder)?;
+            let node = description.parse_node(&node)?;
+            launch::stop_node(node)?;
+            println!("node {node} is stopped");
+        }
+        Action::Start { node } => start(folder, &node)?,
+        Action::Pause { node } => order(&enter(&folder)?, &node, "stop", "is paused")?,
+        Action::Resume { node } => order(&enter(&folder)?, &node, "cont", "goes on")?,
+        Action::Fault(request) => {
+            network::command(&enter(&folder)?, &request)?;
+        }
+        Action::Net { is_json } => net(&enter(&folder)?, is_json)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The cluster's description, from within its folder.
+fn enter(folder: &Folder) -> anyhow::Result<Description> {
+    let description = folder.load()?;
+    let description =
+        description.context("there is no such cluster; 'scripts/cluster up' makes one")?;
+    folder.enter()?;
+    Ok(description)
+}
+
+/// The same, while nobody else changes the cluster.
+fn change(mut folder: Folder) -> anyhow::Result<(Folder, Description)> {
+    let description = enter(&folder)?;
+    folder.lock()?;
+    Ok((folder, description))
+}
+
+fn is_running(node: u16) -> bool {
+    process::running(Path::new(".")).contains_key(&Role::Node(node))
+}
+
+fn down(folder: Folder, wipe: bool) -> anyhow::Result<()> {
+    if folder.load()?.is_none() {
+        println!("there is no such cluster");
+        return Ok(());
+    }
+    let (folder, description) = change(folder)?;
+    launch::end_all(&description)?;
+    if wipe {
+        for node in description.node_numbers() {
+            let disk = machine::disk(&description, node);
+            // It may never have been made.
+            let _ = std::fs::remove_file(disk);
+        }
+        folder.remove()?;
+        println!("cluster '{}' is down, and its disks are gone", description.name);
+    } else {
+        println!(
+            "cluster '{}' is down; its disks stay ('down --wipe' removes them)",
+            description.name
+        );
+    }
+    Ok(())
+}
+
+fn start(folder: Folder, node: &str) -> anyhow::Result<()> {
+    let (_folder, description) = change(folder)?;
+    let node = description.parse_node(node)?;
+    interrupt::watch()?;
+    network::start(&description)?;
+    let mut children = [(node, launch::start_node(&description, node)?)];
+    // Whether it serves depends on the others, which may be stopped: it is enough that it stays.
+    let give_up = crate::clock::now() + Duration::from_secs(1);
+    while crate::clock::now() < give_up {
+        if let Some(status) = children[0].1.try_wait()? {
+            anyhow::bail!(
+                "the machine of node {node} ended ({status}): {}",
+                launch::last_words(node)
+            );
+        }
+        if client::raft_status(description.http_port(node)).is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    println!("node {node} is started");
+    Ok(())
+}
+
+/// One command on the shell of one node, or of all.
+fn run(description: &Description, node: &str, command: &str) -> anyhow::Result<ExitCode> {
+    let node = description.parse_node(node)?;
+    let answer = console::run(&machine::serial_socket(node), command)?;
+    let is_good = answer.status == 0;
+    if is_good {
+        print!("{}", answer.output);
+    } else {
+        eprint!("{}", answer.output);
+    }
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn order(description: &Description, node: &str, order: &str, done: &str) -> anyhow::Result<()> {
+    let node = description.parse_node(node)?;
+    anyhow::ensure!(is_running(node), "node {node} is not running");
+    qmp::execute(&machine::qmp_socket(node), order)?;
+    println!("node {node} {done}");
+    Ok(())
+}
+
+fn logs(node: u16, follow: bool) -> anyhow::Result<()> {
+    let path = machine::serial_log(node);
+    let mut file = std::fs::File::open(&path).context("the node has never run")?;
+    let mut output = std::io::stdout();
+    interrupt::watch()?;
+    let mut place = 0;
+    loop {
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(place))?;
+        file.read_to_end(&mut bytes)?;
+        place += bytes.len() as u64;
+        bytes.retain(|byte| *byte != b'\r');
+        output.write_all(&bytes)?;
+        output.flush()?;
+        if !follow || interrupt::check().is_err() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn net(description: &Description, is_json: bool) -> anyhow::Result<()> {
+    let ports = network::command(description, &Request::Ports)?;
+    if is_json {
+        println!("{}", ports["ports"]);
+        return Ok(());
+    }
+    println!(
+        "{:>4}  {:7}  {:>12}  {:>12}  {:>8}  {:>8}",
+        "NODE", "PLUGGED", "FRAMES IN", "FRAMES OUT", "REFUSED", "DROPPED"
+    );
+    for port in ports["ports"].as_array().into_iter().flatten() {
+        let statistics = &port["statistics"];
+        let sum = |field: &str| -> u64 {
+            let causes = statistics[field].as_object().into_iter().flatten();
+            causes.filter_map(|(_, count)| count.as_u64()).sum()
+        };
+        println!(
+            "{:>4}  {:7}  {:>12}  {:>12}  {:>8}  {:>8}",
+            port["name"].as_str().unwrap_or_default(),
+            if port["plugged"] == Value::Bool(true) { "yes" } else { "no" },
+            statistics["frames_in"].as_u64().unwrap_or_default(),
+            statistics["frames_out"].as_u64().unwrap_or_default(),
+            sum("refused"),
+            sum("dropped"),
+        );
+    }
+    Ok(())
+}
+
+fn list() -> anyhow::Result<()> {
+    let Ok(entries) = std::fs::read_dir(state::all_clusters()?) else { return Ok(()) };
+    let mut names: Vec<_> =
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    names.sort();
+    for name in names {
+        let Ok(folder) = Folder::of(&name) else { continue };
+        let Ok(Some(description)) = folder.load() else { continue };
+        let running = process::running(folder.path());
+        let nodes = running.keys().filter(|role| **role != Role::Switch).count();
+        println!("{name}: {nodes} of {} nodes run", description.nodes);
+    }
+    Ok(())
+}
+
+/// An absolute path, of something that is given relative to where the user is.
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("{}", path.display()))
+}
