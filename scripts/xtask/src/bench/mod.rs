@@ -1,7 +1,68 @@
-//! x
+//! `scripts/bench`: figures, with the conditions under which they were measured.
+
+mod cluster;
+mod conditions;
+mod figures;
+mod load;
+mod meter;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
-/// x
-pub fn main(_: Vec<OsString>) -> anyhow::Result<ExitCode> {
+
+use lexopt::prelude::*;
+
+const HELP: &str = "\
+Measures, and prints under which conditions.
+
+Usage: scripts/bench NAME [--json] [--quick]
+       scripts/bench --list
+
+  --json    one flat object of figures, on standard output
+  --quick   fewer repetitions: to see whether it works, not to publish
+  --list    what can be measured
+";
+
+const LIST: &str = "\
+cluster   a cluster of virtual machines: start, failover, throughput, latency, memory, idle processor
+";
+
+/// Does what the command line says.
+///
+/// # Errors
+/// If a measurement fails.
+pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let (mut name, mut is_json, mut is_quick) = (None, false, false);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("json") => is_json = true,
+            Long("quick") => is_quick = true,
+            Long("list") => {
+                print!("{LIST}");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Long("help") | Short('h') => {
+                print!("{HELP}");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Value(word) if name.is_none() => name = Some(word.string()?),
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    let figures = match name.as_deref() {
+        Some("cluster") => cluster::measure(is_quick)?,
+        Some(other) => {
+            let text = format!("there is no bench '{other}'; --list shows what there is");
+            return Err(lexopt::Error::Custom(text.into()).into());
+        }
+        None => {
+            eprint!("{HELP}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    match is_json {
+        true => println!("{}", figures.to_json()),
+        false => print!("{}", figures.to_table()),
+    }
     Ok(ExitCode::SUCCESS)
 }
