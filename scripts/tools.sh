@@ -14,5 +14,5 @@ build_image() { # the image, unless --image names another
     esac
     [ -f "$COTERIE_ROOT/target/coterie-node" ] ||
         echo "building the image; the first time this takes two or three minutes" >&2
-    "$COTERIE_ROOT/scripts/image" >&2
+    "$COTERIE_ROOT/scripts/image" --quietly >&2
 }

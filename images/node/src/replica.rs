@@ -327,18 +327,20 @@ impl Replica {
 
     fn send(&mut self, to: NodeId, message: &raft::Message, now: Instant) {
         let Some(member) = &mut self.member else { return };
-        let lane = if message.is_urgent() { Lane::Urgent } else { Lane::Bulk };
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
-        // A full queue loses the message, which Raft survives.
-        let _ = member.links.send(
-            to,
-            ServiceId::Raft,
-            lane,
-            TraceContext::default(),
-            bytes.into(),
-            now,
-        );
+        let (trace, bytes) = (TraceContext::default(), bytes.into());
+        // What cannot be sent is lost, which Raft survives.
+        let _ = match message {
+            // The next one comes soon, and says all that this one would have said.
+            raft::Message::Heartbeat { .. } | raft::Message::HeartbeatReply { .. } => {
+                member.links.send_datagram(to, ServiceId::Raft, trace, bytes)
+            }
+            message => {
+                let lane = if message.is_urgent() { Lane::Urgent } else { Lane::Bulk };
+                member.links.send(to, ServiceId::Raft, lane, trace, bytes, now)
+            }
+        };
     }
 
     fn persist(&mut self, persist: raft::Persist) {

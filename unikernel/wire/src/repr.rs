@@ -55,6 +55,13 @@ pub struct TraceContext {
 pub enum Kind {
     /// It acknowledges, and has no content.
     Acknowledgement,
+    /// It carries a whole message that is not sent again if it is lost, and acknowledges too.
+    Datagram {
+        /// For whom the message is.
+        service: ServiceId,
+        /// The trace of the message.
+        trace: TraceContext,
+    },
     /// It carries a part of a message, and acknowledges too.
     Data {
         /// For whom the message is.
@@ -105,6 +112,7 @@ pub struct Repr {
 
 const KIND_ACKNOWLEDGEMENT: u8 = 0;
 const KIND_DATA: u8 = 1;
+const KIND_DATAGRAM: u8 = 2;
 const FLAG_FIRST: u8 = 1;
 const FLAG_LAST: u8 = 2;
 
@@ -120,17 +128,22 @@ impl Repr {
             packet.numbers();
         let (trace_id, span_id, trace_flags) = packet.trace();
         let length = packet.content_length() as u16;
+        let trace = TraceContext { trace_id, span_id, flags: trace_flags[0] };
+        let service = ServiceId::from_code(packet.service()).ok_or(malformed);
         let kind = match packet.kind() {
             KIND_ACKNOWLEDGEMENT if length == 0 && packet.flags() == 0 => Kind::Acknowledgement,
             KIND_DATA if packet.flags() & !(FLAG_FIRST | FLAG_LAST) == 0 => Kind::Data {
-                service: ServiceId::from_code(packet.service()).ok_or(malformed)?,
+                service: service?,
                 sequence,
                 is_first: packet.flags() & FLAG_FIRST != 0,
                 is_last: packet.flags() & FLAG_LAST != 0,
                 message_length,
                 place,
-                trace: TraceContext { trace_id, span_id, flags: trace_flags[0] },
+                trace,
             },
+            KIND_DATAGRAM if length > 0 && packet.flags() == 0 => {
+                Kind::Datagram { service: service?, trace }
+            }
             _ => return Err(malformed),
         };
         let lane = match packet.lane() {
@@ -175,16 +188,22 @@ impl Repr {
             numbers: [0, self.acknowledged_stream, self.wanted, self.selective, 0, 0],
             trace: (0, 0, 0),
         };
-        if let Kind::Data { service, sequence, is_first, is_last, message_length, place, trace } =
-            self.kind
-        {
-            fields.kind = KIND_DATA;
-            fields.service = service.code();
-            fields.flags = u8::from(is_first) * FLAG_FIRST + u8::from(is_last) * FLAG_LAST;
-            fields.numbers[0] = sequence;
-            fields.numbers[4] = message_length;
-            fields.numbers[5] = place;
-            fields.trace = (trace.trace_id, trace.span_id, trace.flags);
+        match self.kind {
+            Kind::Acknowledgement => {}
+            Kind::Datagram { service, trace } => {
+                fields.kind = KIND_DATAGRAM;
+                fields.service = service.code();
+                fields.trace = (trace.trace_id, trace.span_id, trace.flags);
+            }
+            Kind::Data { service, sequence, is_first, is_last, message_length, place, trace } => {
+                fields.kind = KIND_DATA;
+                fields.service = service.code();
+                fields.flags = u8::from(is_first) * FLAG_FIRST + u8::from(is_last) * FLAG_LAST;
+                fields.numbers[0] = sequence;
+                fields.numbers[4] = message_length;
+                fields.numbers[5] = place;
+                fields.trace = (trace.trace_id, trace.span_id, trace.flags);
+            }
         }
         packet.write(&fields);
     }
@@ -244,6 +263,9 @@ mod tests {
         bytes_of(&data(b"hello"), b"hello");
         let acknowledgement = Repr { kind: Kind::Acknowledgement, length: 0, ..data(b"") };
         bytes_of(&acknowledgement, b"");
+        let trace = TraceContext { trace_id: 1 << 90, span_id: 78, flags: 1 };
+        let datagram = Kind::Datagram { service: ServiceId::Raft, trace };
+        bytes_of(&Repr { kind: datagram, ..data(b"beat") }, b"beat");
     }
 
     #[test]

@@ -173,11 +173,12 @@ mod tests {
 
     #[test]
     fn an_answer_is_found_among_log_lines() {
-        let text = b"[0.1] raft: x\r\n\x02script\r\none\r\ntwo\r\n\x031\r\n[0.2] y\r\n";
+        let whole = b"[0.1] raft: x\r\n\x02script\r\none\r\ntwo\r\n\x031\r";
         let answer = Answer { output: "one\ntwo\n".into(), status: 1 };
-        assert_eq!(find_answer(text), Some(answer));
-        for end in 0..text.len() - 9 {
-            assert_eq!(find_answer(&text[..end]), None, "{end}");
+        assert_eq!(find_answer(whole), Some(answer.clone()));
+        assert_eq!(find_answer(&[whole, &b"\n[0.2] y\r\n"[..]].concat()), Some(answer));
+        for end in 0..whole.len() {
+            assert_eq!(find_answer(&whole[..end]), None, "{end}");
         }
         assert_eq!(find_answer(b"\x02other\r\nno\r\n\x030\r\n"), None);
     }

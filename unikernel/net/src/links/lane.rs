@@ -49,6 +49,7 @@ struct InFlight {
 #[derive(Debug)]
 pub(super) enum Turn {
     Data { sequence: u32, part: Part },
+    Datagram(Outgoing),
     Acknowledgement,
 }
 

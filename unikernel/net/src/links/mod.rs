@@ -154,6 +154,26 @@ impl Links {
         peer.send(lane, lane::Outgoing { service, trace, content }, now)
     }
 
+    /// Sends a message once: it is not sent again if it is lost, and nobody acknowledges it. For what is said
+    /// anew before long; an idle cluster then has half as much to do.
+    ///
+    /// # Errors
+    /// If it cannot be sent, because it does not fit a frame for example; then nothing has changed.
+    pub fn send_datagram(
+        &mut self,
+        to: NodeId,
+        service: ServiceId,
+        trace: TraceContext,
+        content: Bytes,
+    ) -> Result<(), SendError> {
+        if content.is_empty() || content.len() > frame::content_max(self.config.mtu, &self.pool) {
+            return Err(SendError::Length);
+        }
+        let peer = self.peers.get_mut(&to).ok_or(SendError::UnknownPeer)?;
+        peer.send_datagram(lane::Outgoing { service, trace, content });
+        Ok(())
+    }
+
     /// A frame has arrived.
     pub fn handle_frame(&mut self, frame: Frame, now: Instant) -> Disposition {
         let Some(content) = frame::content_of(&frame) else { return Disposition::Foreign(frame) };

@@ -14,6 +14,9 @@ use super::{Config, SendError};
 /// A peer that has not answered so often in a row is silent: what waits for it is dropped.
 const SILENT_AFTER: u32 = 5;
 
+/// How many datagrams may wait; of more the oldest are dropped, for newer ones say more.
+const DATAGRAMS_MAX: usize = 16;
+
 /// How a link is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PeerStatus {
@@ -43,6 +46,8 @@ pub(super) struct Peer {
     stream: u32,
     /// The epoch and the stream that it was last heard with.
     identity: Option<(u32, u32)>,
+    /// Messages that are not sent again.
+    datagrams: VecDeque<Outgoing>,
     urgent: LaneState,
     bulk: LaneState,
     rtt: Rtt,
@@ -57,6 +62,7 @@ impl Peer {
             own_epoch,
             stream: 1,
             identity: None,
+            datagrams: VecDeque::new(),
             urgent: LaneState::new(content_max),
             bulk: LaneState::new(content_max),
             rtt: Rtt::default(),
@@ -76,6 +82,14 @@ impl Peer {
             Lane::Urgent => self.urgent.enqueue(message),
             Lane::Bulk => self.bulk.enqueue(message),
         }
+    }
+
+    pub(super) fn send_datagram(&mut self, message: Outgoing) {
+        if self.datagrams.len() == DATAGRAMS_MAX {
+            self.datagrams.pop_front();
+            self.dropped += 1;
+        }
+        self.datagrams.push_back(message);
     }
 
     pub(super) fn poll_incoming(&mut self) -> Option<Incoming> {
@@ -107,6 +121,11 @@ impl Peer {
         }
         match repr.kind {
             Kind::Acknowledgement => Ok(()),
+            Kind::Datagram { service, trace } => {
+                let content = Bytes::copy_from_slice(content);
+                self.incoming.push_back(Incoming { service, trace, content });
+                Ok(())
+            }
             Kind::Data { service, sequence, is_first, is_last, message_length, place, trace } => {
                 let content = Bytes::copy_from_slice(content);
                 let part =
@@ -142,7 +161,7 @@ impl Peer {
     }
 
     pub(super) fn has_frame(&self, now: Instant) -> bool {
-        self.urgent.has_frame(now) || self.bulk.has_frame(now)
+        !self.datagrams.is_empty() || self.urgent.has_frame(now) || self.bulk.has_frame(now)
     }
 
     /// The next frame, as envelope and content.
@@ -152,16 +171,23 @@ impl Peer {
         destination: NodeId,
         now: Instant,
     ) -> Option<(Repr, Bytes)> {
-        let (lane, state) = if self.urgent.has_frame(now) {
+        let datagram = self.datagrams.pop_front();
+        let (lane, state) = if datagram.is_some() || self.urgent.has_frame(now) {
             (Lane::Urgent, &mut self.urgent)
         } else {
             (Lane::Bulk, &mut self.bulk)
         };
-        let turn = state.next_turn(&self.rtt, now)?;
+        let turn = match datagram {
+            Some(datagram) => Turn::Datagram(datagram),
+            None => state.next_turn(&self.rtt, now)?,
+        };
         let (wanted, selective) = state.acknowledge();
         let (peer_epoch, acknowledged_stream) = self.identity.unwrap_or((0, 0));
         let (kind, content) = match turn {
             Turn::Acknowledgement => (Kind::Acknowledgement, Bytes::new()),
+            Turn::Datagram(Outgoing { service, trace, content }) => {
+                (Kind::Datagram { service, trace }, content)
+            }
             Turn::Data { sequence, part } => {
                 let kind = Kind::Data {
                     service: part.service,
