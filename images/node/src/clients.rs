@@ -237,8 +237,7 @@ fn serve_http(
             }
             Ok(None) => break,
             Err(error) => {
-                let response =
-                    Response::text(error.status(), "this is no request that can be answered");
+                let response = Response::text(error.status(), &alloc::format!("{error}"));
                 client.output.extend_from_slice(&response.encode(false, false));
                 client.is_closing = true;
                 refused += 1;

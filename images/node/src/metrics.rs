@@ -3,6 +3,7 @@
 use alloc::string::String;
 use core::fmt::{Display, Write};
 
+use kv::service::Status;
 use raft::RaftState;
 use wire::Refusal;
 
@@ -44,6 +45,9 @@ pub(crate) fn text(view: &View<'_>) -> String {
     if view.raft.is_some() {
         raft(&mut page, view);
     }
+    if let Some(status) = view.kv {
+        key_values(&mut page, status);
+    }
     disk(&mut page, view);
     network(&mut page, view);
     clients(&mut page, view);
@@ -58,6 +62,7 @@ fn node(page: &mut Page, view: &View<'_>) {
     let uptime = view.now.as_millis();
     let seconds = alloc::format!("{}.{:03}", uptime / 1_000, uptime % 1_000);
     page.gauge("coterie_uptime_seconds", "Time since the image was started.", seconds);
+    page.gauge("coterie_heap_bytes", "What the heap holds.", view.heap_bytes);
 }
 
 fn raft(page: &mut Page, view: &View<'_>) {
@@ -87,6 +92,33 @@ fn raft(page: &mut Page, view: &View<'_>) {
         let labels = alloc::format!("cause=\"{cause}\"");
         page.sample("coterie_raft_messages_refused_total", &labels, count);
     }
+}
+
+fn key_values(page: &mut Page, status: &Status) {
+    page.gauge("coterie_kv_keys", "Keys.", status.keys);
+    page.gauge("coterie_kv_keys_with_deadline", "Keys that will expire.", status.deadlines);
+    page.gauge("coterie_kv_memory_bytes", "What the data occupies.", status.memory_bytes);
+    page.gauge("coterie_kv_writes_in_flight", "Writes under way.", status.writes);
+    page.gauge("coterie_kv_reads_waiting", "Reads that wait.", status.reads);
+    let (counters, machine) = (status.counters, status.machine);
+    page.counter("coterie_kv_commands_total", "Commands taken.", counters.commands);
+    let help = "Requests that were no command.";
+    page.counter("coterie_kv_requests_refused_total", help, counters.refused);
+    page.counter("coterie_kv_reads_total", "Reads answered.", counters.reads);
+    page.counter("coterie_kv_writes_total", "Writes executed.", machine.executed);
+    let help = "Writes that came again, and were not executed again.";
+    page.counter("coterie_kv_writes_repeated_total", help, machine.repeated);
+    page.counter(
+        "coterie_kv_expired_total",
+        "Keys removed when their time was over.",
+        machine.expired,
+    );
+    let help = "Writes refused for want of memory.";
+    page.counter("coterie_kv_out_of_memory_total", help, machine.out_of_memory);
+    let help = "Commands that the cluster could not carry out in time.";
+    page.counter("coterie_kv_timed_out_total", help, counters.timed_out);
+    let help = "Clients cut off because all together held too much memory.";
+    page.counter("coterie_kv_clients_evicted_total", help, counters.evicted);
 }
 
 fn disk(page: &mut Page, view: &View<'_>) {

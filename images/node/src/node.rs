@@ -50,12 +50,11 @@ enum Asker {
 /// One node of the cluster.
 #[derive(Debug)]
 pub struct Node {
-    settings: Settings,
+    about: About,
     replica: Replica,
     /// Present when the disk is read.
     kv: Option<KvService>,
     clients: Clients,
-    packets: Pool,
     journal: Journal,
     outputs: VecDeque<Output>,
     console: Console,
@@ -66,34 +65,48 @@ pub struct Node {
     is_stopped: bool,
 }
 
+/// What pages show of the node beside consensus and connections.
+#[derive(Debug)]
+struct About {
+    settings: Settings,
+    packets: Pool,
+    /// As old as the facts.
+    kv: Option<service::Status>,
+    /// What the heap holds, if the machine says so.
+    heap_bytes: u64,
+}
+
 /// The node as its pages show it, at one moment.
 pub(crate) struct View<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) raft: Option<&'a RaftNode>,
     pub(crate) links: Option<&'a Links>,
+    pub(crate) kv: Option<&'a service::Status>,
     pub(crate) store: &'a Store,
     pub(crate) clients: &'a ClientCounts,
     pub(crate) packets: &'a Pool,
     pub(crate) messages_refused: u64,
+    pub(crate) heap_bytes: u64,
     pub(crate) now: Instant,
 }
 
 fn view<'a>(
-    settings: &'a Settings,
+    about: &'a About,
     replica: &'a Replica,
     clients: &'a ClientCounts,
-    packets: &'a Pool,
     now: Instant,
 ) -> View<'a> {
     let member = replica.member();
     View {
-        settings,
+        settings: &about.settings,
         raft: member.map(|member| &member.raft),
         links: member.map(|member| &member.links),
+        kv: about.kv.as_ref(),
         store: replica.store(),
         clients,
-        packets,
+        packets: &about.packets,
         messages_refused: replica.messages_refused(),
+        heap_bytes: about.heap_bytes,
         now,
     }
 }
@@ -125,12 +138,11 @@ impl Node {
         let clients = Clients::new(&settings, &hardware.packets, prng.next_u64(), now);
         let prompt = alloc::format!("node{}> ", settings.id);
         Ok(Node {
-            settings,
             console: Console::new(prompt, |line| COMMANDS.complete(line)),
             replica: Replica::new(config, store, hardware.packets.clone()),
             kv: None,
             clients,
-            packets: hardware.packets,
+            about: About { settings, packets: hardware.packets, kv: None, heap_bytes: 0 },
             journal: Journal::default(),
             outputs: VecDeque::new(),
             requests: BTreeMap::new(),
@@ -155,6 +167,11 @@ impl Node {
     /// The disk has finished a request.
     pub fn handle_completion(&mut self, completion: BlockCompletion, now: Instant) {
         self.replica.handle_completion(completion, now);
+    }
+
+    /// The heap holds so much, which is for pages to show.
+    pub fn handle_heap(&mut self, bytes: u64) {
+        self.about.heap_bytes = bytes;
     }
 
     /// A deadline of [`Node::poll_timeout`] has come. Harmless at any other time.
@@ -236,8 +253,9 @@ impl Node {
             commit_index: raft.commit_index.0,
             log_bytes: disk.body_bytes_used,
             log_bytes_max: disk.body_bytes,
-            ..InfoFacts::default()
+            heap_bytes: self.about.heap_bytes,
         });
+        self.about.kv = Some(kv.status());
     }
 
     /// Commands of clients go to the key-value service, replies to them, pages to browsers.
@@ -248,7 +266,7 @@ impl Node {
         }
         let Some(kv) = &mut self.kv else { return };
         let counts = self.clients.counts();
-        let view = view(&self.settings, &self.replica, &counts, &self.packets, now);
+        let view = view(&self.about, &self.replica, &counts, now);
         self.clients.work(kv, &mut self.next_client, |request| web::answer(request, &view), now);
     }
 
@@ -294,8 +312,8 @@ impl Node {
         match output {
             ReplicaOutput::Disk(request) => self.outputs.push_back(Output::Disk(request)),
             ReplicaOutput::Ready { epoch } => {
-                let config = service::Config { id: self.settings.id, epoch };
-                self.kv = Some(KvService::new(config, self.settings.wall_ms, now));
+                let config = service::Config { id: self.about.settings.id, epoch };
+                self.kv = Some(KvService::new(config, self.about.settings.wall_ms, now));
             }
             ReplicaOutput::Apply(entries) => self.apply(entries, now),
             ReplicaOutput::ReadReady { context, index } => {

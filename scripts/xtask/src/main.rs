@@ -35,6 +35,8 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code,
+        // Whoever read our output has seen enough, as 'head' has.
+        Err(error) if is_broken_pipe(&error) => ExitCode::FAILURE,
         Err(error) if error.downcast_ref::<lexopt::Error>().is_some() => {
             eprintln!("error: {error}; --help explains the command line");
             ExitCode::from(2)
@@ -44,4 +46,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -54,6 +54,29 @@ impl RequestError {
     }
 }
 
+impl core::fmt::Display for RequestError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            RequestError::Malformed => f.write_str("this is not a request of HTTP/1.1"),
+            RequestError::HeadTooLong => {
+                write!(
+                    f,
+                    "a request's head has at most {HEAD_MAX_BYTES} bytes and {FIELDS_MAX} fields"
+                )
+            }
+            RequestError::ContentTooLong => {
+                write!(f, "a request's content has at most {CONTENT_MAX_BYTES} bytes")
+            }
+            RequestError::TransferCoding => {
+                f.write_str("transfer codings are not supported: send Content-Length")
+            }
+            RequestError::Version => f.write_str("HTTP/1.0 and HTTP/1.1 are supported"),
+        }
+    }
+}
+
+impl core::error::Error for RequestError {}
+
 /// Takes a whole request off the front of `bytes`; answers it and how many bytes it had, or `None` if more
 /// bytes must come first.
 ///

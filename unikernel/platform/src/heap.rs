@@ -8,6 +8,7 @@
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use hermit::mm::ALLOCATOR as KERNEL;
 use spin::Mutex;
@@ -43,6 +44,14 @@ struct Heap {
 
 #[global_allocator]
 static HEAP: Heap = Heap { lists: Mutex::new(Lists([None; CLASSES])) };
+
+/// How many bytes are allocated, as they were asked for.
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+
+/// How many bytes of the heap are in use.
+pub fn in_use() -> usize {
+    IN_USE.load(Ordering::Relaxed)
+}
 
 /// The class of a size, and the size that its allocations have; `None` if it is too large.
 fn class_of(layout: Layout) -> Option<(usize, usize)> {
@@ -100,6 +109,7 @@ impl Lists {
 // class, which is at least as large as the layout, and aligned to 16 bytes or by the kernel.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
         match class_of(layout) {
             Some((class, size)) => without_interrupts(|| self.lists.lock().take(class, size)),
             None => from_kernel(layout),
@@ -107,6 +117,7 @@ unsafe impl GlobalAlloc for Heap {
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
         match (class_of(layout), NonNull::new(memory)) {
             (Some((class, _)), Some(memory)) => {
                 without_interrupts(|| self.lists.lock().give(class, memory));

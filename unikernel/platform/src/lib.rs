@@ -18,7 +18,7 @@ pub mod boot;
 mod calibration;
 pub mod clock;
 pub mod entropy;
-mod heap;
+pub mod heap;
 pub mod idle;
 pub mod interrupts;
 mod ioapic;

@@ -9,9 +9,10 @@ use super::parser::{Parsed, ProtocolError, Refusal};
 
 /// Splits a line, without its line end, into words. Words may be quoted as in Redis: within `"` the
 /// escapes `\n \r \t \b \a \xHH` and `\` before anything else, within `'` only `\'`. A closing
-/// quote must be followed by a space or the end.
+/// quote must be followed by a space or the end. As there, a NUL byte ends the line.
 pub fn split(line: &[u8]) -> Parsed {
     let mut words = Vec::new();
+    let line = line.split(|byte| *byte == 0).next().unwrap_or_default();
     let mut rest = line.trim_ascii_start();
     while !rest.is_empty() {
         let Some((word, behind)) = word(rest) else {
@@ -32,7 +33,7 @@ fn word(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut rest = text;
     loop {
         rest = match *rest {
-            [] | [b' ' | b'\n' | b'\r' | b'\t' | 0, ..] => return Some((word, rest)),
+            [] | [b' ' | b'\n' | b'\r' | b'\t', ..] => return Some((word, rest)),
             [b'"', ref inside @ ..] => double_quoted(inside, &mut word)?,
             [b'\'', ref inside @ ..] => single_quoted(inside, &mut word)?,
             [byte, ref behind @ ..] => {
@@ -122,6 +123,8 @@ mod tests {
         assert_eq!(words(r"'it\'s \n'"), Some(vec!["it's \\n".into()]));
         assert_eq!(words(r#"a"b""#), Some(vec!["ab".into()]));
         assert_eq!(words(r#""""#), Some(vec!["".into()]));
+        assert_eq!(words("a \0 b"), Some(vec!["a".into()]));
+        assert_eq!(words("\0\x01"), Some(vec![]));
     }
 
     #[test]

@@ -33,12 +33,8 @@ pub struct InfoFacts {
     pub log_bytes: u64,
     /// What the log may occupy.
     pub log_bytes_max: u64,
-    /// The memory that is in use.
+    /// What the node's heap holds.
     pub heap_bytes: u64,
-    /// The memory that there is.
-    pub heap_bytes_max: u64,
-    /// Connections that were refused because there were too many.
-    pub connections_refused: u64,
 }
 
 /// What a node is in its cluster.
@@ -141,12 +137,10 @@ fn memory(service: &KvService) -> String {
         "used_memory:{}\r\n\
          maxmemory:{}\r\n\
          maxmemory_policy:noeviction\r\n\
-         heap_used:{}\r\n\
-         heap_total:{}\r\n",
+         used_memory_heap:{}\r\n",
         service.machine.memory_bytes(),
         limits::KV_MEMORY_MAX_BYTES,
         service.facts.heap_bytes,
-        service.facts.heap_bytes_max,
     )
 }
 
@@ -167,7 +161,6 @@ fn stats(service: &KvService) -> String {
     let (counters, machine) = (&service.counters, service.machine.counters());
     format!(
         "total_connections_received:{}\r\n\
-         rejected_connections:{}\r\n\
          total_commands_processed:{}\r\n\
          refused_requests:{}\r\n\
          total_reads:{}\r\n\
@@ -180,7 +173,6 @@ fn stats(service: &KvService) -> String {
          evicted_keys:0\r\n\
          evicted_clients:{}\r\n",
         counters.clients_opened,
-        service.facts.connections_refused,
         counters.commands,
         counters.refused,
         counters.reads,

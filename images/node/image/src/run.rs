@@ -7,6 +7,7 @@ use base::{Duration, Instant};
 use block::{BlockDevice, BlockRequest};
 use node::{Node, Output, Port, Stop};
 use platform::clock::Clock;
+use platform::heap;
 use platform::idle::Idle;
 use platform::serial::Serial;
 use pool::Frame;
@@ -58,6 +59,7 @@ pub fn run<T: Transport>(mut node: Node, mut devices: Devices<T>, clock: Clock) 
         give_output(&mut devices, &mut serial, &mut waiting);
         if now >= check_at {
             check_at = now + CHECK_EVERY;
+            node.handle_heap(heap::in_use() as u64);
             if let Some(stop) = check(&mut devices) {
                 return stop;
             }

@@ -32,7 +32,7 @@ impl Node {
             Match::Command { id, arguments, is_json } => (id, arguments, is_json),
         };
         let counts = self.clients.counts();
-        let view = view(&self.settings, &self.replica, &counts, &self.packets, now);
+        let view = view(&self.about, &self.replica, &counts, now);
         match commands::execute(id, arguments, &view, &self.journal) {
             Outcome::Report(report) if is_json => {
                 self.console.answer(&source, &(report.to_json() + "\n"), 0);

@@ -7,6 +7,7 @@ mod load;
 mod meter;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use lexopt::prelude::*;
@@ -38,11 +39,11 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
             Long("json") => is_json = true,
             Long("quick") => is_quick = true,
             Long("list") => {
-                print!("{LIST}");
+                write!(std::io::stdout(), "{LIST}")?;
                 return Ok(ExitCode::SUCCESS);
             }
             Long("help") | Short('h') => {
-                print!("{HELP}");
+                write!(std::io::stdout(), "{HELP}")?;
                 return Ok(ExitCode::SUCCESS);
             }
             Value(word) if name.is_none() => name = Some(word.string()?),
@@ -61,8 +62,8 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         }
     };
     match is_json {
-        true => println!("{}", figures.to_json()),
-        false => print!("{}", figures.to_table()),
+        true => writeln!(std::io::stdout(), "{}", figures.to_json())?,
+        false => write!(std::io::stdout(), "{}", figures.to_table())?,
     }
     Ok(ExitCode::SUCCESS)
 }

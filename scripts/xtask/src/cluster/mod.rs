@@ -36,7 +36,7 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
     let Invocation { name, action } = command_line::parse(arguments)?;
     let folder = Folder::of(&name)?;
     match action {
-        Action::Help => print!("{HELP}"),
+        Action::Help => write!(std::io::stdout(), "{HELP}")?,
         Action::List => list()?,
         Action::Up(wishes) => up::up(folder, &wishes)?,
         Action::Down { wipe } => down(folder, wipe)?,
@@ -44,8 +44,8 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
             let description = enter(&folder)?;
             let nodes = status::of(&description);
             match is_json {
-                true => println!("{}", status::to_json(&description, &nodes)),
-                false => print!("{}", status::to_table(&description, &nodes)),
+                true => writeln!(std::io::stdout(), "{}", status::to_json(&description, &nodes))?,
+                false => write!(std::io::stdout(), "{}", status::to_table(&description, &nodes))?,
             }
         }
         Action::Shell { node } => {
@@ -59,13 +59,13 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
             let node = description.parse_node(&node)?;
             anyhow::ensure!(is_running(node), "node {node} is not running");
             launch::kill_nodes([node].into_iter())?;
-            println!("node {node} is killed");
+            writeln!(std::io::stdout(), "node {node} is killed")?;
         }
         Action::Stop { node } => {
             let (_folder, description) = change(folder)?;
             let node = description.parse_node(&node)?;
             launch::stop_node(node)?;
-            println!("node {node} is stopped");
+            writeln!(std::io::stdout(), "node {node} is stopped")?;
         }
         Action::Start { node } => start(folder, &node)?,
         Action::Pause { node } => order(&enter(&folder)?, &node, "stop", "is paused")?,
@@ -100,7 +100,7 @@ fn is_running(node: u16) -> bool {
 
 fn down(folder: Folder, wipe: bool) -> anyhow::Result<()> {
     if folder.load()?.is_none() {
-        println!("there is no such cluster");
+        writeln!(std::io::stdout(), "there is no such cluster")?;
         return Ok(());
     }
     let (folder, description) = change(folder)?;
@@ -112,12 +112,17 @@ fn down(folder: Folder, wipe: bool) -> anyhow::Result<()> {
             let _ = std::fs::remove_file(disk);
         }
         folder.remove()?;
-        println!("cluster '{}' is down, and its disks are gone", description.name);
+        writeln!(
+            std::io::stdout(),
+            "cluster '{}' is down, and its disks are gone",
+            description.name
+        )?;
     } else {
-        println!(
+        writeln!(
+            std::io::stdout(),
             "cluster '{}' is down; its disks stay ('down --wipe' removes them)",
             description.name
-        );
+        )?;
     }
     Ok(())
 }
@@ -142,7 +147,7 @@ fn start(folder: Folder, node: &str) -> anyhow::Result<()> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    println!("node {node} is started");
+    writeln!(std::io::stdout(), "node {node} is started")?;
     Ok(())
 }
 
@@ -152,7 +157,7 @@ fn run(description: &Description, node: &str, command: &str) -> anyhow::Result<E
     let answer = console::run(&machine::serial_socket(node), command)?;
     let is_good = answer.status == 0;
     if is_good {
-        print!("{}", answer.output);
+        write!(std::io::stdout(), "{}", answer.output)?;
     } else {
         eprint!("{}", answer.output);
     }
@@ -163,7 +168,7 @@ fn order(description: &Description, node: &str, order: &str, done: &str) -> anyh
     let node = description.parse_node(node)?;
     anyhow::ensure!(is_running(node), "node {node} is not running");
     qmp::execute(&machine::qmp_socket(node), order)?;
-    println!("node {node} {done}");
+    writeln!(std::io::stdout(), "node {node} {done}")?;
     Ok(())
 }
 
@@ -191,20 +196,27 @@ fn logs(node: u16, follow: bool) -> anyhow::Result<()> {
 fn net(description: &Description, is_json: bool) -> anyhow::Result<()> {
     let ports = network::command(description, &Request::Ports)?;
     if is_json {
-        println!("{}", ports["ports"]);
+        writeln!(std::io::stdout(), "{}", ports["ports"])?;
         return Ok(());
     }
-    println!(
+    writeln!(
+        std::io::stdout(),
         "{:>4}  {:7}  {:>12}  {:>12}  {:>8}  {:>8}",
-        "NODE", "PLUGGED", "FRAMES IN", "FRAMES OUT", "REFUSED", "DROPPED"
-    );
+        "NODE",
+        "PLUGGED",
+        "FRAMES IN",
+        "FRAMES OUT",
+        "REFUSED",
+        "DROPPED"
+    )?;
     for port in ports["ports"].as_array().into_iter().flatten() {
         let statistics = &port["statistics"];
         let sum = |field: &str| -> u64 {
             let causes = statistics[field].as_object().into_iter().flatten();
             causes.filter_map(|(_, count)| count.as_u64()).sum()
         };
-        println!(
+        writeln!(
+            std::io::stdout(),
             "{:>4}  {:7}  {:>12}  {:>12}  {:>8}  {:>8}",
             port["name"].as_str().unwrap_or_default(),
             if port["plugged"] == Value::Bool(true) { "yes" } else { "no" },
@@ -212,7 +224,7 @@ fn net(description: &Description, is_json: bool) -> anyhow::Result<()> {
             statistics["frames_out"].as_u64().unwrap_or_default(),
             sum("refused"),
             sum("dropped"),
-        );
+        )?;
     }
     Ok(())
 }
@@ -227,7 +239,7 @@ fn list() -> anyhow::Result<()> {
         let Ok(Some(description)) = folder.load() else { continue };
         let running = process::running(folder.path());
         let nodes = running.keys().filter(|role| **role != Role::Switch).count();
-        println!("{name}: {nodes} of {} nodes run", description.nodes);
+        writeln!(std::io::stdout(), "{name}: {nodes} of {} nodes run", description.nodes)?;
     }
     Ok(())
 }

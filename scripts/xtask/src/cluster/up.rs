@@ -1,5 +1,6 @@
 //! `up`: a cluster from nothing, or from what is left of one.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -52,9 +53,9 @@ pub(super) fn up(folder: Folder, wishes: &Wishes) -> anyhow::Result<()> {
     let running: Vec<_> =
         description.node_numbers().filter(|node| before.contains_key(&Role::Node(*node))).collect();
     if running.len() == usize::from(description.nodes) {
-        println!("cluster '{}' is up already", description.name);
+        writeln!(std::io::stdout(), "cluster '{}' is up already", description.name)?;
     } else if !running.is_empty() {
-        println!("nodes {running:?} run already; the others are started");
+        writeln!(std::io::stdout(), "nodes {running:?} run already; the others are started")?;
     }
     if let Err(error) = boot(&description) {
         // What ran before stays; what was started now ends.
@@ -65,10 +66,10 @@ pub(super) fn up(folder: Folder, wishes: &Wishes) -> anyhow::Result<()> {
         }
         return Err(error);
     }
-    print!("{}", status::to_table(&description, &status::of(&description)));
+    write!(std::io::stdout(), "{}", status::to_table(&description, &status::of(&description)))?;
     let port = description.resp_port(1);
-    println!("\nTry: redis-cli -p {port} set greeting hello");
-    println!("     scripts/cluster shell 1");
+    writeln!(std::io::stdout(), "\nTry: redis-cli -p {port} set greeting hello")?;
+    writeln!(std::io::stdout(), "     scripts/cluster shell 1")?;
     Ok(())
 }
 
