@@ -13,8 +13,10 @@ use nix::sys::termios::{self, SetArg, Termios};
 use crate::clock;
 
 const REQUEST: u8 = 0x1e;
-const START_OF_TEXT: u8 = 0x02;
-const END_OF_TEXT: u8 = 0x03;
+/// An answer to a program begins with this …
+pub(super) const START_OF_TEXT: u8 = 0x02;
+/// … and this comes before its status.
+pub(super) const END_OF_TEXT: u8 = 0x03;
 /// What a program's requests are called: there is one at a time.
 const TAG: &str = "script";
 /// How long a command may take.

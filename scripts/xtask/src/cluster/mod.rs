@@ -5,6 +5,7 @@ pub mod client;
 mod command_line;
 mod console;
 pub mod launch;
+mod logs;
 pub mod machine;
 pub mod network;
 pub mod process;
@@ -14,7 +15,7 @@ pub mod status;
 pub mod up;
 
 use std::ffi::OsString;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -53,7 +54,7 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
             console::attach(&machine::serial_socket(node), node)?;
         }
         Action::Run { node, command } => return run(&enter(&folder)?, &node, &command),
-        Action::Logs { node, follow } => logs(enter(&folder)?.parse_node(&node)?, follow)?,
+        Action::Logs { node, follow } => logs::show(enter(&folder)?.parse_node(&node)?, follow)?,
         Action::Kill { node } => {
             let (_folder, description) = change(folder)?;
             let node = description.parse_node(&node)?;
@@ -170,27 +171,6 @@ fn order(description: &Description, node: &str, order: &str, done: &str) -> anyh
     qmp::execute(&machine::qmp_socket(node), order)?;
     writeln!(std::io::stdout(), "node {node} {done}")?;
     Ok(())
-}
-
-fn logs(node: u16, follow: bool) -> anyhow::Result<()> {
-    let path = machine::serial_log(node);
-    let mut file = std::fs::File::open(&path).context("the node has never run")?;
-    let mut output = std::io::stdout();
-    interrupt::watch()?;
-    let mut place = 0;
-    loop {
-        let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(place))?;
-        file.read_to_end(&mut bytes)?;
-        place += bytes.len() as u64;
-        bytes.retain(|byte| *byte != b'\r');
-        output.write_all(&bytes)?;
-        output.flush()?;
-        if !follow || interrupt::check().is_err() {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }
 
 fn net(description: &Description, is_json: bool) -> anyhow::Result<()> {
