@@ -173,9 +173,9 @@ fn faults(prng: &mut Prng, transport: Transport) -> Faults {
     }
 }
 
-/// One run. Answers what went wrong on purpose: entries, messages and reads lost, and repeated
-/// writes.
-fn run(seed: u64, transport: Transport) -> [u64; 4] {
+/// One run. Answers what went wrong on purpose: entries, messages and reads lost, repeated writes,
+/// and snapshots in the place of entries.
+fn run(seed: u64, transport: Transport) -> [u64; 5] {
     let mut prng = Prng::new(seed);
     let mut cluster = Cluster::new(3, seed ^ 0x5eed);
     cluster.faults = faults(&mut prng, transport);
@@ -216,7 +216,8 @@ fn run(seed: u64, transport: Transport) -> [u64; 4] {
         writer.check(&value);
     }
     let repeated = cluster.node(2).service.status().machine.repeated;
-    [cluster.entries_lost, cluster.messages_lost, cluster.reads_failed, repeated]
+    let Cluster { entries_lost, messages_lost, reads_failed, snapshots, .. } = cluster;
+    [entries_lost, messages_lost, reads_failed, repeated, snapshots]
 }
 
 fn disturb(cluster: &mut Cluster, writers: &mut [Writer], prng: &mut Prng, transport: Transport) {
@@ -239,6 +240,9 @@ fn disturb(cluster: &mut Cluster, writers: &mut [Writer], prng: &mut Prng, trans
             writer.is_gone = true;
         }
     }
+    if prng.chance(1, 12) {
+        cluster.catch_up(number);
+    }
     if prng.chance(1, 50) {
         cluster.faults = faults(prng, transport);
     }
@@ -253,19 +257,20 @@ fn disturb(cluster: &mut Cluster, writers: &mut [Writer], prng: &mut Prng, trans
 
 /// Runs many seeds, and checks that enough went wrong for the runs to prove something.
 fn run_seeds(transport: Transport) {
-    let mut totals = [0; 4];
-    for seed in 0..40 {
+    let mut totals = [0; 5];
+    for seed in 0..60 {
         let counts = std::panic::catch_unwind(|| run(seed, transport))
             .unwrap_or_else(|_| panic!("seed {seed} fails"));
         for (total, count) in totals.iter_mut().zip(counts) {
             *total += count;
         }
     }
-    let [entries, messages, reads, repeated] = totals;
+    let [entries, messages, reads, repeated, snapshots] = totals;
     assert!(entries > 100, "only {entries} entries were lost");
     assert!(messages > 1_000, "only {messages} messages were lost");
     assert!(reads > 100, "only {reads} reads failed");
     assert!(repeated > 100, "only {repeated} writes were repeated");
+    assert!(snapshots > 100, "only {snapshots} snapshots took the place of a log");
 }
 
 #[test]

@@ -185,6 +185,9 @@ const _: () = assert!(KV_RETRY_AFTER_MS > 4 * KV_REFUSED_RETRY_AFTER_MS);
 // One pattern against one key never uses up the steps, so that a SCAN always moves on.
 const _: () = assert!(KV_PATTERN_STEPS_MAX > (KEY_MAX_BYTES * KEY_MAX_BYTES) as u64);
 
+/// How much of what has changed since a snapshot was begun is remembered for it; beyond, it is given up.
+pub const KV_SNAPSHOT_KEPT_MAX_BYTES: usize = KV_MEMORY_MAX_BYTES / 2;
+
 // ---- Packets ------------------------------------------------------------------------------------
 
 /// How many packet buffers a node's pool has.

@@ -8,6 +8,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::frozen::Frozen;
 use crate::hash::siphash;
 
 /// What a key costs beside its bytes and those of its value: its share of a tree node (96 bytes,
@@ -27,7 +28,7 @@ pub struct Item {
 }
 
 /// Where a key lies: its hash, then itself.
-type Place = (u64, Bytes);
+pub type Place = (u64, Bytes);
 
 /// All keys.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +40,8 @@ pub struct Keyspace {
     memory_bytes: usize,
     /// Invariant: the wrapping sum of all items' digests, which does not depend on their order.
     digest: u64,
+    /// While a snapshot is taken: the items as they were when it began.
+    frozen: Option<Frozen>,
 }
 
 /// What an item costs.
@@ -61,6 +64,7 @@ impl Keyspace {
     /// Sets a key. Both texts are copied, so that they do not keep alive what they are a part of.
     pub fn put(&mut self, key: &[u8], value: &[u8], deadline_ms: Option<u64>) {
         let place = (hash(key), Bytes::copy_from_slice(key));
+        self.keep(&place);
         self.remove_at(&place);
         let digest = siphash(place.0, deadline_ms.unwrap_or(u64::MAX), value);
         // The hash stands for the key, 63 bits of it: enough to tell nodes apart that disagree by
@@ -77,6 +81,7 @@ impl Keyspace {
     /// Changes how long a key stays; does nothing if there is no such key.
     pub fn set_deadline(&mut self, key: &Bytes, deadline_ms: Option<u64>) {
         let place = (hash(key), key.clone());
+        self.keep(&place);
         let Some((place, mut item)) = self.items.remove_entry(&place) else {
             return;
         };
@@ -99,6 +104,7 @@ impl Keyspace {
     }
 
     fn remove_at(&mut self, place: &Place) -> Option<Item> {
+        self.keep(place);
         let item = self.items.remove(place)?;
         self.memory_bytes -= cost(place.1.len(), item.value.len());
         self.digest = self.digest.wrapping_sub(item.digest);
@@ -110,7 +116,44 @@ impl Keyspace {
 
     /// Removes everything.
     pub fn clear(&mut self) {
-        *self = Keyspace::default();
+        let mut frozen = self.frozen.take();
+        if let Some(frozen) = &mut frozen {
+            self.items.iter().for_each(|(place, item)| frozen.keep(place, Some(item)));
+        }
+        *self = Keyspace { frozen, ..Keyspace::default() };
+    }
+
+    /// The item at `place` is about to change.
+    fn keep(&mut self, place: &Place) {
+        if let Some(frozen) = &mut self.frozen {
+            frozen.keep(place, self.items.get(place));
+        }
+    }
+
+    /// Remembers all items as they are now, for [`Keyspace::walk_frozen`].
+    pub fn freeze(&mut self) {
+        self.frozen = Some(Frozen::default());
+    }
+
+    /// The next of the remembered items, in the order of their places.
+    pub fn walk_frozen(&mut self) -> Option<(Place, Item)> {
+        self.frozen.as_mut()?.walk(&self.items)
+    }
+
+    /// What the memory of items that have changed occupies.
+    pub fn frozen_bytes(&self) -> usize {
+        self.frozen.as_ref().map_or(0, Frozen::kept_bytes)
+    }
+
+    /// Forgets them.
+    pub fn thaw(&mut self) {
+        self.frozen = None;
+    }
+
+    /// Whether a key lies behind all others in the order of places.
+    pub fn is_behind_all(&self, key: &[u8]) -> bool {
+        let place = (hash(key), Bytes::copy_from_slice(key));
+        self.items.last_key_value().is_none_or(|(last, _)| *last < place)
     }
 
     /// Removes keys whose time is over at `clock_ms`, the earliest deadlines first, at most

@@ -8,11 +8,17 @@
 //! **Exactly once.** Every write names its origin, the origin's epoch (how often that node has
 //! started) and its sequence number there. [`Session`](session::Session) executes each once, in the
 //! order that its origin asks for, whatever the log repeats or reorders.
+//!
+//! **Snapshots.** The whole state can be written down ([`KvMachine::begin_snapshot`]) while entries
+//! go on being applied, and read back ([`Restore`]).
 
 mod entry;
+mod frozen;
 mod keyspace;
 mod read;
+mod restore;
 mod session;
+mod snapshot;
 mod write;
 
 use alloc::collections::BTreeMap;
@@ -24,7 +30,10 @@ use crate::hash::siphash;
 use crate::resp::Reply;
 pub use entry::{Entry, Request, RequestId};
 use keyspace::Keyspace;
+pub use restore::{Restore, RestoreError};
 use session::{Session, Verdict};
+use snapshot::Snapshot;
+pub use snapshot::SnapshotPart;
 pub(crate) use write::OUT_OF_MEMORY;
 
 /// What became of one entry.
@@ -80,6 +89,8 @@ pub struct KvMachine {
     keyspace: Keyspace,
     sessions: BTreeMap<NodeId, Session>,
     counters: Counters,
+    /// A snapshot that is being taken.
+    snapshot: Option<Snapshot>,
 }
 
 impl KvMachine {
@@ -191,6 +202,11 @@ impl KvMachine {
         self.counters
     }
 
+    /// The same machine, which has counted this.
+    pub(crate) fn with_counters(self, counters: Counters) -> KvMachine {
+        KvMachine { counters, ..self }
+    }
+
     /// A fingerprint of the whole state: equal on all nodes that have applied the same entries.
     pub fn digest(&self) -> u64 {
         let start = siphash(self.clock_ms, self.keyspace.digest(), b"machine");
@@ -213,5 +229,7 @@ impl KvMachine {
     }
 }
 
+#[cfg(test)]
+mod snapshot_tests;
 #[cfg(test)]
 mod tests;

@@ -15,9 +15,12 @@
 
 use alloc::collections::BTreeMap;
 
+use base::codec::{DecodeError, Reader, Writer};
 use base::limits;
 
 use super::entry::{Request, RequestId};
+use super::restore::decode_reply;
+use super::snapshot::encode_reply;
 use crate::hash::siphash;
 use crate::resp::Reply;
 
@@ -91,6 +94,37 @@ impl Session {
             || (request.epoch == self.epoch
                 && (request.sequence < self.low_water
                     || self.executed.contains_key(&request.sequence)))
+    }
+
+    /// Writes everything down, for a snapshot.
+    pub fn encode(&self, writer: &mut Writer<'_>) {
+        writer.u64(self.epoch).u64(self.low_water).u32(self.executed.len() as u32);
+        for (sequence, reply) in &self.executed {
+            writer.u64(*sequence);
+            encode_reply(reply.as_ref(), writer);
+        }
+    }
+
+    /// Reads a session that was written down.
+    ///
+    /// # Errors
+    /// If it breaks an invariant.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Session, DecodeError> {
+        let (epoch, low_water, count) = (reader.u64()?, reader.u64()?, reader.u32()?);
+        let mut session = Session { epoch, low_water, ..Session::default() };
+        let mut from = low_water;
+        let end = low_water.saturating_add(limits::KV_WRITES_IN_FLIGHT_MAX as u64);
+        for _ in 0..count {
+            let (sequence, reply) = (reader.u64()?, decode_reply(reader)?);
+            if !(from..end).contains(&sequence) {
+                return Err(DecodeError);
+            }
+            from = sequence + 1;
+            session.reply_bytes += reply.as_ref().map_or(0, Reply::size_bytes);
+            session.executed.insert(sequence, reply);
+        }
+        let has_room = session.reply_bytes <= limits::KV_SESSION_REPLIES_MAX_BYTES;
+        has_room.then_some(session).ok_or(DecodeError)
     }
 
     /// What the session occupies.

@@ -4,12 +4,12 @@ use crate::command::{Read, Write};
 use proptest::prelude::*;
 
 /// A machine with the words of a client, applied as they come.
-struct Bench {
-    machine: KvMachine,
-    sequence: u64,
+pub(super) struct Bench {
+    pub(super) machine: KvMachine,
+    pub(super) sequence: u64,
 }
 
-fn origin() -> NodeId {
+pub(super) fn origin() -> NodeId {
     NodeId::new(1).unwrap()
 }
 
@@ -19,7 +19,7 @@ fn command(line: &str) -> Command {
     Command::parse(&words).unwrap_or_else(|error| panic!("{line}: {error:?}"))
 }
 
-fn write(line: &str) -> Write {
+pub(super) fn write(line: &str) -> Write {
     match command(line) {
         Command::Write(write) => write,
         other => panic!("{line} is {other:?}"),
@@ -27,7 +27,13 @@ fn write(line: &str) -> Write {
 }
 
 /// The payload of a write of `origin()` in epoch 1.
-fn payload(sequence: u64, after: u64, low_water: u64, time_ms: u64, write: &Write) -> Bytes {
+pub(super) fn payload(
+    sequence: u64,
+    after: u64,
+    low_water: u64,
+    time_ms: u64,
+    write: &Write,
+) -> Bytes {
     let id = RequestId { origin: origin(), epoch: 1, sequence };
     payload_of(id, after, low_water, time_ms, write)
 }
@@ -40,7 +46,7 @@ fn payload_of(id: RequestId, after: u64, low_water: u64, time_ms: u64, write: &W
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub(super) fn new() -> Bench {
         Bench { machine: KvMachine::new(), sequence: 0 }
     }
 
@@ -54,7 +60,7 @@ impl Bench {
     }
 
     /// The reply to a command at `time_ms`.
-    fn at(&mut self, time_ms: u64, line: &str) -> Reply {
+    pub(super) fn at(&mut self, time_ms: u64, line: &str) -> Reply {
         match command(line) {
             Command::Write(write) => self.write_at(time_ms, &write),
             Command::Read(read) => self.machine.read(&read, time_ms),
@@ -62,7 +68,7 @@ impl Bench {
         }
     }
 
-    fn write_at(&mut self, time_ms: u64, write: &Write) -> Reply {
+    pub(super) fn write_at(&mut self, time_ms: u64, write: &Write) -> Reply {
         self.sequence += 1;
         let payload = payload(self.sequence, 0, self.sequence, time_ms, write);
         match self.apply(&payload) {

@@ -24,6 +24,7 @@ mod message;
 mod reads;
 mod relay;
 mod replicate;
+mod snapshots;
 mod status;
 mod writes;
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use base::{Duration, Instant, LogIndex, NodeId, Prng, Term};
 use bytes::Bytes;
+use kv::machine::{Restore, SnapshotPart};
 use kv::service::{ClientId, Config, KvService, Output, Proposal, Refusal};
 use kv::{Command, Reply};
 
@@ -65,6 +66,7 @@ pub struct Cluster {
     pub reads_failed: u64,
     pub messages_lost: u64,
     pub entries_lost: u64,
+    pub snapshots: u64,
 }
 
 pub fn id(number: u16) -> NodeId {
@@ -97,6 +99,7 @@ impl Cluster {
             reads_failed: 0,
             messages_lost: 0,
             entries_lost: 0,
+            snapshots: 0,
         };
         cluster.nodes = (1..=count).map(|number| cluster.boot(id(number), 1)).collect();
         cluster
@@ -129,6 +132,25 @@ impl Cluster {
         }
         let (leader, term, now) = (self.leader, self.term, self.now);
         self.node(number).service.handle_leader(leader, term, now);
+    }
+
+    /// The node gets a snapshot of the one that is furthest ahead, in the place of the entries up to there.
+    pub fn catch_up(&mut self, number: u16) {
+        let donor = (0..self.nodes.len()).max_by_key(|at| self.nodes[*at].applied).unwrap_or(0);
+        let (applied, now) = (self.nodes[donor].applied, self.now);
+        if !self.node(number).connected || self.node(number).applied >= applied {
+            return;
+        }
+        self.nodes[donor].service.begin_snapshot();
+        let mut restore = Restore::default();
+        while let SnapshotPart::Bytes(part) = self.nodes[donor].service.snapshot_part(100) {
+            restore.take(&part).expect("a snapshot is well-formed");
+        }
+        let node = self.node(number);
+        node.applied = applied;
+        node.service.handle_restored(restore.finish().expect("a snapshot is whole"), now);
+        self.snapshots += 1;
+        self.drain();
     }
 
     /// Another term. A part of what the old leader appended survives, from the front.
