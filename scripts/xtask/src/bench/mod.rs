@@ -2,6 +2,7 @@
 
 mod cluster;
 mod conditions;
+mod core;
 mod figures;
 mod load;
 mod meter;
@@ -25,6 +26,7 @@ Usage: scripts/bench NAME [--json] [--quick]
 
 const LIST: &str = "\
 cluster   a cluster of virtual machines: start, failover, throughput, latency, memory, idle processor
+core      the Raft core alone, in memory, beside the crate raft 0.7
 ";
 
 /// Does what the command line says.
@@ -52,6 +54,7 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
     }
     let figures = match name.as_deref() {
         Some("cluster") => cluster::measure(is_quick)?,
+        Some("core") => core::measure()?,
         Some(other) => {
             let text = format!("there is no bench '{other}'; --list shows what there is");
             return Err(lexopt::Error::Custom(text.into()).into());

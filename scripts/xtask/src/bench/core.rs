@@ -1,0 +1,50 @@
+//! The Raft core alone, beside the crate `raft` 0.7: `tests/bench` measures, and is built when it is wanted.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::conditions;
+use super::figures::{Bar, Figures};
+
+/// What is published of what the program prints.
+const FIGURES: [(&str, &str, Option<Bar>); 9] = [
+    ("core_commits_per_second_burst_1", "1/s", None),
+    ("raft_rs_commits_per_second_burst_1", "1/s", None),
+    ("core_ratio_burst_1", "", Some(Bar::AtLeast(2.0))),
+    ("core_commits_per_second_burst_16", "1/s", None),
+    ("raft_rs_commits_per_second_burst_16", "1/s", None),
+    ("core_ratio_burst_16", "", Some(Bar::AtLeast(2.0))),
+    ("core_commits_per_second_burst_256", "1/s", None),
+    ("raft_rs_commits_per_second_burst_256", "1/s", None),
+    ("core_ratio_burst_256", "", Some(Bar::AtLeast(2.0))),
+];
+
+/// All figures of `scripts/bench core`.
+///
+/// # Errors
+/// If the program cannot be built, or fails.
+pub fn measure() -> anyhow::Result<Figures> {
+    let root = PathBuf::from(std::env::var_os("COTERIE_ROOT").context("run scripts/bench")?);
+    eprintln!("building tests/bench; the first time this takes a minute or two");
+    let output = Command::new("cargo")
+        .args(["run", "--quiet", "--release", "--manifest-path"])
+        .arg(root.join("tests/bench/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(root.join("target/core-bench"))
+        .stderr(Stdio::inherit())
+        .output()?;
+    anyhow::ensure!(output.status.success(), "tests/bench ended with {}", output.status);
+    let printed: Value = serde_json::from_slice(&output.stdout).context("tests/bench")?;
+    let mut figures = Figures::default();
+    conditions::note(&mut figures);
+    figures.condition("core", "3 members in memory, one thread, 16 bytes, medians of 5");
+    for (name, unit, bar) in FIGURES {
+        let value =
+            printed[name].as_f64().with_context(|| format!("tests/bench says no {name}"))?;
+        figures.add(name, value, unit, bar);
+    }
+    Ok(figures)
+}
