@@ -1,0 +1,326 @@
+//! One network card of a machine: its memory and its two rings, as its hypervisor describes them.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::sync::atomic::Ordering;
+
+use vhost::VhostUserMemoryRegionBase;
+use vhost::vhost_user::message::{
+    VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserInflight,
+    VhostUserLog, VhostUserMemoryRegion, VhostUserProtocolFeatures, VhostUserShMemConfig,
+    VhostUserSharedMsg, VhostUserSingleMemoryRegion, VhostUserVirtioFeatures,
+    VhostUserVringAddrFlags, VhostUserVringState,
+};
+use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut};
+use virtio_queue::QueueT;
+use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
+
+use super::super::rings::{RING_MAX, Ring};
+use super::super::{Unplug, Watch};
+use crate::statistics::Statistics;
+
+/// What the machine receives from.
+pub(super) const RECEIVE: usize = 0;
+/// What it transmits to.
+pub(super) const TRANSMIT: usize = 1;
+
+const INDIRECT_DESC: u64 = 1 << 28;
+const EVENT_IDX: u64 = 1 << 29;
+const VERSION_1: u64 = 1 << 32;
+
+/// Where a piece of the machine's memory is in its hypervisor's address space.
+#[derive(Clone, Copy, Debug)]
+struct Mapping {
+    user: u64,
+    guest: u64,
+    bytes: u64,
+}
+
+/// One network card, as its hypervisor describes it.
+#[derive(Debug)]
+pub(super) struct Card {
+    watch: Watch,
+    pub(super) memory: Option<GuestMemoryMmap>,
+    mappings: Vec<Mapping>,
+    pub(super) rings: [Ring; 2],
+    /// Frames for which the machine has no buffers now.
+    pub(super) waiting: VecDeque<Vec<u8>>,
+    has_protocol_features: bool,
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        for ring in &mut self.rings {
+            ring.drop_kick(&self.watch);
+        }
+    }
+}
+
+impl Card {
+    pub(super) fn new(watch: Watch) -> Card {
+        Card {
+            watch,
+            memory: None,
+            mappings: Vec::new(),
+            rings: [Ring::new(), Ring::new()],
+            waiting: VecDeque::new(),
+            has_protocol_features: false,
+        }
+    }
+
+    fn ring(&mut self, index: u32) -> Result<&mut Ring> {
+        self.rings.get_mut(index as usize).ok_or(Error::InvalidParam)
+    }
+
+    pub(super) fn send_waiting(
+        &mut self,
+        statistics: &mut Statistics,
+    ) -> std::result::Result<(), Unplug> {
+        let ring = &mut self.rings[RECEIVE];
+        match &self.memory {
+            Some(memory) if ring.is_running() => {
+                ring.send_waiting(memory, &mut self.waiting, statistics)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// An address in the hypervisor's address space, as one in the machine's.
+    fn to_guest(&self, user: u64) -> Result<GuestAddress> {
+        let within = |mapping: &&Mapping| {
+            user.checked_sub(mapping.user).is_some_and(|offset| offset < mapping.bytes)
+        };
+        let mapping = self.mappings.iter().find(within).ok_or(Error::InvalidParam)?;
+        let guest = mapping.guest.checked_add(user - mapping.user).ok_or(Error::InvalidParam)?;
+        Ok(GuestAddress(guest))
+    }
+
+    fn reset(&mut self) {
+        for ring in &mut self.rings {
+            ring.drop_kick(&self.watch);
+            *ring = Ring::new();
+        }
+        self.waiting.clear();
+    }
+}
+
+fn unsupported<T>() -> Result<T> {
+    Err(Error::InvalidOperation("not offered"))
+}
+
+fn refused(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::ReqHandlerError(std::io::Error::other(error))
+}
+
+impl VhostUserBackendReqHandlerMut for Card {
+    fn set_owner(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn reset_owner(&mut self) -> Result<()> {
+        self.reset();
+        Ok(())
+    }
+
+    fn reset_device(&mut self) -> Result<()> {
+        self.reset();
+        Ok(())
+    }
+
+    fn get_features(&mut self) -> Result<u64> {
+        Ok(VERSION_1
+            | EVENT_IDX
+            | INDIRECT_DESC
+            | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits())
+    }
+
+    fn set_features(&mut self, features: u64) -> Result<()> {
+        if features & !self.get_features()? != 0 || features & VERSION_1 == 0 {
+            return Err(Error::InvalidParam);
+        }
+        self.has_protocol_features =
+            features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() != 0;
+        for ring in &mut self.rings {
+            ring.queue.set_event_idx(features & EVENT_IDX != 0);
+            // Without protocol features a ring starts enabled.
+            ring.is_enabled |= !self.has_protocol_features;
+        }
+        Ok(())
+    }
+
+    fn set_mem_table(
+        &mut self,
+        regions: &[VhostUserMemoryRegion],
+        files: Vec<File>,
+        postcopy_listening: Option<bool>,
+    ) -> Result<Option<Vec<VhostUserMemoryRegionBase>>> {
+        if postcopy_listening.is_some() || regions.len() != files.len() {
+            return Err(Error::InvalidParam);
+        }
+        let (mut mapped, mut mappings) = (Vec::new(), Vec::new());
+        for (region, file) in regions.iter().zip(files) {
+            let guest = GuestAddress(region.guest_phys_addr);
+            let piece = GuestRegionMmap::new(region.mmap_region(file)?, guest);
+            mapped.push(piece.ok_or(Error::InvalidParam)?);
+            mappings.push(Mapping {
+                user: region.user_addr,
+                guest: region.guest_phys_addr,
+                bytes: region.memory_size,
+            });
+        }
+        self.memory = Some(GuestMemoryMmap::from_regions(mapped).map_err(refused)?);
+        self.mappings = mappings;
+        Ok(None)
+    }
+
+    fn set_vring_num(&mut self, index: u32, num: u32) -> Result<()> {
+        let size = u16::try_from(num).map_err(|_| Error::InvalidParam)?;
+        if size > RING_MAX {
+            return Err(Error::InvalidParam);
+        }
+        self.ring(index)?.queue.try_set_size(size).map_err(refused)
+    }
+
+    fn set_vring_addr(
+        &mut self,
+        index: u32,
+        _flags: VhostUserVringAddrFlags,
+        descriptor: u64,
+        used: u64,
+        available: u64,
+        _log: u64,
+    ) -> Result<()> {
+        let addresses = [descriptor, available, used].map(|address| self.to_guest(address));
+        let [descriptor, available, used] = addresses;
+        let (descriptor, available, used) = (descriptor?, available?, used?);
+        let ring = self.rings.get_mut(index as usize).ok_or(Error::InvalidParam)?;
+        ring.queue.try_set_desc_table_address(descriptor).map_err(refused)?;
+        ring.queue.try_set_avail_ring_address(available).map_err(refused)?;
+        ring.queue.try_set_used_ring_address(used).map_err(refused)?;
+        let memory = self.memory.as_ref().ok_or(Error::InvalidParam)?;
+        // `SET_VRING_BASE` tells only what is available; what is used stands in the ring itself.
+        let index = ring.queue.used_idx(memory, Ordering::Relaxed);
+        ring.queue.set_next_used(index.map_err(refused)?.0);
+        Ok(())
+    }
+
+    fn set_vring_base(&mut self, index: u32, base: u32) -> Result<()> {
+        let base = u16::try_from(base).map_err(|_| Error::InvalidParam)?;
+        self.ring(index)?.queue.set_next_avail(base);
+        Ok(())
+    }
+
+    fn get_vring_base(&mut self, index: u32) -> Result<VhostUserVringState> {
+        let watch = self.watch.clone();
+        let ring = self.ring(index)?;
+        ring.queue.set_ready(false);
+        ring.drop_kick(&watch);
+        let base = ring.queue.next_avail();
+        if index as usize == RECEIVE {
+            self.waiting.clear();
+        }
+        Ok(VhostUserVringState::new(index, u32::from(base)))
+    }
+
+    fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> Result<()> {
+        let memory = self.memory.as_ref().ok_or(Error::InvalidParam)?;
+        let ring = self.rings.get_mut(usize::from(index)).ok_or(Error::InvalidParam)?;
+        // A bell starts the ring (vhost-user specification, "Ring states").
+        ring.queue.set_ready(true);
+        if !ring.queue.is_valid(memory) {
+            ring.queue.set_ready(false);
+            return Err(Error::InvalidParam);
+        }
+        ring.set_kick(fd, &self.watch, index).map_err(Error::ReqHandlerError)
+    }
+
+    fn set_vring_call(&mut self, index: u8, fd: Option<File>) -> Result<()> {
+        self.ring(u32::from(index))?.set_call(fd).map_err(Error::ReqHandlerError)
+    }
+
+    fn set_vring_err(&mut self, index: u8, _fd: Option<File>) -> Result<()> {
+        // A machine that errs is unplugged, which its hypervisor hears on the socket.
+        self.ring(u32::from(index)).map(|_| ())
+    }
+
+    fn get_protocol_features(&mut self) -> Result<VhostUserProtocolFeatures> {
+        // `REPLY_ACK` is the crate's, which adds it.
+        Ok(VhostUserProtocolFeatures::empty())
+    }
+
+    fn set_protocol_features(&mut self, features: u64) -> Result<()> {
+        let offered = VhostUserProtocolFeatures::REPLY_ACK.bits();
+        if features & !offered == 0 { Ok(()) } else { Err(Error::InvalidParam) }
+    }
+
+    fn get_queue_num(&mut self) -> Result<u64> {
+        Ok(self.rings.len() as u64)
+    }
+
+    fn set_vring_enable(&mut self, index: u32, enable: bool) -> Result<()> {
+        self.ring(index)?.is_enabled = enable;
+        Ok(())
+    }
+
+    fn get_config(&mut self, _: u32, _: u32, _: VhostUserConfigFlags) -> Result<Vec<u8>> {
+        unsupported()
+    }
+
+    fn set_config(&mut self, _: u32, _: &[u8], _: VhostUserConfigFlags) -> Result<()> {
+        unsupported()
+    }
+
+    fn set_gpu_socket(&mut self, _: GpuBackend) -> Result<()> {
+        unsupported()
+    }
+
+    fn get_shared_object(&mut self, _: VhostUserSharedMsg) -> Result<File> {
+        unsupported()
+    }
+
+    fn get_inflight_fd(&mut self, _: &VhostUserInflight) -> Result<(VhostUserInflight, File)> {
+        unsupported()
+    }
+
+    fn set_inflight_fd(&mut self, _: &VhostUserInflight, _: File) -> Result<()> {
+        unsupported()
+    }
+
+    fn get_max_mem_slots(&mut self) -> Result<u64> {
+        unsupported()
+    }
+
+    fn add_mem_region(
+        &mut self,
+        _: &VhostUserSingleMemoryRegion,
+        _: File,
+        _: Option<bool>,
+    ) -> Result<Option<VhostUserMemoryRegionBase>> {
+        unsupported()
+    }
+
+    fn remove_mem_region(&mut self, _: &VhostUserSingleMemoryRegion) -> Result<()> {
+        unsupported()
+    }
+
+    fn set_device_state_fd(
+        &mut self,
+        _: VhostTransferStateDirection,
+        _: VhostTransferStatePhase,
+        _: File,
+    ) -> Result<Option<File>> {
+        unsupported()
+    }
+
+    fn check_device_state(&mut self) -> Result<()> {
+        unsupported()
+    }
+
+    fn get_shmem_config(&mut self) -> Result<VhostUserShMemConfig> {
+        unsupported()
+    }
+
+    fn set_log_base(&mut self, _: &VhostUserLog, _: File) -> Result<()> {
+        unsupported()
+    }
+}
