@@ -8,7 +8,7 @@
 //!
 //! | module | question |
 //! |---|---|
-//! | `config`, `message`, `codec` | what is agreed between the members, and between a member and its caller? |
+//! | `config`, `message`, `codec` | what do members agree on, and a member and its caller? |
 //! | `log` | which entries are there, of which terms, and which are in memory? |
 //! | `persist` | what is on the disk, and which messages wait for it? |
 //! | `node` | what came in, and whose business is it? |

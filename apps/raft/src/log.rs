@@ -7,7 +7,8 @@ use base::{LogIndex, Term};
 
 use crate::message::LogEntry;
 
-/// The terms of consecutive entries, run by run: a log of a million entries of three leaders takes three runs.
+/// The terms of consecutive entries, run by run: a log of a million entries of three leaders takes three
+/// runs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TermRuns {
     /// The first index of each run and its term; both strictly ascending.

@@ -128,7 +128,8 @@ pub(crate) enum FetchPurpose {
 }
 
 impl RaftNode {
-    /// A member as its disk remembers it. It starts as a follower, and applies everything from the first entry on.
+    /// A member as its disk remembers it. It starts as a follower, and applies everything from the first
+    /// entry on.
     ///
     /// # Errors
     /// If the configuration cannot work.
@@ -295,8 +296,8 @@ impl RaftNode {
         }
     }
 
-    /// Old entries were read from the disk, as [`Output::Fetch`] asked: consecutive, from the first wanted on.
-    /// None at all if they could not be read.
+    /// Old entries were read from the disk, as [`Output::Fetch`] asked: consecutive, from the first wanted
+    /// on. None at all if they could not be read.
     pub fn handle_fetched(&mut self, id: FetchId, entries: Vec<LogEntry>) {
         match self.fetches.remove(&id) {
             Some(FetchPurpose::Apply) => self.apply_fetched(entries),

@@ -29,7 +29,8 @@ pub(crate) struct Progress {
     pub(crate) match_index: LogIndex,
     /// The next entry to send.
     pub(crate) next_index: LogIndex,
-    /// Messages with entries that were sent and not answered; in `Probe` at most one, with or without entries.
+    /// Messages with entries that were sent and not answered; in `Probe` at most one, with or without
+    /// entries.
     in_flight: VecDeque<InFlight>,
     /// In `Probe`: a message is on its way, and nothing else is sent before the next heartbeat.
     pub(crate) probe_sent: bool,

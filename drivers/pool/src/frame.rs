@@ -20,7 +20,8 @@ impl Frame {
         Frame { buffer, start: HEADROOM_BYTES, end: HEADROOM_BYTES }
     }
 
-    /// A frame whose bytes are already in the buffer, at `start..start + length`; `None` if they are not inside it.
+    /// A frame whose bytes are already in the buffer, at `start..start + length`; `None` if they are not
+    /// inside it.
     pub fn from_received(buffer: PacketBuffer, start: usize, length: usize) -> Option<Frame> {
         let end = start.checked_add(length)?;
         (end <= buffer.len()).then_some(Frame { buffer, start, end })

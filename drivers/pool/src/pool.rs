@@ -43,7 +43,8 @@ impl Pool {
     /// As many buffers of `buffer_bytes` as `region` holds.
     ///
     /// # Panics
-    /// If `buffer_bytes` is zero or not a multiple of [`PAGE_BYTES`], or the region is smaller than one buffer.
+    /// If `buffer_bytes` is zero or not a multiple of [`PAGE_BYTES`], or the region is smaller than one
+    /// buffer.
     pub fn new(region: Region, buffer_bytes: usize) -> Pool {
         assert!(
             buffer_bytes > 0 && buffer_bytes.is_multiple_of(PAGE_BYTES),

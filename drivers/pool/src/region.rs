@@ -26,7 +26,8 @@ impl Region {
     /// If one of the three is not a multiple of [`PAGE_BYTES`].
     ///
     /// # Safety
-    /// The memory is readable and writable, physically contiguous, used by nobody else, and stays so for ever.
+    /// The memory is readable and writable, physically contiguous, used by nobody else, and stays so for
+    /// ever.
     pub unsafe fn new(base: NonNull<u8>, length: usize, device_address: u64) -> Region {
         assert!(base.addr().get().is_multiple_of(PAGE_BYTES), "the region starts on a page");
         assert!(length.is_multiple_of(PAGE_BYTES), "the region is whole pages");

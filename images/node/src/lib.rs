@@ -5,9 +5,9 @@
 //! gives it a seed; it cannot tell which.
 //!
 //! A node starts by reading its disk. Until that is done it answers nobody; then it has a log, joins the
-//! cluster, and opens its ports. Reading in order: [`Settings`], `node`, then one file for each neighbour of the
-//! services: `replica` (Raft, the log and the links), `clients` (TCP connections), `web` and `metrics` (pages),
-//! `commands` (the shell), `views` (what pages and shell show).
+//! cluster, and opens its ports. Reading in order: [`Settings`], `node`, then one file for each neighbour of
+//! the services: `replica` (Raft, the log and the links), `clients` (TCP connections), `web` and `metrics`
+//! (pages), `commands` (the shell), `views` (what pages and shell show).
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

@@ -5,7 +5,7 @@
 //! | `coterie.id=N` | the node's number, 1 to 254 | required |
 //! | `coterie.cluster=HEX` | the cluster's identity, up to 16 hexadecimal digits | required |
 //! | `coterie.peers=N,N,…` | the numbers of all nodes of the cluster, this one included | required |
-//! | `coterie.outside=A.B.C.D/P[,GATEWAY]` or `none` | address on the network of the clients | `10.0.2.15/24,10.0.2.2` |
+//! | `coterie.outside=A.B.C.D/P[,GATEWAY]` or `none` | address for clients | `10.0.2.15/24,10.0.2.2` |
 //! | `coterie.disk=flush` or `noflush` | whether a disk that cannot flush is refused | `flush` |
 //! | `coterie.wall_ms=N` | the date at launch, in ms since 1970, for machines without a clock | 0 |
 //!

@@ -1,4 +1,5 @@
 //! `sim --seed N`: runs one seed, or several, and says what happened.
+#![forbid(unsafe_code)]
 
 use anyhow::{Context, Result, bail};
 use lexopt::ValueExt;

@@ -42,7 +42,8 @@ pub const APPEND_BATCH_MAX_ENTRIES: usize = 512;
 /// How many append messages may be on their way to one follower.
 pub const APPEND_IN_FLIGHT_MAX: usize = 16;
 
-/// How many payload bytes may be in the log of a leader without being committed; proposals beyond are refused.
+/// How many payload bytes may be in the log of a leader without being committed; proposals beyond are
+/// refused.
 pub const UNCOMMITTED_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many payload bytes of recent entries a node keeps in memory; older ones are read from its disk.
@@ -78,7 +79,8 @@ pub const READ_CONFIRM_WITHIN_MS: u64 = 500;
 /// A leader whose disk has not finished a write for this long steps down: its followers do better without it.
 pub const PERSIST_STALL_MAX_MS: u64 = 2_000;
 
-/// After elections without a winner the upper end of the election timeout grows by its width, up to this often.
+/// After elections without a winner the upper end of the election timeout grows by its width, up to this
+/// often.
 pub const ELECTION_BACKOFF_MAX: u64 = 4;
 
 /// The highest term that is believed: a correct cluster never comes near it, and one more still has a number.
@@ -146,7 +148,8 @@ pub const KV_OUTPUT_PAUSE_BYTES: usize = 256 * 1024;
 /// What all connections together may have buffered; beyond it the one that holds most is cut off.
 pub const KV_CLIENT_BUFFERS_MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// A write that its leader did not answer, or a read whose confirmation did not come, is tried again after this span.
+/// A write that its leader did not answer, or a read whose confirmation did not come, is tried again after
+/// this span.
 pub const KV_RETRY_AFTER_MS: u64 = 250;
 
 /// A try that was refused for the moment (leader busy, no leader known there) is repeated after this span.

@@ -25,7 +25,8 @@ impl Prng {
         self.0.next_u64()
     }
 
-    /// A uniform number in `0..bound`. The bias of the multiplication method is below 2^-32 for the bounds in use.
+    /// A uniform number in `0..bound`. The bias of the multiplication method is below 2^-32 for the bounds in
+    /// use.
     ///
     /// # Panics
     /// If `bound` is zero.

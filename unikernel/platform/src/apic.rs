@@ -114,7 +114,8 @@ impl Timer {
         Kind::Countdown { ticks_per_ms: (ticks * 1_000_000 / elapsed.as_nanos()).max(1) }
     }
 
-    /// Sets it to fire at `deadline`, once, instead of what was set before. A deadline too far away fires early.
+    /// Sets it to fire at `deadline`, once, instead of what was set before. A deadline too far away fires
+    /// early.
     pub(crate) fn set(&mut self, deadline: Instant, clock: &Clock) {
         match self.kind {
             Kind::TscDeadline => {

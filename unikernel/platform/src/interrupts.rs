@@ -127,7 +127,8 @@ fn exception(frame: InterruptStackFrame, vector: u8, error_code: Option<u64>) {
     // The port takes what it can: there is nobody left to tell of a failure.
     let _ = writeln!(
         Serial::new(),
-        "\ncoterie: fatal: exception {vector} ({}) at {:#x}, error code {:#x}, address {address:#x}, stack {:#x}",
+        "\ncoterie: fatal: exception {vector} ({}) at {:#x}, error code {:#x}, address {address:#x}, \
+         stack {:#x}",
         exception_name(vector),
         frame.instruction_pointer.as_u64(),
         error_code.unwrap_or(0),

@@ -16,7 +16,8 @@ const ARENA_ALIGN_BYTES: u64 = 2 << 20;
 /// Where the arena starts; 0 while there is none, or after it was taken.
 static ARENA_START: AtomicU64 = AtomicU64::new(0);
 
-/// Reserves the arena at the end of a run of memory, and gives its first address. Only the first call does so.
+/// Reserves the arena at the end of a run of memory, and gives its first address. Only the first call does
+/// so.
 pub(crate) fn reserve(memory_end: u64) -> Option<u64> {
     let end = memory_end & !(ARENA_ALIGN_BYTES - 1);
     let start = end.checked_sub(ARENA_BYTES).filter(|start| *start > 0)?;

@@ -35,7 +35,8 @@ impl Exit {
 
 /// The port of QEMU's `isa-debug-exit`.
 const DEBUG_EXIT: u16 = 0xf4;
-/// PM1a control register of QEMU's q35 and pc machines; bit 13 enters the sleep state in bits 10 to 12 (0: S5).
+/// PM1a control register of QEMU's q35 and pc machines; bit 13 enters the sleep state in bits 10 to 12 (0:
+/// S5).
 const ACPI_PM1A: [u16; 2] = [0x604, 0xb004];
 const ACPI_SLEEP: u16 = 1 << 13;
 /// Sleep and reset registers of QEMU's microvm (ACPI 6.4, section 4.8.3.7, hardware-reduced).

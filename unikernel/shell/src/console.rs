@@ -1,8 +1,9 @@
-//! The serial line: keys of a person, requests of programs, log lines, answers; and the screen that shows them.
+//! The serial line: keys of a person, requests of programs, log lines, answers; and the screen that shows
+//! them.
 //!
-//! The console is quiet until somebody types: a serial log is then plain lines. From then on it shows a prompt
-//! and the line being typed; whatever else has to be shown first wipes that line, and draws it again below.
-//! While a command of the person is under way there is no prompt, and keys wait.
+//! The console is quiet until somebody types: a serial log is then plain lines. From then on it shows a
+//! prompt and the line being typed; whatever else has to be shown first wipes that line, and draws it again
+//! below. While a command of the person is under way there is no prompt, and keys wait.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;

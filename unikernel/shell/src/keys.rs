@@ -58,7 +58,8 @@ enum State {
     Escape,
     /// After ESC O.
     Single,
-    /// After ESC [: the number before the first semicolon, whether control was held, and how many bytes there were.
+    /// After ESC [: the number before the first semicolon, whether control was held, and how many bytes there
+    /// were.
     Sequence { number: u16, modifier: u16, is_second: bool, length: usize },
 }
 

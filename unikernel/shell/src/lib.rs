@@ -1,5 +1,5 @@
-//! A shell on a serial line: what a person types and sees, and what a program asks over the same line. It knows
-//! no command: a table of them comes from above, and a line that is complete goes up as text.
+//! A shell on a serial line: what a person types and sees, and what a program asks over the same line. It
+//! knows no command: a table of them comes from above, and a line that is complete goes up as text.
 //!
 //! - [`console`] is the whole: bytes in, lines and bytes out. Log lines never garble the line being typed.
 //! - [`keys`] makes keys of bytes, [`editor`] a line of keys, [`history`] remembers lines.
@@ -8,7 +8,8 @@
 //! - [`report`] is what a command answers: text for people, JSON for programs, from the same data.
 //!
 //! # Programs on the line
-//! A program need not take screens apart. It sends a request, which leaves alone the line that a person types:
+//! A program need not take screens apart. It sends a request, which leaves alone the line that a person
+//! types:
 //!
 //! ```text
 //! RS tag SP command LF               tag: 1 to 16 of 0-9 a-z

@@ -1,7 +1,7 @@
 //! The hard state and the marker: the little that changes with every batch.
 //!
-//! There are two places, used in turn, so that the state before is there while the new one is written; and each
-//! place is two sectors with the same content, so that one that rots loses nothing.
+//! There are two places, used in turn, so that the state before is there while the new one is written; and
+//! each place is two sectors with the same content, so that one that rots loses nothing.
 //!
 //! ```text
 //! 0 magic "HS" (u16)  2 vote (u16)  4 zero (u32)  8 sequence  16 term  24 boot epoch

@@ -97,7 +97,8 @@ impl Scan {
     }
 
     /// The copy that is wanted next: the marker's, if the last slot does not hold it; else the one that a
-    /// repaired header or the rightmost break names. `None` when the chain holds from the marker to the front.
+    /// repaired header or the rightmost break names. `None` when the chain holds from the marker to the
+    /// front.
     pub(crate) fn wanted(&mut self) -> Option<Wanted> {
         let mark = self.mark;
         if mark.durable_last.0 == 0 {

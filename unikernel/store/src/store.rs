@@ -207,8 +207,8 @@ impl Store {
     }
 
     /// Writes a hard state, records, or both, after everything that was asked for before: all or nothing, if
-    /// there are no more than 1024 records. Records are consecutive; what the log holds from the first of them
-    /// on is replaced. What is asked for while the disk is busy is written together, with one flush.
+    /// there are no more than 1024 records. Records are consecutive; what the log holds from the first of
+    /// them on is replaced. What is asked for while the disk is busy is written together, with one flush.
     ///
     /// # Errors
     /// If there is no room, or the store has given up; then nothing has changed.

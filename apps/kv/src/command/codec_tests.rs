@@ -1,3 +1,5 @@
+//! Tests of the codec of commands.
+
 use super::*;
 use crate::Command;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Tests of the words of commands.
+
 use super::*;
 use crate::command::{ExpireCondition, Expiry, SetAnswer, SetCondition};
 use crate::resp::Reply;

@@ -1,3 +1,5 @@
+//! Tests of the state machine: what a command does, and what a replay must not.
+
 use super::*;
 use crate::Command;
 use crate::command::{Read, Write};

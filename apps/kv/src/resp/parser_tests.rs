@@ -1,3 +1,5 @@
+//! Tests of the request parser.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -355,6 +355,3 @@ impl KvService {
         assert!(listed <= self.listed.len(), "who says that it is listed is");
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,8 +4,9 @@
 //! in which the device says how it went. Headers and status bytes lie in memory of the driver's own.
 //!
 //! Durability is the point: a disk without a flush is refused, unless the caller accepts the loss. A request
-//! that makes no sense never reaches the device; it completes with an error, like one that the device refuses.
-//! When the device breaks the rules it is reset, and every request completes with [`BlockError::Device`].
+//! that makes no sense never reaches the device; it completes with an error, like one that the device
+//! refuses. When the device breaks the rules it is reset, and every request completes with
+//! [`BlockError::Device`].
 
 mod area;
 mod configuration;

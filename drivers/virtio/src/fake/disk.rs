@@ -87,7 +87,8 @@ impl FakeDisk {
         self.pending.len()
     }
 
-    /// Does the pending request at `position` and completes it with `status`; only [`STATUS_OK`] has an effect.
+    /// Does the pending request at `position` and completes it with `status`; only [`STATUS_OK`] has an
+    /// effect.
     ///
     /// # Panics
     /// If there is no such request, or it is malformed.

@@ -72,7 +72,8 @@ pub enum QueueError {
     IndexJump,
     /// It completes a descriptor that does not exist.
     UnknownDescriptor,
-    /// It completes a descriptor that is not the head of a chain in its hands: never given, or given back before.
+    /// It completes a descriptor that is not the head of a chain in its hands: never given, or given back
+    /// before.
     NotOutstanding,
     /// It claims to have written more than it was given to write.
     TooLong,

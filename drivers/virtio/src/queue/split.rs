@@ -263,7 +263,8 @@ impl<T> SplitQueue<T> {
         Ok(Some(Completion { token, written }))
     }
 
-    /// Asks for an interrupt at the next completion. True if there is one already: then look before you sleep.
+    /// Asks for an interrupt at the next completion. True if there is one already: then look before you
+    /// sleep.
     #[must_use = "a completion that is there already causes no interrupt"]
     pub fn arm(&mut self) -> bool {
         match self.suppression {

@@ -1,3 +1,5 @@
+//! Tests of the split ring, against a device in the same memory.
+
 use std::rc::Rc;
 
 use pool::Region;

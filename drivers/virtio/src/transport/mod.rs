@@ -6,8 +6,8 @@
 //!   [`PciDevice::set_interrupt`] before you give it to a driver. One that cannot has an interrupt line.
 //! - [`MmioTransport`], the crate's: found by [`open_mmio`]. It has an interrupt line.
 //!
-//! A line stays high until it is acknowledged; the drivers do so whenever they ask for interrupts, so that the
-//! line rises anew.
+//! A line stays high until it is acknowledged; the drivers do so whenever they ask for interrupts, so that
+//! the line rises anew.
 
 mod mmio;
 mod pci;

@@ -49,8 +49,8 @@ impl Faults {
         Faults { random, links: BTreeMap::new(), sides: BTreeMap::new() }
     }
 
-    /// Parts the ports: frames stay within a group. Ports in no group are a group of their own. Takes the place
-    /// of an earlier partition.
+    /// Parts the ports: frames stay within a group. Ports in no group are a group of their own. Takes the
+    /// place of an earlier partition.
     pub fn part(&mut self, groups: &[Vec<PortId>]) {
         let sides = groups.iter().enumerate();
         self.sides =

@@ -1,5 +1,6 @@
 //! One ring of a machine: frames are copied out of its memory, or into it. Whatever the machine has written
-//! there is checked; what is wrong with one frame costs that frame, what is wrong with the ring the connection.
+//! there is checked; what is wrong with one frame costs that frame, what is wrong with the ring the
+//! connection.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -126,7 +127,8 @@ impl Ring {
         }
     }
 
-    /// Puts a frame into the receive ring. False if the machine has no buffers; then it will ring when it has.
+    /// Puts a frame into the receive ring. False if the machine has no buffers; then it will ring when it
+    /// has.
     pub(super) fn send(
         &mut self,
         memory: &GuestMemoryMmap,

@@ -65,7 +65,8 @@ impl Node {
         }
     }
 
-    /// Executes a command, as if a client had sent it; the answer is an output with the name that is returned.
+    /// Executes a command, as if a client had sent it; the answer is an output with the name that is
+    /// returned.
     pub fn execute(&mut self, words: Vec<Bytes>, now: Instant) -> RequestId {
         let request = RequestId(self.next_client + 1);
         self.ask(Asker::Caller(request), &words, now);

@@ -126,8 +126,8 @@ impl Probe {
     }
 }
 
-/// Connects and writes again and again, to nodes that are just starting; how long the first acknowledged write
-/// took since `since`.
+/// Connects and writes again and again, to nodes that are just starting; how long the first acknowledged
+/// write took since `since`.
 ///
 /// # Errors
 /// If none is acknowledged within a minute.

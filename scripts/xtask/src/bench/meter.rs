@@ -26,7 +26,8 @@ pub fn resident_mib(pid: Pid) -> anyhow::Result<f64> {
 /// If the process is gone.
 pub fn processor_time(pid: Pid) -> anyhow::Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // After the name in parentheses come the state and numbers; utime and stime are the 12th and 13th of them.
+    // After the name in parentheses come the state and numbers; utime and stime are the 12th and 13th of
+    // them.
     let rest = stat.rsplit(')').next().unwrap_or_default();
     let mut fields = rest.split_whitespace().skip(11);
     let mut ticks = || fields.next().and_then(|field| field.parse::<u64>().ok());

@@ -74,7 +74,8 @@ fn quoted(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }
 
-/// What starts the machine of a node, in the cluster's folder. `tap` is an open TAP device, for [`Net::Bridge`].
+/// What starts the machine of a node, in the cluster's folder. `tap` is an open TAP device, for
+/// [`Net::Bridge`].
 pub fn command(description: &Description, node: u16, tap: Option<i32>) -> Command {
     let mut command = Command::new("qemu-system-x86_64");
     let mut add = |words: &[&str]| {

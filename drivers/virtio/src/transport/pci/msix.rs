@@ -23,7 +23,8 @@ pub enum InterruptSource {
     Queue(u16),
 }
 
-/// What a device writes, and where, to raise an interrupt. For a local APIC: `0xFEE0_0000 | id << 12`, and the vector.
+/// What a device writes, and where, to raise an interrupt. For a local APIC: `0xFEE0_0000 | id << 12`, and
+/// the vector.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InterruptMessage {
     /// Where to.
@@ -78,7 +79,8 @@ impl Table {
             length: u32::from(entries) * ENTRY_BYTES,
         };
         let table = Table { registers: registers(window)?, entries, messages: Vec::new() };
-        // With the whole table masked nothing fires while its entries, whose content is undefined, are masked.
+        // With the whole table masked nothing fires while its entries, whose content is undefined, are
+        // masked.
         let control = pci.read_word(device, capability.offset);
         pci.write_word(device, capability.offset, control | ENABLE | MASK_ALL);
         for entry in 0..entries {
