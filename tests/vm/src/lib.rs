@@ -1,2 +1,0 @@
-//! (being written)
-#![forbid(unsafe_code)]

@@ -1,0 +1,148 @@
+//! The stories, and what they have in common.
+
+mod alone;
+mod disk;
+mod failures;
+mod networks;
+mod nonsense;
+mod power;
+mod same_number;
+mod scripts;
+mod serves;
+mod shell;
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::cluster::Cluster;
+
+/// How a story ends that does not fail.
+pub enum Ending {
+    /// Everything was as it should be.
+    Good,
+    /// It cannot be told here: why.
+    Skipped(&'static str),
+}
+
+/// A story.
+pub struct Story {
+    /// How people call it.
+    pub name: &'static str,
+    /// What it is about.
+    pub about: &'static str,
+    /// How long it may take, boots and waits included.
+    pub limit: Duration,
+    /// Tells it.
+    pub tell: fn(&mut World) -> anyhow::Result<Ending>,
+}
+
+/// What a story may use: clusters of its own.
+pub struct World {
+    name: String,
+    clusters: u32,
+}
+
+impl World {
+    /// Clusters will be called so, or begin so.
+    pub fn new(name: &str) -> World {
+        World { name: name.into(), clusters: 0 }
+    }
+
+    /// A cluster that nobody has booted yet.
+    ///
+    /// # Errors
+    /// If it has no place.
+    pub fn cluster(&mut self) -> anyhow::Result<Cluster> {
+        self.clusters += 1;
+        Cluster::new(format!("{}-{}", self.name, self.clusters))
+    }
+
+    /// A cluster that serves.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn boot(&mut self, options: &[&str]) -> anyhow::Result<Cluster> {
+        let cluster = self.cluster()?;
+        cluster.up(options)?;
+        Ok(cluster)
+    }
+}
+
+const fn story(
+    name: &'static str,
+    limit_s: u64,
+    tell: fn(&mut World) -> anyhow::Result<Ending>,
+    about: &'static str,
+) -> Story {
+    Story { name, about, limit: Duration::from_secs(limit_s), tell }
+}
+
+/// All stories, in the order in which they are told.
+pub const ALL: &[Story] = &[
+    story(
+        "refusals",
+        40,
+        alone::refusals,
+        "bad settings and a damaged disk end the boot: 33 and 37",
+    ),
+    story("moved", 40, alone::moved, "a disk is carried from one type of machine to another"),
+    story("serves", 40, serves::every_node, "every node takes writes, and every node reads them"),
+    story(
+        "leader-killed",
+        60,
+        failures::leader_killed,
+        "the others go on, and the leader catches up",
+    ),
+    story("leader-paused", 60, failures::leader_paused, "time stops for the leader, and goes on"),
+    story(
+        "partition",
+        60,
+        failures::partition,
+        "a leader in a minority says so, and follows later",
+    ),
+    story(
+        "power-failure",
+        90,
+        power::all_at_once,
+        "all nodes die at once under load: nothing is lost",
+    ),
+    story("full-disk", 60, disk::full, "writes are refused with a reason, and reads work"),
+    story("damaged-disk", 60, disk::damaged, "a node whose log is damaged refuses to start"),
+    story("shell", 60, shell::session, "a person at the serial port, and a program"),
+    story("nonsense", 40, nonsense::from_clients, "garbage is answered, counted, and harms nobody"),
+    story("same-number", 60, same_number::impostor, "a second node with the same number"),
+    story("socket", 60, networks::socket, "the machines are joined by Unix sockets"),
+    story("microvm", 60, networks::microvm, "machines without PCI"),
+    story("bridge", 60, networks::bridge, "the machines are joined by a bridge of the kernel"),
+    story("up-twice", 40, scripts::up_twice, "what runs is said, and what is missing is started"),
+    story("side-by-side", 60, scripts::side_by_side, "two clusters do not meet"),
+    story("up-interrupted", 60, scripts::interrupted, "Ctrl-C and SIGKILL in the middle of 'up'"),
+];
+
+/// The stories of these names, or all of them if there are none.
+///
+/// # Errors
+/// If there is no such story.
+pub fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Story>> {
+    if names.is_empty() {
+        return Ok(ALL.iter().collect());
+    }
+    let find = |name: &String| {
+        let found = ALL.iter().find(|story| story.name == name);
+        found.with_context(|| format!("there is no story '{name}'; --list shows all"))
+    };
+    names.iter().map(find).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stories_are_chosen_by_name() {
+        assert_eq!(choose(&[]).unwrap().len(), ALL.len());
+        assert_eq!(choose(&["serves".into()]).unwrap()[0].name, "serves");
+        assert!(choose(&["nothing".into()]).is_err());
+    }
+}

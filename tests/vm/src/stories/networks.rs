@@ -1,0 +1,43 @@
+//! Other networks between the machines, and other machines.
+
+use crate::cluster::Cluster;
+use crate::stories::{Ending, World};
+
+/// Our switch over Unix sockets.
+pub fn socket(world: &mut World) -> anyhow::Result<Ending> {
+    survives_its_leader(&world.boot(&["--net", "socket"])?)
+}
+
+/// Machines with devices on the board.
+pub fn microvm(world: &mut World) -> anyhow::Result<Ending> {
+    survives_its_leader(&world.boot(&["--machine", "microvm"])?)
+}
+
+/// A bridge of the kernel, in a network namespace.
+pub fn bridge(world: &mut World) -> anyhow::Result<Ending> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(Ending::Skipped("needs root"));
+    }
+    if std::process::Command::new("ip").arg("-V").output().is_err() {
+        return Ok(Ending::Skipped("needs the program 'ip'"));
+    }
+    let cluster = world.boot(&["--net", "bridge"])?;
+    survives_its_leader(&cluster)?;
+    let complaint = cluster.run_in_vain(&["partition", "1|2,3"])?;
+    anyhow::ensure!(complaint.contains("bridge"), "a fault on a bridge: {complaint}");
+    cluster.run(&["down"])?;
+    let namespace = std::path::Path::new("/run/netns").join(format!("coterie-{}", cluster.name));
+    anyhow::ensure!(!namespace.exists(), "'down' has left {}", namespace.display());
+    Ok(Ending::Good)
+}
+
+fn survives_its_leader(cluster: &Cluster) -> anyhow::Result<Ending> {
+    cluster.write(1, "x", "before")?;
+    cluster.expect(&[1, 2, 3], "x", "before")?;
+    let leader = cluster.leader(None)?;
+    cluster.order("kill", leader)?;
+    let others: Vec<u16> = [1, 2, 3].into_iter().filter(|node| *node != leader).collect();
+    cluster.write(others[0], "x", "after")?;
+    cluster.expect(&others, "x", "after")?;
+    Ok(Ending::Good)
+}
