@@ -81,20 +81,50 @@ fn from_kvm() -> Option<u32> {
 
 /// The PIT's input clock (Intel 8254), in Hz.
 const PIT_HZ: u64 = 1_193_182;
-/// One measurement, 5 ms: long enough for 0.1 %, short enough for a boot.
+/// One measurement, 5 ms: a look at the PIT takes microseconds, so that the edges are known to 0.1 %.
 const PIT_TICKS: u16 = 5_966;
-/// The best of a few: a measurement that the host interrupted comes out too long.
-const MEASUREMENTS: usize = 3;
+/// A countdown is good enough if its edges are known to one part in this, on both sides together.
+const PRECISION: u64 = 500;
+/// So often is it tried; then the best one has to do.
+const MEASUREMENTS_MAX: usize = 20;
 /// A machine whose PIT has not counted down after so many looks has none.
 const LOOKS_MAX: u32 = 10_000_000;
 
+/// One countdown: it took at least and at most so many cycles.
+#[derive(Clone, Copy)]
+struct Countdown {
+    least: u64,
+    most: u64,
+}
+
+impl Countdown {
+    fn uncertainty(self) -> u64 {
+        self.most - self.least
+    }
+
+    fn middle(self) -> u64 {
+        self.least + self.uncertainty() / 2
+    }
+}
+
+/// A host that runs something else in the middle of a countdown does no harm, but one that does so while it
+/// begins or ends does, in either direction. That is seen, and the countdown with the sharpest edges counts.
 fn from_pit() -> Option<u32> {
-    let cycles = (0..MEASUREMENTS).filter_map(|_| cycles_of_one_countdown()).min()?;
-    u32::try_from(cycles * PIT_HZ / u64::from(PIT_TICKS) / 1_000).ok()
+    let mut best: Option<Countdown> = None;
+    for _ in 0..MEASUREMENTS_MAX {
+        let Some(countdown) = countdown() else { continue };
+        if best.is_none_or(|best| countdown.uncertainty() < best.uncertainty()) {
+            best = Some(countdown);
+        }
+        if countdown.uncertainty() <= countdown.least / PRECISION {
+            break;
+        }
+    }
+    u32::try_from(best?.middle() * PIT_HZ / u64::from(PIT_TICKS) / 1_000).ok()
 }
 
 /// Counts the cycles of one countdown of channel 0, or `None` if it never ends or ended at once.
-fn cycles_of_one_countdown() -> Option<u64> {
+fn countdown() -> Option<Countdown> {
     let mut command = Port::<u8>::new(0x43);
     let mut channel0 = Port::<u8>::new(0x40);
     let [low, high] = PIT_TICKS.to_le_bytes();
@@ -103,13 +133,20 @@ fn cycles_of_one_countdown() -> Option<u64> {
     unsafe {
         command.write(0b0011_0000);
         channel0.write(low);
+        let before_start = tsc();
         channel0.write(high);
-        let start = tsc();
+        let mut running_at = tsc();
+        let after_start = running_at;
         for look in 0..LOOKS_MAX {
+            let looked_at = tsc();
             command.write(0b1110_0010);
             if channel0.read() & 0b1100_0000 == 0b1000_0000 {
-                return (look > 0).then(|| tsc() - start);
+                let ended_by = tsc();
+                let least = running_at.saturating_sub(after_start);
+                return (look > 0).then(|| Countdown { least, most: ended_by - before_start });
             }
+            // It was still running when it was looked at, which was after this.
+            running_at = looked_at;
         }
     }
     None

@@ -1,6 +1,7 @@
 //! The stories, and what they have in common.
 
 mod alone;
+mod clock;
 mod disk;
 mod failures;
 mod networks;
@@ -87,6 +88,7 @@ pub const ALL: &[Story] = &[
         "bad settings and a damaged disk end the boot: 33 and 37",
     ),
     story("moved", 40, alone::moved, "a disk is carried from one type of machine to another"),
+    story("clock", 60, clock::rate, "the nodes' clocks run as fast as the host's"),
     story("serves", 40, serves::every_node, "every node takes writes, and every node reads them"),
     story(
         "leader-killed",
