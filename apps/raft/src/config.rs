@@ -35,6 +35,11 @@ pub struct Config {
 }
 
 /// A bug that a checker must find. Without the feature `mutants` no member has one.
+///
+/// A member that forgets its vote when it steps down is not among them: a candidate that steps down never
+/// leads in that term, a leader does so only after every other candidate of the term has given up, and
+/// PreVote lets nobody stand in a term in which a majority has voted. That bug does no harm; [`Mutant::VoteTwice`]
+/// is the one that does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mutant {
     /// Votes leave before they are on the disk (section 5.2: "persistent state").
@@ -45,10 +50,37 @@ pub enum Mutant {
     CommitOldTermByCount,
     /// A leader answers reads without asking whether it still leads.
     ReadWithoutQuorum,
+    /// A leader answers reads before it has committed an entry of its own term (thesis, section 6.4).
+    ReadBeforeOwnCommit,
     /// A follower keeps entries that conflict with the leader's.
     NoTruncateOnConflict,
-    /// A member forgets its vote when it steps down within a term.
-    DoubleVoteAfterStepDown,
+    /// A follower cuts its log behind every message, and loses what a newer one had brought (pitfall 26).
+    TruncateAlways,
+    /// A follower believes the leader's commit index for entries that the leader has not seen there.
+    CommitBeyondAppend,
+    /// A member votes for whoever asks, again and again.
+    VoteTwice,
+    /// A member votes for candidates whose logs are behind its own (section 5.4.1).
+    VoteForStaleLog,
+    /// What the disk confirms counts for entries that have replaced those that were written (pitfall 15).
+    LateConfirmationVouches,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Mutant; 11] = [
+        Mutant::NoPersistBeforeVote,
+        Mutant::AppendAckBeforePersist,
+        Mutant::CommitOldTermByCount,
+        Mutant::ReadWithoutQuorum,
+        Mutant::ReadBeforeOwnCommit,
+        Mutant::NoTruncateOnConflict,
+        Mutant::TruncateAlways,
+        Mutant::CommitBeyondAppend,
+        Mutant::VoteTwice,
+        Mutant::VoteForStaleLog,
+        Mutant::LateConfirmationVouches,
+    ];
 }
 
 /// Why a configuration cannot work.

@@ -85,10 +85,6 @@ impl RaftNode {
             Role::PreCandidate(_) | Role::Follower { .. } => return,
         }
         self.note(Event::SteppedDown { term: self.hard_state.term, reason });
-        if self.config.has_bug(Mutant::DoubleVoteAfterStepDown) {
-            self.hard_state.vote = None;
-            self.persistence.note_hard_state();
-        }
     }
 
     /// A message of the leader of this term has come. False if this member leads, which cannot be.
@@ -150,6 +146,12 @@ impl RaftNode {
         }
     }
 
+    /// Whether a candidate whose log ends so may lead, as far as this member's log is concerned.
+    fn would_elect(&self, last_index: LogIndex, last_term: Term) -> bool {
+        self.log.is_up_to_date(last_index, last_term)
+            || self.config.has_bug(Mutant::VoteForStaleLog)
+    }
+
     pub(crate) fn handle_pre_vote(
         &mut self,
         from: NodeId,
@@ -162,7 +164,7 @@ impl RaftNode {
             self.counters.votes_ignored += 1;
             return;
         }
-        let granted = term > self.hard_state.term && self.log.is_up_to_date(last_index, last_term);
+        let granted = term > self.hard_state.term && self.would_elect(last_index, last_term);
         let term = if granted { term } else { self.hard_state.term };
         self.persistence.withhold(from, Message::PreVoteReply { term, granted }, &self.log);
     }
@@ -226,10 +228,11 @@ impl RaftNode {
         now: Instant,
     ) {
         let term = self.hard_state.term;
-        let is_free = self.hard_state.vote.is_none_or(|vote| vote == from);
+        let is_free = self.hard_state.vote.is_none_or(|vote| vote == from)
+            || self.config.has_bug(Mutant::VoteTwice);
         // A follower that already has a leader in this term has no vote to give.
         let is_led = matches!(self.role, Role::Follower { leader: Some(_) } | Role::Leader(_));
-        let granted = is_free && !is_led && self.log.is_up_to_date(last_index, last_term);
+        let granted = is_free && !is_led && self.would_elect(last_index, last_term);
         if granted {
             if self.hard_state.vote.is_none() {
                 self.hard_state.vote = Some(from);

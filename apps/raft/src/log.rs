@@ -73,6 +73,15 @@ impl Log {
         self.last
     }
 
+    pub(crate) fn terms(&self) -> &TermRuns {
+        &self.terms
+    }
+
+    pub(crate) fn entry_in_memory(&self, index: LogIndex) -> Option<&LogEntry> {
+        let position = index.0.checked_sub(self.recent_first().0)?;
+        self.recent.get(usize::try_from(position).ok()?)
+    }
+
     pub(crate) fn last_term(&self) -> Term {
         self.term_at(self.last).expect("the last entry has a term")
     }

@@ -96,8 +96,9 @@ impl RaftNode {
     /// Asks the majority on behalf of everything that waits, if no question is under way.
     pub(crate) fn prepare_reads(&mut self) {
         let commit = self.commit;
+        let answers_early = self.config.has_bug(Mutant::ReadBeforeOwnCommit);
         let Role::Leader(leadership) = &mut self.role else { return };
-        let knows_commit = commit >= leadership.first_own;
+        let knows_commit = commit >= leadership.first_own || answers_early;
         let reads = &mut leadership.reads;
         if reads.waiting.is_empty() || reads.confirming.is_some() || !knows_commit {
             return;

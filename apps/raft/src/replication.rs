@@ -244,7 +244,8 @@ impl RaftNode {
         if !self.take_entries(entries) {
             return;
         }
-        self.follow_commit(commit.min(match_index));
+        let is_credulous = self.config.has_bug(Mutant::CommitBeyondAppend);
+        self.follow_commit(if is_credulous { commit } else { commit.min(match_index) });
         let reply = Message::AppendAccepted { term, match_index };
         if self.config.has_bug(Mutant::AppendAckBeforePersist) {
             self.send(from, reply);
@@ -258,7 +259,10 @@ impl RaftNode {
     /// cannot be taken.
     fn take_entries(&mut self, entries: Vec<LogEntry>) -> bool {
         let is_known = |entry: &LogEntry| self.log.term_at(entry.index) == Some(entry.term);
-        let known = entries.iter().take_while(|entry| is_known(entry)).count();
+        let cuts_always = self.config.has_bug(Mutant::TruncateAlways);
+        let is_kept =
+            |entry: &&LogEntry| is_known(entry) && !(cuts_always && entry.index > self.commit);
+        let known = entries.iter().take_while(is_kept).count();
         let Some(first_new) = entries.get(known).map(|entry| entry.index) else { return true };
         let has_command =
             entries[known..].iter().any(|entry| matches!(entry.payload, Payload::Command(_)));
@@ -276,7 +280,8 @@ impl RaftNode {
                 return true;
             }
             self.log.truncate(first_new);
-            self.persistence.note_truncation(first_new);
+            let vouches = self.config.has_bug(Mutant::LateConfirmationVouches);
+            self.persistence.note_truncation(first_new, vouches);
         }
         for entry in entries.into_iter().skip(known) {
             self.log.append(entry);

@@ -4,6 +4,8 @@ use alloc::vec::Vec;
 
 use base::{Duration, Instant, LogIndex, NodeId, Term};
 
+use crate::log::TermRuns;
+use crate::message::LogEntry;
 use crate::node::{RaftNode, Role};
 use crate::progress::ProgressState;
 
@@ -189,6 +191,11 @@ impl RaftNode {
         self.elections.iter()
     }
 
+    /// Counts since the member started.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
     /// The last entry that is applied.
     pub fn last_applied(&self) -> LogIndex {
         self.applying.applied()
@@ -202,5 +209,25 @@ impl RaftNode {
     /// The last entry of the log.
     pub fn last_index(&self) -> LogIndex {
         self.log.last_index()
+    }
+
+    /// The last entry that is on the disk.
+    pub fn persisted_index(&self) -> LogIndex {
+        self.persistence.durable_index()
+    }
+
+    /// Whom this member voted for in the present term.
+    pub fn vote(&self) -> Option<NodeId> {
+        self.hard_state.vote
+    }
+
+    /// The terms of all entries.
+    pub fn terms(&self) -> &TermRuns {
+        self.log.terms()
+    }
+
+    /// An entry, if it is in memory.
+    pub fn entry_in_memory(&self, index: LogIndex) -> Option<&LogEntry> {
+        self.log.entry_in_memory(index)
     }
 }

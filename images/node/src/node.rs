@@ -63,6 +63,8 @@ pub struct Node {
     next_client: u64,
     facts_due: Instant,
     is_stopped: bool,
+    #[cfg(feature = "mutants")]
+    kv_mutant: Option<kv::Mutant>,
 }
 
 /// What pages show of the node beside consensus and connections.
@@ -149,7 +151,16 @@ impl Node {
             next_client: 0,
             facts_due: now,
             is_stopped: false,
+            #[cfg(feature = "mutants")]
+            kv_mutant: None,
         })
+    }
+
+    /// Puts a bug into the key-value service, on purpose: to be called before anything else. Consensus takes
+    /// its own from its configuration.
+    #[cfg(feature = "mutants")]
+    pub fn put_in(&mut self, mutant: Option<kv::Mutant>) {
+        self.kv_mutant = mutant;
     }
 
     /// A frame has arrived.
@@ -313,7 +324,10 @@ impl Node {
             ReplicaOutput::Disk(request) => self.outputs.push_back(Output::Disk(request)),
             ReplicaOutput::Ready { epoch } => {
                 let config = service::Config { id: self.about.settings.id, epoch };
-                self.kv = Some(KvService::new(config, self.about.settings.wall_ms, now));
+                let kv = KvService::new(config, self.about.settings.wall_ms, now);
+                #[cfg(feature = "mutants")]
+                let kv = kv.with(self.kv_mutant);
+                self.kv = Some(kv);
             }
             ReplicaOutput::Apply(entries) => self.apply(entries, now),
             ReplicaOutput::ReadReady { context, index } => {

@@ -7,39 +7,63 @@ use bytes::Bytes;
 use kv::Reply;
 use node::RequestId;
 
+use crate::counts::{Counts, Kind};
 use crate::linearizability::{self, Call, Operation, Outcome};
 
 /// How many keys the clients share: few, so that they meet.
 const KEYS: u64 = 4;
+
+/// Something that a client asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Question {
+    /// Of which key.
+    pub key: u64,
+    /// What.
+    pub operation: Operation,
+}
 
 /// A request under way.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     node: NodeId,
     request: RequestId,
-    key: u64,
+    question: Question,
     call: usize,
+}
+
+/// One client.
+#[derive(Clone, Copy, Debug, Default)]
+struct Client {
+    pending: Option<Pending>,
+    /// What it asked last and was not told the outcome of: it asks again.
+    unanswered: Option<Question>,
 }
 
 /// All clients, and everything that they ever asked.
 #[derive(Debug)]
 pub struct Clients {
     prng: Prng,
-    pending: Vec<Option<Pending>>,
+    clients: Vec<Client>,
     histories: BTreeMap<u64, Vec<Call>>,
     next_value: i64,
-    counts: ClientCounts,
+    counts: Counts,
 }
 
-/// What the clients were answered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ClientCounts {
-    /// Calls that were answered.
-    pub answered: u64,
-    /// Calls that were certainly not executed.
-    pub refused: u64,
-    /// Calls of which nobody knows.
-    pub unknown: u64,
+impl Question {
+    /// The words of the command.
+    pub fn words(self) -> Vec<Bytes> {
+        let name = format!("key{}", self.key);
+        let words = match self.operation {
+            Operation::Get => vec!["GET".into(), name],
+            Operation::Set(value) => vec!["SET".into(), name, value.to_string()],
+            Operation::SetIfAbsent(value) => {
+                vec!["SET".into(), name, value.to_string(), "NX".into()]
+            }
+            Operation::Increment => vec!["INCR".into(), name],
+            Operation::Delete => vec!["DEL".into(), name],
+        };
+        words.into_iter().map(|word: String| word.into_bytes().into()).collect()
+    }
 }
 
 impl Clients {
@@ -47,35 +71,52 @@ impl Clients {
     pub fn new(clients: usize, seed: u64) -> Clients {
         Clients {
             prng: Prng::new(seed),
-            pending: vec![None; clients],
+            clients: vec![Client::default(); clients],
             histories: BTreeMap::new(),
             next_value: 0,
-            counts: ClientCounts::default(),
+            counts: Counts::default(),
         }
     }
 
-    /// The clients that wait for nothing.
-    pub fn idle(&self) -> Vec<usize> {
-        (0..self.pending.len()).filter(|client| self.pending[*client].is_none()).collect()
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.clients.len()
     }
 
-    /// What a client asks next: the words of a command, the operation, and its key.
-    pub fn next_command(&mut self) -> (Vec<Bytes>, Operation, u64) {
-        let key = self.prng.below(KEYS);
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// Whether a client waits for nothing.
+    pub fn is_idle(&self, client: usize) -> bool {
+        self.clients[client].pending.is_none()
+    }
+
+    /// Whether no client waits for anything.
+    pub fn are_all_idle(&self) -> bool {
+        (0..self.clients.len()).all(|client| self.is_idle(client))
+    }
+
+    /// What a client asks next: often the same again, if it was not told the outcome.
+    pub fn next_question(&mut self, client: usize) -> Question {
+        if let Some(question) = self.clients[client].unanswered.take()
+            && self.prng.chance(1, 2)
+        {
+            self.counts.note(Kind::Retries);
+            return question;
+        }
         self.next_value += 1;
         let value = self.next_value * 1_000;
-        let name = format!("key{key}");
-        let word = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-        let words = |words: &[&str]| words.iter().map(|text| word(text)).collect::<Vec<_>>();
-        let number = value.to_string();
-        let (words, operation) = match self.prng.below(10) {
-            0..4 => (words(&["GET", &name]), Operation::Get),
-            4..6 => (words(&["SET", &name, &number]), Operation::Set(value)),
-            6 => (words(&["SET", &name, &number, "NX"]), Operation::SetIfAbsent(value)),
-            7..9 => (words(&["INCR", &name]), Operation::Increment),
-            _ => (words(&["DEL", &name]), Operation::Delete),
+        let key = self.prng.below(KEYS);
+        let operation = match self.prng.below(10) {
+            0..4 => Operation::Get,
+            4..6 => Operation::Set(value),
+            6 => Operation::SetIfAbsent(value),
+            7..9 => Operation::Increment,
+            _ => Operation::Delete,
         };
-        (words, operation, key)
+        Question { key, operation }
     }
 
     /// A client has asked a node.
@@ -84,13 +125,13 @@ impl Clients {
         client: usize,
         node: NodeId,
         request: RequestId,
-        operation: Operation,
-        key: u64,
+        question: Question,
         now: Instant,
     ) {
-        let history = self.histories.entry(key).or_default();
-        history.push(Call { operation, called: now, answered: None });
-        self.pending[client] = Some(Pending { node, request, key, call: history.len() - 1 });
+        let history = self.histories.entry(question.key).or_default();
+        history.push(Call { operation: question.operation, called: now, answered: None });
+        let pending = Pending { node, request, question, call: history.len() - 1 };
+        self.clients[client].pending = Some(pending);
     }
 
     /// A node has answered a request; answers whose it was, if a client's.
@@ -101,28 +142,35 @@ impl Clients {
         reply: &Reply,
         now: Instant,
     ) -> Option<usize> {
-        let is_it = |pending: &Option<Pending>| {
-            pending.is_some_and(|pending| pending.node == node && pending.request == request)
+        let is_it = |client: &Client| {
+            client.pending.is_some_and(|pending| (pending.node, pending.request) == (node, request))
         };
-        let client = self.pending.iter().position(is_it)?;
-        let Pending { key, call, .. } = self.pending[client].take()?;
-        let history = self.histories.entry(key).or_default();
-        match outcome_of(history[call].operation, reply) {
+        let client = self.clients.iter().position(is_it)?;
+        let Pending { question, call, .. } = self.clients[client].pending.take()?;
+        match outcome_of(question.operation, reply) {
             Some(outcome) => {
+                let history = self.histories.entry(question.key).or_default();
                 history[call].answered = Some((now, outcome));
-                self.counts.answered += 1;
+                let is_read = question.operation == Operation::Get;
+                self.counts.note(if is_read { Kind::Reads } else { Kind::Writes });
             }
-            None => self.counts.unknown += 1,
+            None => self.note_unknown(client, question),
         }
         Some(client)
+    }
+
+    fn note_unknown(&mut self, client: usize, question: Question) {
+        self.counts.note(Kind::Unknown);
+        self.clients[client].unanswered = Some(question);
     }
 
     /// A node is gone: nobody will hear of what it was asked. Answers who had asked.
     pub fn note_crash(&mut self, node: NodeId) -> Vec<usize> {
         let mut lost = Vec::new();
-        for (client, pending) in self.pending.iter_mut().enumerate() {
-            if pending.take_if(|pending| pending.node == node).is_some() {
-                self.counts.unknown += 1;
+        for client in 0..self.clients.len() {
+            let asked = &mut self.clients[client].pending;
+            if let Some(pending) = asked.take_if(|pending| pending.node == node) {
+                self.note_unknown(client, pending.question);
                 lost.push(client);
             }
         }
@@ -148,7 +196,7 @@ impl Clients {
     }
 
     /// What was counted.
-    pub fn counts(&self) -> ClientCounts {
+    pub fn counts(&self) -> Counts {
         self.counts
     }
 }
@@ -168,5 +216,46 @@ fn outcome_of(operation: Operation, reply: &Reply) -> Option<Outcome> {
         (Operation::Delete, Reply::Integer(count)) => Some(Outcome::Deleted(*count == 1)),
         (_, Reply::Error(text)) if text.starts_with(b"CLUSTERDOWN") => None,
         (operation, reply) => panic!("{operation:?} was answered {reply:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::node;
+
+    fn ask(clients: &mut Clients, client: usize, operation: Operation, at: u64) -> RequestId {
+        let request = RequestId(at);
+        let question = Question { key: 0, operation };
+        clients.note_call(client, node(1), request, question, Instant::from_millis(at));
+        request
+    }
+
+    #[test]
+    fn a_stale_read_is_told() {
+        let mut clients = Clients::new(1, 1);
+        let write = ask(&mut clients, 0, Operation::Set(5), 1);
+        clients.note_answer(node(1), write, &Reply::Ok, Instant::from_millis(2));
+        let read = ask(&mut clients, 0, Operation::Get, 3);
+        clients.note_answer(node(1), read, &Reply::Nil, Instant::from_millis(4));
+        let found = std::panic::catch_unwind(|| clients.check());
+        let text = *found.unwrap_err().downcast::<String>().unwrap();
+        assert!(text.starts_with("linearizability: key0: 1 of 2 calls explained"), "{text}");
+    }
+
+    #[test]
+    fn what_a_crash_leaves_unanswered_is_asked_again() {
+        let mut clients = Clients::new(2, 1);
+        ask(&mut clients, 0, Operation::Increment, 1);
+        assert_eq!(clients.note_crash(node(2)), Vec::<usize>::new());
+        assert_eq!(clients.note_crash(node(1)), [0]);
+        assert!(clients.are_all_idle());
+        clients.check();
+        let again = (0..8).filter(|_| {
+            clients.clients[0].unanswered = Some(Question { key: 0, operation: Operation::Get });
+            clients.next_question(0);
+            clients.counts.get(Kind::Retries) > 0
+        });
+        assert!(again.count() > 0);
     }
 }

@@ -6,6 +6,8 @@ use base::{Duration, Prng};
 use block::{BlockCompletion, BlockError, BlockRequest, Operation, SECTOR_BYTES};
 use pool::PacketBuffer;
 
+use crate::counts::{Counts, Kind};
+
 type Sector = [u8; SECTOR_BYTES];
 
 /// How the disk behaves. Chances are per mille of the operations, or of the sectors at a crash.
@@ -19,25 +21,14 @@ pub struct DiskTemper {
     pub flush_min: Duration,
     /// … to this.
     pub flush_max: Duration,
+    /// Flushes that take much longer …
+    pub slow_per_mille: u64,
+    /// … up to this.
+    pub slow_max: Duration,
     /// At a crash, an unflushed sector is lost.
     pub lost_per_mille: u64,
     /// At a crash, an unflushed sector is torn: partly the old bytes, partly the new ones.
     pub torn_per_mille: u64,
-}
-
-/// What the disk did: a run in which no fault fired proves nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct DiskCounts {
-    /// Flushes that were done.
-    pub flushes: u64,
-    /// Sectors written.
-    pub sectors_written: u64,
-    /// Unflushed sectors that crashes left in place.
-    pub kept: u64,
-    /// Unflushed sectors that crashes lost.
-    pub lost: u64,
-    /// Unflushed sectors that crashes tore.
-    pub torn: u64,
 }
 
 /// A sector that was written and not flushed since. Later ones of the same sector come later in the list.
@@ -70,7 +61,23 @@ pub struct SimDisk {
     pending: BTreeMap<u64, Pending>,
     next_write: u64,
     next_operation: u64,
-    counts: DiskCounts,
+    counts: Counts,
+}
+
+impl DiskTemper {
+    /// A disk as one would wish it.
+    pub fn calm() -> DiskTemper {
+        DiskTemper {
+            access_min: Duration::from_micros(20),
+            access_max: Duration::from_micros(100),
+            flush_min: Duration::from_micros(50),
+            flush_max: Duration::from_micros(500),
+            slow_per_mille: 0,
+            slow_max: Duration::ZERO,
+            lost_per_mille: 0,
+            torn_per_mille: 0,
+        }
+    }
 }
 
 impl SimDisk {
@@ -86,7 +93,7 @@ impl SimDisk {
             pending: BTreeMap::new(),
             next_write: 0,
             next_operation: 0,
-            counts: DiskCounts::default(),
+            counts: Counts::default(),
         }
     }
 
@@ -111,11 +118,21 @@ impl SimDisk {
             }
             Operation::Flush => {
                 covers.clone_from(&self.completed_writes);
-                (self.temper.flush_min, self.temper.flush_max)
+                self.flush_span()
             }
         };
         self.pending.insert(operation, Pending { request, covers, write });
         (operation, self.prng.duration_between(shortest, longest))
+    }
+
+    /// How long a flush may take.
+    fn flush_span(&mut self) -> (Duration, Duration) {
+        let temper = &self.temper;
+        if self.prng.chance(temper.slow_per_mille, 1_000) {
+            self.counts.note(Kind::SlowFlushes);
+            return (temper.flush_max, temper.slow_max.max(temper.flush_max));
+        }
+        (temper.flush_min, temper.flush_max)
     }
 
     fn take_sectors(&mut self, write: u64, sector: u64, sectors: u32, request: &BlockRequest) {
@@ -128,7 +145,6 @@ impl SimDisk {
         {
             let bytes = bytes.try_into().expect("the chunks are sectors");
             self.unflushed.push(Unflushed { write, sector, bytes });
-            self.counts.sectors_written += 1;
         }
     }
 
@@ -161,7 +177,7 @@ impl SimDisk {
     }
 
     fn make_durable(&mut self, covers: &BTreeSet<u64>) {
-        self.counts.flushes += 1;
+        self.counts.note(Kind::Flushes);
         let (durable, rest) =
             self.unflushed.drain(..).partition::<Vec<_>, _>(|entry| covers.contains(&entry.write));
         self.durable.extend(durable.into_iter().map(|entry| (entry.sector, entry.bytes)));
@@ -197,23 +213,29 @@ impl SimDisk {
     pub fn crash(&mut self) {
         self.pending.clear();
         self.completed_writes.clear();
+        let (mut has_lost, mut has_torn) = (false, false);
         for entry in std::mem::take(&mut self.unflushed) {
             let old = self.durable.get(&entry.sector).copied().unwrap_or([0; SECTOR_BYTES]);
             let draw = self.prng.below(1_000);
             if draw < self.temper.lost_per_mille {
-                self.counts.lost += 1;
+                has_lost = true;
                 continue;
             }
             let mut bytes = entry.bytes;
             if draw < self.temper.lost_per_mille + self.temper.torn_per_mille {
-                self.counts.torn += 1;
+                has_torn = true;
                 let cut = self.prng.below(SECTOR_BYTES as u64) as usize;
                 bytes[cut..].copy_from_slice(&old[cut..]);
-            } else {
-                self.counts.kept += 1;
             }
             self.durable.insert(entry.sector, bytes);
         }
+        self.counts.add(Kind::CrashesLosing, u64::from(has_lost));
+        self.counts.add(Kind::CrashesTearing, u64::from(has_torn));
+    }
+
+    /// Replaces the temper.
+    pub fn set_temper(&mut self, temper: DiskTemper) {
+        self.temper = temper;
     }
 
     /// Flips one bit of a sector that is durable: the disk rots.
@@ -223,7 +245,7 @@ impl SimDisk {
     }
 
     /// What the disk did so far.
-    pub fn counts(&self) -> DiskCounts {
+    pub fn counts(&self) -> Counts {
         self.counts
     }
 }
@@ -240,6 +262,8 @@ mod tests {
             access_max: Duration::from_micros(100),
             flush_min: Duration::from_micros(100),
             flush_max: Duration::from_micros(900),
+            slow_per_mille: 0,
+            slow_max: Duration::ZERO,
             lost_per_mille,
             torn_per_mille: 0,
         }
@@ -269,6 +293,7 @@ mod tests {
         assert_eq!(disk.current(2)[0], 2, "it can be read");
         disk.crash();
         assert_eq!((disk.current(1)[0], disk.current(2)[0]), (1, 0), "but is not durable");
+        assert_eq!(disk.counts().get(Kind::CrashesLosing), 1);
         assert_eq!(pool.free(), 4);
     }
 
@@ -278,6 +303,6 @@ mod tests {
         let mut disk = SimDisk::new(16, temper(0), 1);
         let beyond = write(&mut disk, &pool, 16, 1);
         assert_eq!(disk.complete(beyond).unwrap().result, Err(BlockError::OutOfRange));
-        assert_eq!(disk.counts().sectors_written, 0);
+        assert!(disk.unflushed.is_empty());
     }
 }

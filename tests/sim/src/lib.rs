@@ -1,17 +1,26 @@
 //! The simulator: whole nodes, as they are in the image, on wires and disks that follow a seed.
 //!
 //! Nothing here reads a clock or draws a number but from the seed, so a run is repeated by its number:
-//! `cargo run -p sim -- --seed 7`. A run has two phases. In the first, [`plan::Plan`] makes trouble: crashes,
-//! partitions, one-way blocks, lost and late frames, slow disks. Clients work all the time. After every step
-//! the [`checkers`] look. In the second, everything is well, and the cluster must recover within a bound and
-//! agree; then [`linearizability`] asks whether what the clients saw can have happened.
+//! `cargo run -p sim -- --seed 7`. A run has two phases. In the first, its [`plan::Plan`] makes trouble:
+//! crashes, partitions, one-way blocks, lost and late frames, slow disks, at any moment and at the worst.
+//! Clients work all the time. After every step the [`checkers`] look. In the second, everything is well, and
+//! the cluster must recover within a bound, agree, and stay calm; then [`linearizability`] asks whether what
+//! the clients saw can have happened. What fired is counted in [`counts`].
+//!
+//! Reading order: [`plan`] (what will happen), [`world`] (where it happens), [`network`], [`disk`],
+//! [`machine`] and [`clients`] (to whom), [`checkers`] and [`linearizability`] (whether it is right),
+//! [`runner`] (many seeds), [`trace`] (how it came about).
 #![forbid(unsafe_code)]
 
+pub mod bug;
 pub mod checkers;
 pub mod clients;
+pub mod counts;
 pub mod disk;
 pub mod linearizability;
 pub mod machine;
 pub mod network;
 pub mod plan;
+pub mod runner;
+pub mod trace;
 pub mod world;

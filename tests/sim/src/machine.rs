@@ -4,7 +4,10 @@ use base::{ClusterId, Instant, NodeId};
 use node::{Hardware, Node, Settings};
 use pool::{PAGE_BYTES, Pool};
 
-use crate::disk::{DiskTemper, SimDisk};
+use crate::bug::Bug;
+use crate::counts::{Counts, Kind};
+use crate::disk::SimDisk;
+use crate::plan::{Plan, Tuning, node};
 
 /// The size of each disk.
 pub const DISK_SECTORS: u64 = 128 * 1024;
@@ -25,34 +28,51 @@ pub struct Machine {
     pub packets: Pool,
     /// How often it was switched on: events of an earlier life are void.
     pub life: u64,
+    /// When its node wants to be woken; other wake-ups are void.
+    pub wake: Option<Instant>,
+    /// It stands still until then.
+    pub paused_until: Option<Instant>,
     voters: Vec<NodeId>,
-    mutant: Option<raft::Mutant>,
+    tuning: Tuning,
+    bug: Option<Bug>,
+    counts: Counts,
 }
 
 impl Machine {
     /// A machine that is off, with an empty disk.
-    pub fn new(
-        id: NodeId,
-        voters: Vec<NodeId>,
-        temper: DiskTemper,
-        mutant: Option<raft::Mutant>,
-        seed: u64,
-    ) -> Machine {
+    pub fn new(id: NodeId, plan: &Plan, bug: Option<Bug>, seed: u64) -> Machine {
         Machine {
             id,
-            disk: SimDisk::new(DISK_SECTORS, temper, seed),
+            disk: SimDisk::new(DISK_SECTORS, plan.temper.clone(), seed),
             node: None,
             packets: Pool::on_heap(PACKET_BUFFERS, PAGE_BYTES),
             life: 0,
-            voters,
-            mutant,
+            wake: None,
+            paused_until: None,
+            voters: (1..=plan.nodes).map(node).collect(),
+            tuning: plan.tuning,
+            bug,
+            counts: Counts::default(),
         }
+    }
+
+    /// Whether it is on.
+    pub fn is_on(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// Whether its node leads, as far as it knows.
+    pub fn is_leader(&self) -> bool {
+        self.node.as_ref().and_then(Node::raft).is_some_and(raft::RaftNode::is_leader)
     }
 
     /// Switches it on.
     pub fn start(&mut self, seed: u64, wall_ms: u64, now: Instant) {
         assert!(self.node.is_none(), "it is off");
         self.life += 1;
+        if self.life > 1 {
+            self.counts.note(Kind::Restarts);
+        }
         let settings = Settings {
             id: self.id,
             cluster: ClusterId(1),
@@ -67,25 +87,53 @@ impl Machine {
             disk_sectors: self.disk.capacity_sectors(),
         };
         let node = Node::new(settings, self.raft_config(), hardware, seed, now);
-        self.node = Some(node.expect("the settings are good"));
+        self.node = Some(self.with_bug(node.expect("the settings are good")));
+    }
+
+    fn raft_config(&self) -> raft::Config {
+        raft::Config {
+            append_batch_max_entries: self.tuning.append_entries_max,
+            append_in_flight_max: self.tuning.append_in_flight_max,
+            entry_cache_max_bytes: self.tuning.entry_cache_max_bytes,
+            #[cfg(feature = "mutants")]
+            mutant: self.bug.and_then(Bug::of_raft),
+            ..raft::Config::new(self.id, self.voters.clone())
+        }
     }
 
     #[cfg(feature = "mutants")]
-    fn raft_config(&self) -> raft::Config {
-        raft::Config { mutant: self.mutant, ..raft::Config::new(self.id, self.voters.clone()) }
+    fn with_bug(&self, mut node: Node) -> Node {
+        node.put_in(self.bug.and_then(Bug::of_kv));
+        node
     }
 
     #[cfg(not(feature = "mutants"))]
-    fn raft_config(&self) -> raft::Config {
-        assert!(self.mutant.is_none(), "bugs are put in by the feature `mutants`");
-        raft::Config::new(self.id, self.voters.clone())
+    fn with_bug(&self, node: Node) -> Node {
+        assert!(self.bug.is_none(), "bugs are put in by the feature `mutants`");
+        node
     }
 
     /// Switches it off without a warning.
     pub fn crash(&mut self) {
-        self.node = None;
+        self.counts.note(Kind::Crashes);
+        self.count_fetches();
+        (self.node, self.wake, self.paused_until) = (None, None, None);
         self.disk.crash();
         // Buffers that were in the node's hands are in nobody's.
         self.packets = Pool::on_heap(PACKET_BUFFERS, PAGE_BYTES);
+    }
+
+    fn count_fetches(&mut self) {
+        if let Some(raft) = self.node.as_ref().and_then(Node::raft) {
+            self.counts.add(Kind::Fetches, raft.counters().fetches);
+        }
+    }
+
+    /// What happened to it and to its disk. To be asked for once, at the end.
+    pub fn take_counts(&mut self) -> Counts {
+        self.count_fetches();
+        let mut counts = self.counts;
+        counts += self.disk.counts();
+        counts
     }
 }

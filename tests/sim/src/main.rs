@@ -1,60 +1,240 @@
 //! `sim --seed N`: runs one seed, or several, and says what happened.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use lexopt::ValueExt;
-use sim::plan::Plan;
-use sim::world::World;
+use sim::bug::Bug;
+use sim::counts::{Counts, Kind};
+use sim::plan::{Plan, Profile};
+use sim::runner::{self, Options};
 
 const HELP: &str = "\
-Runs whole nodes on simulated wires and disks.
+Runs whole nodes on simulated wires and disks, with trouble that follows from a seed.
 
-Usage: sim [--seed N] [--seeds N..M] [--verbose]
+Usage: sim [--seed N | --seeds N..M] [options]
 
-  --seed N       run this seed, and print its plan and what happened
-  --seeds N..M   run the seeds from N up to, but not including, M (default 0..100)
-  --verbose      print a line for every seed
-  --help         this text
+  --seed N           run this seed, and print its plan and what happened
+  --seeds N..M       run the seeds from N up to, but not including, M (default 0..100)
+  --profile NAME     what the runs are about, instead of what each seed draws; see below
+  --jobs N           run so many seeds at a time (default: as many as there are cores)
+  --trace            with --seed: print every event
+  --verbose          print a line for every seed
+  --keep-going       go on after a seed has failed, and list all that do
+  --bug NAME         put a bug into every node (only if built with --features mutants)
+  --help             this text
 
-A run that fails panics with what did not hold; run its seed again to see it again.";
+The output does not depend on the number of jobs, but for its last line. The exit status is 0 if
+everything held, 1 if something did not, 2 if the command line cannot be understood.";
 
-fn main() -> Result<()> {
-    let (mut seeds, mut is_verbose) = (0..100u64, false);
+/// What the command line says.
+#[derive(Debug)]
+struct Arguments {
+    seed: Option<u64>,
+    seeds: Range<u64>,
+    options: Options,
+    jobs: usize,
+    is_verbose: bool,
+    wants_all: bool,
+    wants_help: bool,
+}
+
+fn main() -> ExitCode {
+    match parse().map(|arguments| run(&arguments)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn parse() -> Result<Arguments> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let mut found = Arguments {
+        seed: None,
+        seeds: 0..100,
+        options: Options::default(),
+        jobs: cores,
+        is_verbose: false,
+        wants_all: false,
+        wants_help: false,
+    };
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
             lexopt::Arg::Long("seed") => {
-                let seed: u64 =
-                    arguments.value()?.string()?.parse().context("--seed takes a number")?;
-                println!("{:#?}", Plan::new(seed));
-                println!("{:#?}", World::run_seed(seed, None));
-                return Ok(());
+                found.seed = Some(text(&mut arguments)?.parse().context("--seed takes a number")?);
             }
-            lexopt::Arg::Long("seeds") => {
-                let range = arguments.value()?.string()?;
-                let (first, end) = range.split_once("..").context("--seeds takes N..M")?;
-                seeds = first.parse()?..end.parse()?;
+            lexopt::Arg::Long("seeds") => found.seeds = parse_seeds(&text(&mut arguments)?)?,
+            lexopt::Arg::Long("profile") => {
+                found.options.profile = Some(parse_profile(&text(&mut arguments)?)?)
             }
-            lexopt::Arg::Long("verbose") => is_verbose = true,
-            lexopt::Arg::Long("help") => {
-                println!("{HELP}");
-                return Ok(());
+            lexopt::Arg::Long("jobs") => {
+                found.jobs = text(&mut arguments)?.parse().context("--jobs takes a number")?;
             }
+            lexopt::Arg::Long("trace") => found.options.keeps_lines = true,
+            lexopt::Arg::Long("verbose") => found.is_verbose = true,
+            lexopt::Arg::Long("keep-going") => found.wants_all = true,
+            lexopt::Arg::Long("bug") => {
+                found.options.bug = Some(parse_bug(&text(&mut arguments)?)?)
+            }
+            lexopt::Arg::Long("help") => found.wants_help = true,
             other => bail!("{}\n\n{HELP}", other.unexpected()),
         }
     }
-    let count = seeds.end.saturating_sub(seeds.start);
-    for seed in seeds {
-        if is_verbose {
-            println!("seed {seed}");
+    if found.options.keeps_lines && found.seed.is_none() && !found.wants_help {
+        bail!("--trace goes with --seed");
+    }
+    Ok(found)
+}
+
+fn text(arguments: &mut lexopt::Parser) -> Result<String> {
+    Ok(arguments.value()?.string()?)
+}
+
+fn parse_seeds(text: &str) -> Result<Range<u64>> {
+    let (first, end) = text.split_once("..").context("--seeds takes N..M")?;
+    Ok(first.parse().context("--seeds takes N..M")?..end.parse().context("--seeds takes N..M")?)
+}
+
+fn parse_profile(name: &str) -> Result<Profile> {
+    Profile::parse(name).with_context(|| format!("{name} is none of {:?}", Profile::ALL))
+}
+
+fn parse_bug(name: &str) -> Result<Bug> {
+    if !cfg!(feature = "mutants") {
+        bail!("--bug needs a simulator that was built with --features mutants");
+    }
+    let names: Vec<String> = Bug::all().map(Bug::name).collect();
+    Bug::parse(name).with_context(|| format!("{name} is none of {}", names.join(", ")))
+}
+
+fn run(arguments: &Arguments) -> bool {
+    if arguments.wants_help {
+        let names: Vec<String> =
+            Profile::ALL.iter().map(|profile| format!("{profile:?}").to_lowercase()).collect();
+        println!("{HELP}\n\nProfiles: {}", names.join(", "));
+        return true;
+    }
+    match arguments.seed {
+        Some(seed) => run_one(seed, &arguments.options),
+        None => run_many(arguments),
+    }
+}
+
+fn run_one(seed: u64, options: &Options) -> bool {
+    let result = runner::run(seed, options);
+    let lines = match &result {
+        Ok(success) => &success.lines,
+        Err(failure) => &failure.lines,
+    };
+    lines.iter().for_each(|line| println!("{line}"));
+    match result {
+        Ok(success) => {
+            let summary = success.summary;
+            println!("{:#?}", Plan::with_profile(seed, options.profile));
+            println!(
+                "seed {seed} passed: {} ms in {} steps, of which {} ms to recover; {} entries; \
+                 fingerprint {:016x}",
+                summary.simulated.as_millis(),
+                summary.steps,
+                summary.recovery.as_millis(),
+                summary.entries,
+                summary.digest
+            );
+            print!("{}", summary.counts);
+            true
         }
-        let summary = std::panic::catch_unwind(|| World::run_seed(seed, None));
-        match summary {
-            Ok(summary) if is_verbose => println!("  {summary:?}"),
-            Ok(_) => {}
-            Err(_) => bail!("seed {seed} failed; see it again with --seed {seed}"),
+        Err(failure) => {
+            println!("{failure}");
+            false
         }
     }
-    println!("{count} seeds passed");
-    Ok(())
+}
+
+/// What many runs did together.
+#[derive(Debug, Default)]
+struct Totals {
+    passed: u64,
+    failed: Vec<u64>,
+    simulated: Duration,
+    steps: u64,
+    digest: u64,
+    counts: Counts,
+    profiles: BTreeMap<Profile, u64>,
+    recovery_max_ms: u64,
+}
+
+fn run_many(arguments: &Arguments) -> bool {
+    let mut totals = Totals::default();
+    let began = clock();
+    let seeds = arguments.seeds.clone();
+    let (jobs, wants_all) = (arguments.jobs, arguments.wants_all);
+    runner::run_all(seeds, &arguments.options, jobs, wants_all, |seed, result| match result {
+        Ok(success) => {
+            let summary = success.summary;
+            if arguments.is_verbose {
+                let name = format!("{:?}", success.profile);
+                let (millis, steps) = (summary.simulated.as_millis(), summary.steps);
+                let entries = summary.entries;
+                println!(
+                    "seed {seed}: {name:<10} {millis:>6} ms {steps:>7} steps {entries:>6} entries"
+                );
+            }
+            totals.passed += 1;
+            totals.simulated += Duration::from_nanos(summary.simulated.as_nanos());
+            totals.steps += summary.steps;
+            totals.digest = totals.digest.rotate_left(1) ^ summary.digest;
+            totals.counts += summary.counts;
+            *totals.profiles.entry(success.profile).or_default() += 1;
+            totals.recovery_max_ms = totals.recovery_max_ms.max(summary.recovery.as_millis());
+        }
+        Err(failure) => {
+            if totals.failed.is_empty() || arguments.wants_all {
+                println!("{failure}\n");
+            }
+            totals.failed.push(seed);
+        }
+    });
+    report(&totals, began.elapsed());
+    totals.failed.is_empty()
+}
+
+fn report(totals: &Totals, took: Duration) {
+    let profiles: Vec<String> =
+        totals.profiles.iter().map(|(profile, count)| format!("{profile:?} {count}")).collect();
+    println!("{}", profiles.join(", ").to_lowercase());
+    print!("{}", totals.counts);
+    let slowest = totals.recovery_max_ms;
+    println!("longest recovery {slowest} ms; fingerprint {:016x}", totals.digest);
+    let missing = totals.counts.missing();
+    if !missing.is_empty() {
+        println!("never happened: {}", missing.join(", "));
+    }
+    if !totals.failed.is_empty() {
+        println!("{} seeds failed: {:?}", totals.failed.len(), totals.failed);
+    }
+    let seconds = took.as_secs_f64();
+    println!(
+        "{} seeds passed in {seconds:.1} s: {:.0} seeds, {:.0} steps, {:.0} elections and {:.1} s of the \
+         cluster's time in a second",
+        totals.passed,
+        totals.passed as f64 / seconds,
+        totals.steps as f64 / seconds,
+        totals.counts.get(Kind::Elections) as f64 / seconds,
+        totals.simulated.as_secs_f64() / seconds
+    );
+}
+
+/// The only clock here: to say how fast it was.
+#[expect(clippy::disallowed_methods, reason = "a host program that measures itself")]
+fn clock() -> std::time::Instant {
+    std::time::Instant::now()
 }

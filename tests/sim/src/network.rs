@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base::{Duration, Instant, NodeId, Prng};
 
+use crate::counts::{Counts, Kind};
+
 /// How the wires treat frames. Chances are per mille of the frames.
 #[derive(Clone, Debug)]
 pub struct Weather {
@@ -19,44 +21,32 @@ pub struct Weather {
     pub corrupt_per_mille: u64,
 }
 
-/// What became of frames: a run in which no fault fired proves nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct NetworkCounts {
-    /// Frames that nodes sent.
-    pub sent: u64,
-    /// Arrivals, duplicates included.
-    pub delivered: u64,
-    /// Frames that vanished by chance.
-    pub lost: u64,
-    /// Frames that arrived twice.
-    pub duplicated: u64,
-    /// Frames with a flipped bit.
-    pub corrupted: u64,
-    /// Frames that a partition held back.
-    pub blocked: u64,
+impl Weather {
+    /// A quiet wire: a fraction of a millisecond, nothing lost.
+    pub fn calm() -> Weather {
+        Weather {
+            delay_min: Duration::from_micros(100),
+            delay_max: Duration::from_micros(500),
+            loss_per_mille: 0,
+            duplicate_per_mille: 0,
+            corrupt_per_mille: 0,
+        }
+    }
 }
 
-/// A frame on its way.
-#[derive(Clone, Debug)]
-pub struct Arrival {
-    /// When it arrives.
-    pub at: Instant,
-    /// Where.
-    pub to: NodeId,
-    /// Its bytes, from the Ethernet header on.
-    pub bytes: Vec<u8>,
-}
+/// A way from one node to another.
+type Way = (NodeId, NodeId);
 
 /// The wires.
 #[derive(Debug)]
 pub struct Network {
     prng: Prng,
     weather: Weather,
-    /// Pairs (from, to) whose frames do not pass.
-    blocked: BTreeSet<(NodeId, NodeId)>,
-    /// Links (from, to) that take longer than the weather says.
-    slow: BTreeMap<(NodeId, NodeId), Duration>,
-    counts: NetworkCounts,
+    /// Ways on which nothing passes.
+    blocked: BTreeSet<Way>,
+    /// Ways that take longer than the weather says.
+    slow: BTreeMap<Way, Duration>,
+    counts: Counts,
 }
 
 impl Network {
@@ -67,45 +57,47 @@ impl Network {
             weather,
             blocked: BTreeSet::new(),
             slow: BTreeMap::new(),
-            counts: NetworkCounts::default(),
+            counts: Counts::default(),
         }
     }
 
-    /// Sends a frame; answers when and how often it arrives.
-    pub fn send(&mut self, from: NodeId, to: NodeId, bytes: Vec<u8>, now: Instant) -> Vec<Arrival> {
-        self.counts.sent += 1;
+    /// Sends a frame; tells when it arrives, if it does, and perhaps a second time.
+    pub fn send(
+        &mut self,
+        (from, to): Way,
+        bytes: &[u8],
+        now: Instant,
+        mut arrive: impl FnMut(Instant, Vec<u8>),
+    ) {
+        self.counts.note(Kind::FramesSent);
         if self.blocked.contains(&(from, to)) {
-            self.counts.blocked += 1;
-            return Vec::new();
+            return self.counts.note(Kind::FramesBlocked);
         }
         if self.prng.chance(self.weather.loss_per_mille, 1_000) {
-            self.counts.lost += 1;
-            return Vec::new();
+            return self.counts.note(Kind::FramesLost);
         }
-        let twice = self.prng.chance(self.weather.duplicate_per_mille, 1_000);
-        self.counts.duplicated += u64::from(twice);
-        let mut arrivals = Vec::new();
-        for _ in 0..=u8::from(twice) {
-            let extra = self.slow.get(&(from, to)).copied().unwrap_or_default();
+        let extra = self.slow.get(&(from, to)).copied().unwrap_or_default();
+        if extra > Duration::ZERO {
+            self.counts.note(Kind::FramesDelayed);
+        }
+        let is_twice = self.prng.chance(self.weather.duplicate_per_mille, 1_000);
+        if is_twice {
+            self.counts.note(Kind::FramesDuplicated);
+        }
+        for _ in 0..=u8::from(is_twice) {
             let delay = self.prng.duration_between(self.weather.delay_min, self.weather.delay_max);
-            arrivals.push(Arrival {
-                at: now + delay + extra,
-                to,
-                bytes: self.perhaps_corrupted(&bytes),
-            });
+            let mut bytes = bytes.to_vec();
+            self.perhaps_corrupt(&mut bytes);
+            arrive(now + delay + extra, bytes);
         }
-        self.counts.delivered += arrivals.len() as u64;
-        arrivals
     }
 
-    fn perhaps_corrupted(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut bytes = bytes.to_vec();
+    fn perhaps_corrupt(&mut self, bytes: &mut [u8]) {
         if !bytes.is_empty() && self.prng.chance(self.weather.corrupt_per_mille, 1_000) {
-            self.counts.corrupted += 1;
+            self.counts.note(Kind::FramesCorrupted);
             let position = self.prng.below(bytes.len() as u64) as usize;
             bytes[position] ^= 1 << self.prng.below(8);
         }
-        bytes
     }
 
     /// Blocks the way from one node to another, and only that way.
@@ -144,20 +136,53 @@ impl Network {
     }
 
     /// What became of frames so far.
-    pub fn counts(&self) -> NetworkCounts {
+    pub fn counts(&self) -> Counts {
         self.counts
     }
 }
 
-impl Weather {
-    /// A quiet wire: a fraction of a millisecond, nothing lost.
-    pub fn calm() -> Weather {
-        Weather {
-            delay_min: Duration::from_micros(100),
-            delay_max: Duration::from_micros(500),
-            loss_per_mille: 0,
-            duplicate_per_mille: 0,
-            corrupt_per_mille: 0,
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::node;
+
+    fn arrivals(network: &mut Network, from: u16, to: u16) -> Vec<(Instant, Vec<u8>)> {
+        let mut arrived = Vec::new();
+        let way = (node(from), node(to));
+        network.send(way, &[1; 60], Instant::ORIGIN, |at, bytes| arrived.push((at, bytes)));
+        arrived
+    }
+
+    #[test]
+    fn a_block_has_a_direction_and_a_partition_has_two() {
+        let mut network = Network::new(Weather::calm(), 1);
+        network.block(node(1), node(2));
+        assert_eq!(arrivals(&mut network, 1, 2).len(), 0);
+        assert_eq!(arrivals(&mut network, 2, 1).len(), 1);
+        network.partition(&[vec![node(1), node(2)], vec![node(3)]]);
+        assert_eq!(arrivals(&mut network, 3, 1).len() + arrivals(&mut network, 1, 3).len(), 0);
+        network.heal();
+        assert_eq!(arrivals(&mut network, 1, 2).len(), 1);
+        assert_eq!(network.counts().get(Kind::FramesBlocked), 3);
+    }
+
+    #[test]
+    fn every_fault_of_the_weather_fires() {
+        let storm = Weather {
+            loss_per_mille: 300,
+            duplicate_per_mille: 300,
+            corrupt_per_mille: 300,
+            ..Weather::calm()
+        };
+        let mut network = Network::new(storm, 1);
+        network.slow_down(node(1), node(2), Duration::from_millis(50));
+        let all: Vec<_> = (0..100).flat_map(|_| arrivals(&mut network, 1, 2)).collect();
+        let counts = network.counts();
+        let [lost, twice] = [Kind::FramesLost, Kind::FramesDuplicated].map(|kind| counts.get(kind));
+        assert_eq!(all.len() as u64, 100 - lost + twice);
+        let corrupted = all.iter().filter(|(_, bytes)| *bytes != [1; 60]).count();
+        assert_eq!(corrupted as u64, counts.get(Kind::FramesCorrupted));
+        assert!(lost > 10 && twice > 10 && corrupted > 10);
+        assert!(all.iter().all(|(at, _)| *at >= Instant::from_millis(50)));
     }
 }

@@ -26,6 +26,7 @@ use alloc::collections::BTreeMap;
 use base::{LogIndex, NodeId, limits};
 use bytes::Bytes;
 
+use crate::Mutant;
 use crate::hash::siphash;
 use crate::resp::Reply;
 pub use entry::{Entry, Request, RequestId};
@@ -91,12 +92,30 @@ pub struct KvMachine {
     counters: Counters,
     /// A snapshot that is being taken.
     snapshot: Option<Snapshot>,
+    #[cfg(feature = "mutants")]
+    mutant: Option<Mutant>,
 }
 
 impl KvMachine {
     /// An empty machine, before the first entry.
     pub fn new() -> KvMachine {
         KvMachine::default()
+    }
+
+    /// Puts a bug in, on purpose.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn put_in(&mut self, mutant: Option<Mutant>) {
+        self.mutant = mutant;
+    }
+
+    #[cfg(feature = "mutants")]
+    pub(crate) fn has_bug(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    #[cfg(not(feature = "mutants"))]
+    pub(crate) const fn has_bug(&self, _mutant: Mutant) -> bool {
+        false
     }
 
     /// Applies the entry at `index`. No input makes it panic, and every node does the same with it.
@@ -130,9 +149,13 @@ impl KvMachine {
     }
 
     fn apply_request(&mut self, request: &Request) -> Outcome {
+        let executes_repeats = self.has_bug(Mutant::ExecutesRepeats);
         let session = self.sessions.entry(request.id.origin).or_default();
         match session.judge(request) {
             Verdict::Execute => {}
+            Verdict::Repeat(_) | Verdict::Forgotten if executes_repeats => {
+                return Outcome::Executed(self.execute(&request.write));
+            }
             Verdict::Repeat(reply) => {
                 self.counters.repeated += 1;
                 return Outcome::Repeated(reply);

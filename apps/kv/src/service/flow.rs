@@ -2,11 +2,12 @@
 
 use alloc::vec::Vec;
 
-use base::{Duration, Instant, limits};
+use base::{Duration, Instant, LogIndex, limits};
 use bytes::Bytes;
 
 use super::client::{Answerable, Phase, Slot, State};
 use super::{ClientId, KvService, Output, SubmitError};
+use crate::Mutant;
 use crate::command::{Command, Write};
 use crate::machine::OUT_OF_MEMORY;
 use crate::resp::Reply;
@@ -208,7 +209,9 @@ impl KvService {
     /// Marks the reads that may be answered. They are executed when they are first in their
     /// client's line.
     pub(super) fn answer_reads(&mut self) {
-        while let Some(tickets) = self.reads.take_answerable(self.machine.applied()) {
+        let is_hasty = self.machine.has_bug(Mutant::ReadsDoNotWait);
+        let applied = if is_hasty { LogIndex(u64::MAX) } else { self.machine.applied() };
+        while let Some(tickets) = self.reads.take_answerable(applied) {
             for (client, number) in tickets {
                 self.confirm(client, number);
             }

@@ -194,6 +194,13 @@ impl KvService {
         }
     }
 
+    /// The same service with a bug put in on purpose.
+    #[cfg(feature = "mutants")]
+    pub fn with(mut self, mutant: Option<crate::Mutant>) -> KvService {
+        self.machine.put_in(mutant);
+        self
+    }
+
     /// A connection is made from `address`.
     ///
     /// # Panics

@@ -1,0 +1,248 @@
+//! What must always hold, looked at after every step.
+//!
+//! | property | in words | where |
+//! |---|---|---|
+//! | election safety | at most one leader in a term | [`Checkers`] |
+//! | leader append-only | a leader never cuts its log | [`Checkers`] |
+//! | log matching | entries with the same index and term are the same, and so is all before them | [`Logs`] |
+//! | leader completeness | what was committed in earlier terms is in a leader's log | [`Commits`] |
+//! | state machine safety | one entry is committed at an index, and one state follows it | [`Commits`] |
+//! | durability | what is committed is on the disks of a majority; a disk forgets nothing | [`Checkers`] |
+//!
+//! The first five are those of figure 3 of the Raft paper. A checker looks only at what has changed since
+//! it looked last.
+
+mod commits;
+mod logs;
+
+use std::collections::BTreeMap;
+
+use base::{LogIndex, NodeId, Term};
+
+use commits::Commits;
+use logs::Logs;
+
+/// A node's log by the first index of each run of entries of one term, as `raft::TermRuns` has it.
+type Terms = [(LogIndex, Term)];
+
+/// What a node shows at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Look<'a> {
+    /// Which node.
+    pub id: NodeId,
+    /// Its so-many-th start.
+    pub life: u64,
+    /// Its term.
+    pub term: Term,
+    /// Whom it voted for in that term.
+    pub vote: Option<NodeId>,
+    /// Whether it leads.
+    pub is_leader: bool,
+    /// The terms of its entries.
+    pub terms: &'a Terms,
+    /// Its last entry.
+    pub last: LogIndex,
+    /// The last entry that is on its disk.
+    pub durable: LogIndex,
+    /// The last entry that it knows to be committed.
+    pub commit: LogIndex,
+    /// The last entry that its state machine has applied.
+    pub applied: LogIndex,
+}
+
+/// What a node showed when it was looked at last.
+#[derive(Clone, Debug)]
+struct Seen {
+    life: u64,
+    term: Term,
+    vote: Option<NodeId>,
+    is_leader: bool,
+    terms: Vec<(LogIndex, Term)>,
+    last: LogIndex,
+    durable: LogIndex,
+    commit: LogIndex,
+    applied: LogIndex,
+}
+
+impl Seen {
+    fn new(look: &Look<'_>) -> Seen {
+        Seen {
+            life: look.life,
+            term: look.term,
+            vote: look.vote,
+            is_leader: look.is_leader,
+            terms: look.terms.to_vec(),
+            last: look.last,
+            durable: look.durable,
+            commit: look.commit,
+            applied: look.applied,
+        }
+    }
+
+    fn as_look(&self, id: NodeId) -> Look<'_> {
+        Look {
+            id,
+            life: self.life,
+            term: self.term,
+            vote: self.vote,
+            is_leader: self.is_leader,
+            terms: &self.terms,
+            last: self.last,
+            durable: self.durable,
+            commit: self.commit,
+            applied: self.applied,
+        }
+    }
+}
+
+impl Look<'_> {
+    /// The term of an entry, if the log has it.
+    fn term_at(&self, index: LogIndex) -> Option<Term> {
+        if index > self.last {
+            return None;
+        }
+        let behind = self.terms.partition_point(|(first, _)| *first <= index);
+        behind.checked_sub(1).map(|run| self.terms[run].1)
+    }
+
+    /// The first index at which two logs differ: behind the end of the shorter one, if nowhere before.
+    fn first_difference(&self, other: &Look<'_>) -> LogIndex {
+        let same = self.terms.iter().zip(other.terms).take_while(|(a, b)| a == b).count();
+        let end = |look: &Look<'_>| look.terms.get(same).map_or(look.last.next(), |run| run.0);
+        end(self).min(end(other))
+    }
+}
+
+/// What has changed since the last look at a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct News {
+    /// It has given its vote to another node.
+    pub voted_for: Option<NodeId>,
+    /// It leads, and did not before.
+    pub was_elected: bool,
+    /// It leads, and has committed something.
+    pub has_committed: bool,
+    /// Its log was cut.
+    pub was_cut: bool,
+}
+
+/// What has been seen of the cluster so far.
+#[derive(Debug)]
+pub struct Checkers {
+    quorum: usize,
+    nodes: BTreeMap<NodeId, Seen>,
+    /// Who led in each term.
+    leaders: BTreeMap<Term, NodeId>,
+    logs: Logs,
+    commits: Commits,
+}
+
+impl Checkers {
+    /// Checkers of a cluster of so many nodes.
+    pub fn new(nodes: usize) -> Checkers {
+        Checkers {
+            quorum: nodes / 2 + 1,
+            nodes: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            logs: Logs::default(),
+            commits: Commits::default(),
+        }
+    }
+
+    /// Looks at a node. `content` is a fingerprint of an entry's content, if it is at hand; `state` is one
+    /// of the state machine.
+    ///
+    /// # Panics
+    /// If something does not hold.
+    pub fn look(
+        &mut self,
+        look: &Look<'_>,
+        content: impl Fn(LogIndex) -> Option<u64>,
+        state: impl FnOnce() -> u64,
+    ) -> News {
+        if self.nodes.get(&look.id).is_some_and(|seen| seen.as_look(look.id) == *look) {
+            return News::default();
+        }
+        let before = self.nodes.remove(&look.id);
+        let before = before.as_ref().map(|seen| seen.as_look(look.id));
+        let same_life = before.filter(|before| before.life == look.life);
+        if let (Some(before), None) = (&before, &same_life) {
+            check_restart(before, look);
+        }
+        let changed_from = same_life.map_or(LogIndex(1), |before| before.first_difference(look));
+        let was_cut = same_life.is_some_and(|before| changed_from <= before.last);
+        let led = same_life.is_some_and(|before| before.is_leader && before.term == look.term);
+        if look.is_leader && led {
+            let id = look.id;
+            assert!(!was_cut, "leader append-only: node {id} cut its log at {changed_from}");
+        }
+        self.logs.check(look, changed_from, content);
+        if look.is_leader && !led {
+            self.check_leader(look);
+        }
+        let committed = same_life.map_or(LogIndex(0), |before| before.commit);
+        let leaders = self.nodes.iter().map(|(id, seen)| seen.as_look(*id));
+        self.commits.check(look, committed, leaders.filter(|look| look.is_leader));
+        let has_committed = look.is_leader && look.commit > committed;
+        if has_committed {
+            self.check_durability(look);
+        }
+        if same_life.is_none_or(|before| before.applied != look.applied) {
+            self.commits.check_state(look, state);
+        }
+        let had_voted =
+            same_life.is_some_and(|before| (before.term, before.vote) == (look.term, look.vote));
+        let voted_for = look.vote.filter(|vote| *vote != look.id && !had_voted);
+        self.nodes.insert(look.id, Seen::new(look));
+        News { voted_for, was_elected: look.is_leader && !led, has_committed, was_cut }
+    }
+
+    fn check_leader(&mut self, look: &Look<'_>) {
+        let term = look.term;
+        let known = *self.leaders.entry(term).or_insert(look.id);
+        let id = look.id;
+        assert_eq!(known, id, "election safety: nodes {known} and {id} lead in term {term}");
+        self.commits.check_completeness(look);
+    }
+
+    /// What a leader has committed is on the disks of a majority, those of machines that are off included.
+    fn check_durability(&self, look: &Look<'_>) {
+        let wanted = look.term_at(look.commit);
+        let has_it =
+            |other: &Look<'_>| other.durable >= look.commit && other.term_at(look.commit) == wanted;
+        let others = self.nodes.iter().filter(|(id, seen)| has_it(&seen.as_look(**id))).count();
+        let copies = others + usize::from(has_it(look));
+        let (id, commit, quorum) = (look.id, look.commit, self.quorum);
+        assert!(
+            copies >= quorum,
+            "durability: node {id} committed entry {commit}, which is on {copies} disks, not {quorum}"
+        );
+    }
+
+    /// Who led in each term.
+    pub fn leaders(&self) -> &BTreeMap<Term, NodeId> {
+        &self.leaders
+    }
+
+    /// The last entry that was seen committed.
+    pub fn committed(&self) -> LogIndex {
+        self.commits.last()
+    }
+}
+
+/// A node has started again: what was on its disk is there.
+fn check_restart(before: &Look<'_>, look: &Look<'_>) {
+    let durable = Look { last: before.durable.min(before.last), ..*before };
+    let terms: Vec<_> =
+        durable.terms.iter().copied().filter(|(first, _)| *first <= durable.last).collect();
+    let durable = Look { terms: &terms, ..durable };
+    let (id, kept) = (look.id, durable.first_difference(look));
+    assert!(
+        kept > durable.last,
+        "durability: node {id} started without entry {kept}, though {} were on its disk",
+        durable.last
+    );
+}
+
+#[cfg(test)]
+mod tests;

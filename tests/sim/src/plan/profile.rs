@@ -1,0 +1,276 @@
+//! Kinds of run. Each makes much of something: trouble that is spread evenly hides what only much of one
+//! kind brings to light (A. Groce et al., "Swarm testing", 2012).
+
+use base::{Duration, Prng};
+
+use super::{Act, Moment, Plan, Reaction, Trouble, Who};
+
+/// What a run is about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Profile {
+    /// Hardly anything goes wrong.
+    Calm,
+    /// Wires that lose, double, garble and delay.
+    Lossy,
+    /// Partitions, most of them between the leader and the others.
+    Partitions,
+    /// Machines that lose power, the leader's above all, and at the moment at which it has answered.
+    PowerCuts,
+    /// Voters that lose power just after they have voted, while the candidate is cut off.
+    Voters,
+    /// Followers that lose power just after a leader has counted what they have.
+    Ackers,
+    /// Leaders that come and go before their entries are anywhere else (Raft, figure 8).
+    Figure8,
+    /// Nodes that stand still for a while.
+    Pauses,
+    /// Nodes that hear and are not heard, or the other way around.
+    OneWay,
+    /// Disks whose flushes take longer than elections.
+    SlowDisks,
+    /// Everything, drawn freely.
+    Mixed,
+    /// One node.
+    Alone,
+    /// Thirty-two nodes, of which less than half fail.
+    Large,
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Profile; 13] = [
+        Profile::Calm,
+        Profile::Lossy,
+        Profile::Partitions,
+        Profile::PowerCuts,
+        Profile::Voters,
+        Profile::Ackers,
+        Profile::Figure8,
+        Profile::Pauses,
+        Profile::OneWay,
+        Profile::SlowDisks,
+        Profile::Mixed,
+        Profile::Alone,
+        Profile::Large,
+    ];
+
+    /// The profile with this name, as `Debug` shows it, in small letters or not.
+    pub fn parse(name: &str) -> Option<Profile> {
+        Profile::ALL.into_iter().find(|profile| format!("{profile:?}").eq_ignore_ascii_case(name))
+    }
+
+    /// A profile by chance. Large clusters take long, so they are rare.
+    pub(super) fn draw(prng: &mut Prng) -> Profile {
+        const LARGE_EVERY: u64 = 128;
+        if prng.chance(1, LARGE_EVERY) {
+            return Profile::Large;
+        }
+        let others = Profile::ALL.len() as u64 - 1;
+        Profile::ALL[prng.below(others) as usize]
+    }
+
+    /// Gives a moderate plan its character.
+    pub(super) fn shape(self, plan: &mut Plan, prng: &mut Prng) {
+        match self {
+            Profile::Calm => shape_calm(plan),
+            Profile::Lossy => shape_lossy(plan, prng),
+            Profile::Partitions => shape_partitions(plan),
+            Profile::PowerCuts => shape_power_cuts(plan, prng),
+            Profile::Voters => shape_voters(plan, prng),
+            Profile::Ackers => shape_ackers(plan, prng),
+            Profile::Figure8 => shape_figure_8(plan, prng),
+            Profile::Pauses => shape_pauses(plan),
+            Profile::OneWay => shape_one_way(plan),
+            Profile::SlowDisks => shape_slow_disks(plan, prng),
+            Profile::Mixed => shape_mixed(plan, prng),
+            Profile::Alone => shape_alone(plan),
+            Profile::Large => shape_large(plan),
+        }
+    }
+}
+
+fn reaction(moment: Moment, chance_per_mille: u64, delay_max_us: u64, act: Act) -> Reaction {
+    Reaction { moment, chance_per_mille, delay_max: Duration::from_micros(delay_max_us), act }
+}
+
+fn shape_calm(plan: &mut Plan) {
+    plan.trouble = Duration::from_millis(1_000);
+    plan.troubles = vec![(1, Trouble::CutOff(Who::Leader)), (1, Trouble::Mend)];
+    plan.pause = Duration::from_millis(600);
+}
+
+fn shape_lossy(plan: &mut Plan, prng: &mut Prng) {
+    plan.weather.delay_max = Duration::from_micros(prng.between(1_000, 30_000));
+    plan.weather.loss_per_mille = prng.between(50, 200);
+    plan.weather.duplicate_per_mille = prng.between(50, 200);
+    plan.weather.corrupt_per_mille = prng.between(10, 60);
+    plan.troubles = vec![
+        (2, Trouble::Late),
+        (1, Trouble::Deaf),
+        (1, Trouble::Power(Who::Anyone)),
+        (2, Trouble::Restore),
+    ];
+}
+
+fn shape_partitions(plan: &mut Plan) {
+    plan.troubles = vec![
+        (4, Trouble::CutOff(Who::Leader)),
+        (3, Trouble::Split),
+        (1, Trouble::Deaf),
+        (1, Trouble::Late),
+        (2, Trouble::Mend),
+    ];
+}
+
+fn shape_power_cuts(plan: &mut Plan, prng: &mut Prng) {
+    plan.pause = Duration::from_millis(prng.between(100, 300));
+    plan.troubles = vec![
+        (3, Trouble::Power(Who::Leader)),
+        (2, Trouble::Power(Who::Anyone)),
+        (1, Trouble::Blackout),
+        (3, Trouble::Restore),
+    ];
+    plan.reactions = vec![
+        reaction(Moment::Answered, prng.between(5, 30), 0, Act::Crash),
+        reaction(Moment::Elected, prng.between(50, 300), 2_000, Act::Crash),
+    ];
+}
+
+/// The votes must be many, and on their way to the disk for long.
+fn shape_voters(plan: &mut Plan, prng: &mut Prng) {
+    plan.temper.flush_min = Duration::from_millis(2);
+    plan.temper.flush_max = Duration::from_millis(prng.between(5, 30));
+    plan.temper.lost_per_mille = 900;
+    plan.temper.torn_per_mille = 50;
+    plan.weather.loss_per_mille = prng.between(0, 100);
+    plan.troubles = vec![
+        (4, Trouble::CutOff(Who::Leader)),
+        (2, Trouble::Power(Who::Leader)),
+        (2, Trouble::Deaf),
+        (2, Trouble::Restore),
+    ];
+    plan.reactions = vec![reaction(Moment::Voted, prng.between(200, 700), 500, Act::CrashVoter)];
+}
+
+/// Acknowledgements must be faster than the disk.
+fn shape_ackers(plan: &mut Plan, prng: &mut Prng) {
+    plan.weather.delay_max = Duration::from_micros(prng.between(200, 1_000));
+    plan.temper.flush_min = Duration::from_millis(1);
+    plan.temper.flush_max = Duration::from_millis(prng.between(5, 30));
+    plan.temper.lost_per_mille = 800;
+    plan.temper.torn_per_mille = 100;
+    plan.troubles = vec![
+        (2, Trouble::CutOff(Who::Follower)),
+        (1, Trouble::Power(Who::Leader)),
+        (1, Trouble::Blackout),
+        (3, Trouble::Restore),
+    ];
+    plan.reactions = vec![reaction(Moment::Committed, prng.between(5, 40), 200, Act::CrashOthers)];
+}
+
+/// Entries must travel one by one, or a leader's own entry arrives with the old ones.
+fn shape_figure_8(plan: &mut Plan, prng: &mut Prng) {
+    plan.nodes = if prng.chance(1, 2) { 3 } else { 5 };
+    plan.tuning.append_entries_max = 1;
+    plan.tuning.append_in_flight_max = if prng.chance(2, 3) { 1 } else { 2 };
+    plan.pause = Duration::from_millis(prng.between(200, 500));
+    plan.troubles = vec![
+        (3, Trouble::CutOff(Who::Leader)),
+        (1, Trouble::CutOff(Who::Follower)),
+        (1, Trouble::Power(Who::Leader)),
+        (1, Trouble::Restore),
+    ];
+    plan.reactions = vec![
+        reaction(Moment::Elected, prng.between(100, 600), 3_000, Act::CutOff),
+        reaction(Moment::Elected, prng.between(0, 200), 0, Act::LeaveOne),
+        reaction(Moment::Committed, prng.between(20, 300), 0, Act::CutOff),
+    ];
+}
+
+fn shape_pauses(plan: &mut Plan) {
+    plan.troubles = vec![
+        (4, Trouble::Pause(Who::Leader)),
+        (2, Trouble::Pause(Who::Anyone)),
+        (1, Trouble::CutOff(Who::Leader)),
+        (1, Trouble::Late),
+        (1, Trouble::Mend),
+    ];
+}
+
+fn shape_one_way(plan: &mut Plan) {
+    plan.pause = Duration::from_millis(150);
+    plan.troubles = vec![
+        (5, Trouble::Deaf),
+        (2, Trouble::Late),
+        (1, Trouble::Power(Who::Anyone)),
+        (2, Trouble::Restore),
+    ];
+}
+
+fn shape_slow_disks(plan: &mut Plan, prng: &mut Prng) {
+    plan.weather.delay_max = Duration::from_micros(prng.between(200, 1_000));
+    plan.temper.flush_min = Duration::from_millis(prng.between(1, 10));
+    plan.temper.flush_max = Duration::from_millis(prng.between(20, 120));
+    plan.temper.slow_per_mille = prng.between(5, 40);
+    plan.temper.slow_max = Duration::from_millis(prng.between(200, 1_000));
+    plan.troubles = vec![
+        (3, Trouble::CutOff(Who::Leader)),
+        (2, Trouble::Power(Who::Leader)),
+        (1, Trouble::Blackout),
+        (3, Trouble::Restore),
+    ];
+}
+
+fn shape_mixed(plan: &mut Plan, prng: &mut Prng) {
+    let mut weight = || prng.below(5);
+    plan.troubles = vec![
+        (weight(), Trouble::Power(Who::Anyone)),
+        (weight(), Trouble::Power(Who::Leader)),
+        (weight() / 3, Trouble::Blackout),
+        (weight(), Trouble::Split),
+        (weight(), Trouble::CutOff(Who::Leader)),
+        (weight(), Trouble::Deaf),
+        (weight(), Trouble::Late),
+        (weight(), Trouble::Pause(Who::Anyone)),
+        (weight(), Trouble::Mend),
+        (1 + weight(), Trouble::Restore),
+    ];
+    plan.temper.slow_per_mille = prng.below(10);
+    plan.temper.slow_max = Duration::from_millis(300);
+    let moments = [
+        (Moment::Voted, 300, Act::CrashVoter),
+        (Moment::Elected, 200, Act::CutOff),
+        (Moment::Committed, 20, Act::CutOff),
+        (Moment::Committed, 10, Act::CrashOthers),
+        (Moment::Answered, 10, Act::Crash),
+    ];
+    for (moment, most_per_mille, act) in moments {
+        if prng.chance(1, 3) {
+            plan.reactions.push(reaction(moment, prng.below(most_per_mille), 1_000, act));
+        }
+    }
+}
+
+fn shape_alone(plan: &mut Plan) {
+    plan.nodes = 1;
+    plan.troubles = vec![
+        (3, Trouble::Power(Who::Anyone)),
+        (1, Trouble::Blackout),
+        (1, Trouble::Pause(Who::Anyone)),
+        (2, Trouble::Restore),
+    ];
+    plan.reactions = vec![reaction(Moment::Answered, 10, 0, Act::Crash)];
+}
+
+/// Every node hears from the leader twenty times a second: a short run is long enough.
+fn shape_large(plan: &mut Plan) {
+    plan.nodes = 32;
+    plan.clients = 3;
+    plan.trouble = Duration::from_millis(1_500);
+    plan.pause = Duration::from_millis(60);
+    plan.troubles = vec![
+        (2, Trouble::Power(Who::Follower)),
+        (1, Trouble::Power(Who::Leader)),
+        (1, Trouble::Deaf),
+    ];
+}

@@ -1,0 +1,78 @@
+//! What can go wrong: now and then, or at the worst moment.
+
+use base::Duration;
+
+/// To whom something happens. It is decided when it happens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Who {
+    /// Any node.
+    Anyone,
+    /// A node that leads, if one does; any node else.
+    Leader,
+    /// A node that does not lead.
+    Follower,
+}
+
+/// Something that happens now and then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trouble {
+    /// A machine loses power; if it had lost it before, it gets it back.
+    Power(Who),
+    /// All machines lose power at once, and get it back at once.
+    Blackout,
+    /// The nodes are split in two.
+    Split,
+    /// A node is cut off from all others, and everything else is mended.
+    CutOff(Who),
+    /// One node is not heard by another.
+    Deaf,
+    /// One node, of two that hear each other, hears late.
+    Late,
+    /// A node stands still for a while, and then goes on as if nothing had happened.
+    Pause(Who),
+    /// The wires are mended.
+    Mend,
+    /// The wires are mended, and all machines are on.
+    Restore,
+}
+
+/// A moment at which trouble is worst. It concerns a node: the one at which it is seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moment {
+    /// It has given its vote to another node; perhaps it is not on its disk yet.
+    Voted,
+    /// It was elected.
+    Elected,
+    /// As the leader, it has committed something.
+    Committed,
+    /// It has answered a client.
+    Answered,
+}
+
+/// What is done then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Act {
+    /// The node loses power, for a moment.
+    Crash,
+    /// The node is cut off from all others, and everything else is mended.
+    CutOff,
+    /// The voter loses power for a moment, and the candidate is cut off.
+    CrashVoter,
+    /// All other nodes lose power for a moment, and the node is cut off.
+    CrashOthers,
+    /// All but the node and one other are cut off from those two.
+    LeaveOne,
+}
+
+/// Trouble at the worst moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reaction {
+    /// When.
+    pub moment: Moment,
+    /// How often then.
+    pub chance_per_mille: u64,
+    /// How long after that at most.
+    pub delay_max: Duration,
+    /// What.
+    pub act: Act,
+}

@@ -1,0 +1,156 @@
+//! Runs of seeds: one, or many on several threads, with the same output whatever the number of threads.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Once, mpsc};
+use std::thread;
+
+use base::Instant;
+
+use crate::bug::Bug;
+use crate::plan::{Plan, Profile};
+use crate::trace::Trace;
+use crate::world::{Summary, World};
+
+/// How seeds are run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Another profile than the one that the seed draws.
+    pub profile: Option<Profile>,
+    /// A bug in every node.
+    pub bug: Option<Bug>,
+    /// Whether lines are kept that say what happened.
+    pub keeps_lines: bool,
+}
+
+/// A run that went to its end.
+#[derive(Clone, Debug)]
+pub struct Success {
+    /// Its profile.
+    pub profile: Profile,
+    /// What it did.
+    pub summary: Summary,
+    /// What happened, if lines are kept.
+    pub lines: Vec<String>,
+}
+
+/// A run in which something did not hold.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Its seed.
+    pub seed: u64,
+    /// All that was derived from the seed.
+    pub plan: Plan,
+    /// What did not hold, and where that was noticed.
+    pub violated: String,
+    /// When.
+    pub at: Instant,
+    /// In which step.
+    pub steps: u64,
+    /// What happened, if lines are kept.
+    pub lines: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failure { seed, plan, violated, at, steps, lines: _ } = self;
+        writeln!(f, "seed {seed} failed after {} ms, in step {steps}", at.as_millis())?;
+        writeln!(f, "violated: {violated}")?;
+        writeln!(f, "plan: {plan:#?}")?;
+        write!(f, "see it again, event by event: sim --seed {seed} --trace")
+    }
+}
+
+thread_local! {
+    /// The last panic of a run on this thread; `None` outside runs, which may panic as usual.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Panics within runs are kept to be told, not printed.
+fn keep_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let is_kept = PANIC.with_borrow_mut(|kept| {
+                let Some(text) = kept else { return false };
+                let what = info.payload_as_str().unwrap_or("a panic without a text");
+                let place = info.location().map(|place| format!(" ({place})"));
+                *text = format!("{what}{}", place.unwrap_or_default());
+                true
+            });
+            if !is_kept {
+                usual(info);
+            }
+        }));
+    });
+}
+
+/// Runs a seed.
+///
+/// # Errors
+/// If something did not hold.
+pub fn run(seed: u64, options: &Options) -> Result<Success, Box<Failure>> {
+    keep_panics();
+    let plan = Plan::with_profile(seed, options.profile);
+    let trace = Trace::new(options.keeps_lines);
+    PANIC.set(Some(String::new()));
+    let mut world = World::of_seed(seed, plan.clone(), options.bug, trace);
+    let ran = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
+    let violated = PANIC.take().unwrap_or_default();
+    let lines = world.trace().lines().to_vec();
+    match ran {
+        Ok(summary) => Ok(Success { profile: plan.profile, summary, lines }),
+        Err(_) => {
+            let (at, steps) = (world.now(), world.steps());
+            Err(Box::new(Failure { seed, plan, violated, at, steps, lines }))
+        }
+    }
+}
+
+/// Runs seeds on so many threads, and tells of each in ascending order. After a failure no further seeds
+/// are begun, unless all are wanted; so the first failure that is told is that of the lowest failing seed.
+pub fn run_all(
+    seeds: Range<u64>,
+    options: &Options,
+    jobs: usize,
+    wants_all: bool,
+    mut tell: impl FnMut(u64, Result<Success, Box<Failure>>),
+) {
+    let next = AtomicU64::new(seeds.start);
+    let has_failed = AtomicBool::new(false);
+    let (sender, receiver) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            let sender = sender.clone();
+            scope.spawn(|| {
+                let sender = sender;
+                while wants_all || !has_failed.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        break;
+                    }
+                    let result = run(seed, options);
+                    has_failed.fetch_or(result.is_err(), Ordering::Relaxed);
+                    if sender.send((seed, result)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut waiting = BTreeMap::new();
+        let mut wanted = seeds.start;
+        for (seed, result) in receiver {
+            waiting.insert(seed, result);
+            while let Some(result) = waiting.remove(&wanted) {
+                tell(wanted, result);
+                wanted += 1;
+            }
+        }
+    });
+}

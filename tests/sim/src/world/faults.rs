@@ -1,0 +1,178 @@
+//! Trouble: now and then, and at the worst moment.
+
+use base::{Duration, NodeId};
+
+use super::World;
+use super::queue::Event;
+use crate::counts::Kind;
+use crate::plan::{Act, Moment, Trouble, Who, node};
+
+/// A machine that loses power for a moment is back before the others have elected somebody.
+const OFF_MAX: Duration = Duration::from_millis(60);
+/// A node stands still for at most this long.
+const PAUSE_MAX: Duration = Duration::from_millis(900);
+/// A late way is usually late by at most this …
+const LATE_MAX_MS: u64 = 100;
+/// … and seldom by as much as this.
+const VERY_LATE_MAX_MS: u64 = 1_000;
+
+/// A reaction that was decided on: what, and to whom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Deed {
+    act: Act,
+    id: NodeId,
+}
+
+impl World {
+    /// The next trouble of the plan, and when there is another.
+    pub(super) fn make_next_trouble(&mut self) {
+        let trouble = self.plan.next_trouble(&mut self.prng);
+        self.trace.tell(self.now, || format!("trouble: {trouble:?}"));
+        self.suffer(trouble);
+        let pause = self.plan.pause.as_nanos();
+        let pause = Duration::from_nanos(self.prng.between(pause / 4, pause * 2));
+        self.queue.push(self.now + pause, Event::Trouble);
+    }
+
+    fn suffer(&mut self, trouble: Trouble) {
+        match trouble {
+            Trouble::Power(who) => self.switch(who),
+            Trouble::Blackout => {
+                self.ids().for_each(|id| self.crash(id));
+                self.ids().for_each(|id| self.start(id));
+            }
+            Trouble::Split => {
+                let prng = &mut self.prng;
+                let (left, right) =
+                    (1..=self.plan.nodes).map(node).partition(|_| prng.chance(1, 2));
+                self.counts.note(Kind::Partitions);
+                self.network.partition(&[left, right]);
+            }
+            Trouble::CutOff(who) => {
+                let id = self.choose(who);
+                self.cut_off(&[id]);
+            }
+            Trouble::Deaf => {
+                let (a, b) = (self.choose(Who::Anyone), self.choose(Who::Anyone));
+                self.counts.note(Kind::OneWayBlocks);
+                self.network.block(a, b);
+            }
+            Trouble::Late => {
+                let (a, b) = (self.choose(Who::Anyone), self.choose(Who::Anyone));
+                let is_very = self.prng.chance(1, 8);
+                let most_ms = if is_very { VERY_LATE_MAX_MS } else { LATE_MAX_MS };
+                let extra = Duration::from_millis(self.prng.between(1, most_ms));
+                self.counts.note(Kind::SlowWays);
+                self.network.slow_down(a, b, extra);
+            }
+            Trouble::Pause(who) => self.pause(who),
+            Trouble::Mend => self.network.heal(),
+            Trouble::Restore => self.restore(),
+        }
+    }
+
+    fn choose(&mut self, who: Who) -> NodeId {
+        let any = node(1 + self.prng.below(u64::from(self.plan.nodes)) as u16);
+        match who {
+            Who::Anyone => any,
+            Who::Leader => self.leaders().next().unwrap_or(any),
+            Who::Follower => {
+                let follows = |id: &NodeId| !self.machine(*id).is_leader();
+                let followers: Vec<NodeId> = self.ids().filter(follows).collect();
+                let draw = self.prng.below(followers.len().max(1) as u64) as usize;
+                followers.get(draw).copied().unwrap_or(any)
+            }
+        }
+    }
+
+    /// A machine loses power, or gets it back. In a large cluster a majority stays on.
+    fn switch(&mut self, who: Who) {
+        let id = self.choose(who);
+        if !self.machine(id).is_on() {
+            return self.start(id);
+        }
+        let off = self.machines.iter().filter(|machine| !machine.is_on()).count();
+        let is_large = self.machines.len() > 7;
+        if !is_large || off + 1 < self.machines.len().div_ceil(2) {
+            self.crash(id);
+        }
+    }
+
+    fn pause(&mut self, who: Who) {
+        let id = self.choose(who);
+        let span = self.prng.duration_between(Duration::from_millis(20), PAUSE_MAX);
+        let until = self.now + span;
+        self.counts.note(Kind::Pauses);
+        self.trace.tell(self.now, || format!("node {id} stands still for {} ms", span.as_millis()));
+        self.machine_mut(id).paused_until = Some(until);
+    }
+
+    /// Mends the wires, but for those between these nodes and the others.
+    fn cut_off(&mut self, group: &[NodeId]) {
+        let others: Vec<NodeId> = self.ids().filter(|id| !group.contains(id)).collect();
+        self.counts.note(Kind::CutOffs);
+        self.trace.tell(self.now, || format!("nodes {group:?} are cut off"));
+        self.network.heal();
+        self.network.partition(&[group.to_vec(), others]);
+    }
+
+    /// Mends the wires, wakes those who stand still, and switches everything on.
+    pub(super) fn restore(&mut self) {
+        self.network.heal();
+        for id in self.ids() {
+            self.machine_mut(id).paused_until = None;
+            if !self.machine(id).is_on() {
+                self.start(id);
+            }
+        }
+    }
+
+    /// It is a bad moment for a node: perhaps something happens.
+    pub(super) fn react(&mut self, moment: Moment, id: NodeId) {
+        if !self.is_troubled {
+            return;
+        }
+        for position in 0..self.plan.reactions.len() {
+            let reaction = self.plan.reactions[position];
+            if reaction.moment != moment || !self.prng.chance(reaction.chance_per_mille, 1_000) {
+                continue;
+            }
+            let delay = Duration::from_nanos(self.prng.between(0, reaction.delay_max.as_nanos()));
+            let deed = Event::Act(Deed { act: reaction.act, id });
+            self.queue.push(self.now + delay, deed);
+        }
+    }
+
+    pub(super) fn act(&mut self, Deed { act, id }: Deed) {
+        self.trace.tell(self.now, || format!("reaction at node {id}: {act:?}"));
+        match act {
+            Act::Crash => self.interrupt(id),
+            Act::CutOff => self.cut_off(&[id]),
+            Act::CrashVoter => {
+                let raft = self.machine(id).node.as_ref().and_then(node::Node::raft);
+                if let Some(candidate) = raft.and_then(raft::RaftNode::vote) {
+                    self.interrupt(id);
+                    self.cut_off(&[candidate]);
+                }
+            }
+            Act::CrashOthers => {
+                self.ids().filter(|other| *other != id).for_each(|other| self.interrupt(other));
+                self.cut_off(&[id]);
+            }
+            Act::LeaveOne => {
+                let friend = self.choose(Who::Follower);
+                self.cut_off(&[id, friend]);
+            }
+        }
+    }
+
+    /// A machine loses power for a moment.
+    fn interrupt(&mut self, id: NodeId) {
+        if self.machine(id).is_on() {
+            self.crash(id);
+            let life = self.machine(id).life;
+            let span = self.prng.duration_between(Duration::from_millis(1), OFF_MAX);
+            self.queue.push(self.now + span, Event::Power { id, life });
+        }
+    }
+}

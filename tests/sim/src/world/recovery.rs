@@ -1,0 +1,113 @@
+//! The second phase: all is well, and so must be the cluster, within a bound.
+
+use base::{Duration, NodeId};
+use bytes::Bytes;
+use node::Node;
+
+use super::World;
+use super::steps::is_up;
+use crate::disk::DiskTemper;
+use crate::network::Weather;
+
+/// After trouble has ended there must be a leader, and every client must have its answer, within this time.
+pub const RECOVERY: Duration = Duration::from_secs(5);
+/// Then any node that is asked must answer within this time.
+pub const ANSWER: Duration = Duration::from_secs(1);
+/// And all nodes must have applied everything within this time.
+pub const AGREEMENT: Duration = Duration::from_secs(3);
+/// From then on nothing may change for this long: more than the longest election timeout.
+pub const CALM: Duration = Duration::from_millis(500);
+/// How often it is looked whether all is well.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+impl World {
+    pub(super) fn recover(&mut self) {
+        let start = self.now;
+        self.trace.tell(start, || "everything is mended".into());
+        self.end_trouble();
+        self.run_while(RECOVERY, |world| world.leaders().next().is_none());
+        assert!(self.leaders().next().is_some(), "liveness: no leader within {RECOVERY:?}");
+        self.run_while(RECOVERY, |world| !world.clients.are_all_idle());
+        assert!(self.clients.are_all_idle(), "liveness: a client was never answered");
+        self.run_while(RECOVERY, |world| !world.are_all_up());
+        self.ids().for_each(|id| self.ask(id));
+        self.run_while(AGREEMENT, |world| !world.is_agreed());
+        assert!(self.is_agreed(), "liveness: no agreement: {:?}", self.states());
+        self.recovery = self.now.since(start);
+        let terms = self.checkers.leaders().len();
+        self.run_until(self.now + CALM);
+        assert_eq!(self.checkers.leaders().len(), terms, "liveness: an election for no reason");
+        assert!(self.is_agreed(), "states differ after agreement: {:?}", self.states());
+        self.clients.check();
+    }
+
+    fn end_trouble(&mut self) {
+        (self.is_troubled, self.are_clients_busy) = (false, false);
+        self.network.set_weather(Weather::calm());
+        self.machines.iter_mut().for_each(|machine| machine.disk.set_temper(DiskTemper::calm()));
+        self.restore();
+    }
+
+    /// Lets time pass while something is not as it should be, up to a bound.
+    fn run_while(&mut self, bound: Duration, is_wrong: impl Fn(&World) -> bool) {
+        let end = self.now + bound;
+        while self.now < end && is_wrong(self) {
+            self.run_until((self.now + LOOK_EVERY).min(end));
+        }
+    }
+
+    fn are_all_up(&self) -> bool {
+        self.machines.iter().all(|machine| machine.node.as_ref().is_some_and(is_up))
+    }
+
+    /// Asks a node to write, and insists on an answer.
+    ///
+    /// # Panics
+    /// If there is none in time, or another than `OK`.
+    pub fn ask(&mut self, id: NodeId) {
+        let (now, end) = (self.now, self.now + ANSWER);
+        let words = [&b"SET"[..], b"probe", b"alive"].map(Bytes::from_static);
+        let node = self.node_mut(id).expect("the machine is on");
+        let request = node.execute(words.to_vec(), now);
+        (self.awaited, self.found) = (Some((id, request)), None);
+        self.drain(id);
+        while self.found.is_none() && self.step_until(end) {}
+        let answer = self.found.take();
+        let answer = answer.unwrap_or_else(|| panic!("liveness: node {id} does not answer"));
+        assert_eq!(answer, kv::Reply::Ok, "liveness: node {id} does not serve");
+    }
+
+    /// What each node has applied, and a fingerprint of what came of it.
+    fn states(&self) -> Vec<(base::LogIndex, u64)> {
+        let kv = self.machines.iter().filter_map(|machine| machine.node.as_ref()?.kv());
+        kv.map(|kv| (kv.applied(), kv.machine().digest())).collect()
+    }
+
+    /// Whether all nodes have applied the same, and all that is committed.
+    fn is_agreed(&self) -> bool {
+        let committed = self.checkers.committed();
+        let is_there = |node: &Node| node.kv().is_some_and(|kv| kv.applied() == committed);
+        let are_there =
+            self.machines.iter().all(|machine| machine.node.as_ref().is_some_and(is_there));
+        are_there && self.states().windows(2).all(|pair| pair[0] == pair[1])
+    }
+}
+
+/// Everything that tests of larger scenes need: they make their own trouble.
+impl World {
+    /// Runs for a while.
+    pub fn run_for(&mut self, span: Duration) {
+        self.run_until(self.now + span);
+    }
+
+    /// A machine loses power, and stays off.
+    pub fn power_off(&mut self, id: NodeId) {
+        self.crash(id);
+    }
+
+    /// Ends the trouble of the plan, and insists on recovery.
+    pub fn insist_on_recovery(&mut self) -> super::Summary {
+        self.recover();
+        self.summary()
+    }
+}

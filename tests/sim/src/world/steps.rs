@@ -1,0 +1,271 @@
+//! One step: something happens to a node, what the node wants is done, and the checkers look at it.
+
+use base::{Duration, Instant, LogIndex, NodeId};
+use kv::KvService;
+use net::addresses::node_of_mac;
+use node::{Node, Output, Port};
+use raft::RaftNode;
+
+use super::queue::Event;
+use super::{WALL_MS, World};
+use crate::checkers::{Look, News};
+use crate::counts::Kind;
+use crate::plan::{Moment, node};
+use crate::trace;
+
+/// The invariants inside the services are checked after every so-manyth step: the services look through
+/// all that they hold, which takes longer than a step.
+const INVARIANTS_EVERY: u64 = 16;
+
+/// The kinds of event, for the fingerprint.
+const ARRIVAL: u64 = 1;
+const DISK_DONE: u64 = 2;
+const WAKE: u64 = 3;
+const CALL: u64 = 4;
+const START: u64 = 5;
+const CRASH: u64 = 6;
+
+impl World {
+    /// Does the next thing, if it is due before `end`.
+    pub(super) fn step_until(&mut self, end: Instant) -> bool {
+        let Some((at, event)) = self.queue.pop(end) else { return false };
+        self.now = at;
+        self.handle(event);
+        true
+    }
+
+    fn handle(&mut self, event: Event) {
+        let concerned = match &event {
+            Event::Arrival { to: id, .. } | Event::DiskDone { id, .. } | Event::Wake { id, .. } => {
+                Some(*id)
+            }
+            Event::Client { .. } | Event::Trouble | Event::Act(_) | Event::Power { .. } => None,
+        };
+        // Whatever comes to a node that stands still waits until it goes on.
+        if let Some(until) = concerned.and_then(|id| self.machine(id).paused_until)
+            && until > self.now
+        {
+            return self.queue.push(until, event);
+        }
+        match event {
+            Event::Arrival { to, bytes } => self.arrive(to, &bytes),
+            Event::DiskDone { id, life, operation } => self.finish(id, life, operation),
+            Event::Wake { id, at } => self.wake(id, at),
+            Event::Client { client } => self.call(client),
+            Event::Trouble if self.is_troubled => self.make_next_trouble(),
+            Event::Act(deed) if self.is_troubled => self.act(deed),
+            Event::Trouble | Event::Act(_) => {}
+            Event::Power { id, life } => {
+                let machine = self.machine(id);
+                if machine.life == life && !machine.is_on() {
+                    self.start(id);
+                }
+            }
+        }
+    }
+
+    fn arrive(&mut self, to: NodeId, bytes: &[u8]) {
+        let now = self.now;
+        let machine = self.machine_mut(to);
+        let frame = machine.packets.allocate_frame();
+        let (Some(node), Some(mut frame)) = (&mut machine.node, frame) else { return };
+        frame.append_copy(bytes);
+        node.handle_frame(Port::Cluster, frame, now);
+        self.trace.mix(now, ARRIVAL, to, bytes);
+        self.trace.tell(now, || format!("node {to} hears {}", trace::describe(bytes)));
+        self.drain(to);
+    }
+
+    fn finish(&mut self, id: NodeId, life: u64, operation: u64) {
+        let now = self.now;
+        let machine = self.machine_mut(id);
+        if machine.life != life {
+            return;
+        }
+        let completion = machine.disk.complete(operation);
+        let (Some(node), Some(completion)) = (&mut machine.node, completion) else { return };
+        let done = completion.operation;
+        node.handle_completion(completion, now);
+        self.trace.mix(now, DISK_DONE, id, &operation.to_le_bytes());
+        self.trace.tell(now, || format!("node {id}'s disk has done {done:?}"));
+        self.drain(id);
+    }
+
+    fn wake(&mut self, id: NodeId, at: Instant) {
+        let now = self.now;
+        let machine = self.machine_mut(id);
+        if machine.wake != Some(at) {
+            return;
+        }
+        machine.wake = None;
+        let Some(node) = &mut machine.node else { return };
+        node.handle_timeout(now);
+        self.trace.mix(now, WAKE, id, &[]);
+        self.drain(id);
+    }
+
+    /// A client asks the next thing, of some node that is on.
+    fn call(&mut self, client: usize) {
+        if !self.are_clients_busy || !self.clients.is_idle(client) {
+            return;
+        }
+        let id = node(1 + self.prng.below(u64::from(self.plan.nodes)) as u16);
+        let now = self.now;
+        let machine = self.machine(id);
+        let is_ready = machine.node.as_ref().is_some_and(|node| node.kv().is_some());
+        if !is_ready || machine.paused_until.is_some_and(|until| until > now) {
+            return self.wake_client(client);
+        }
+        let question = self.clients.next_question(client);
+        if let Some(node) = self.node_mut(id) {
+            let request = node.execute(question.words(), now);
+            self.clients.note_call(client, id, request, question, now);
+            self.trace.mix(now, CALL, id, &client.to_le_bytes());
+            self.trace.tell(now, || format!("client {client} asks node {id}: {question:?}"));
+            self.drain(id);
+        }
+    }
+
+    /// The client asks the next thing soon.
+    pub(super) fn wake_client(&mut self, client: usize) {
+        let pause = self.prng.duration_between(Duration::from_millis(1), self.plan.think_max);
+        self.queue.push(self.now + pause, Event::Client { client });
+    }
+
+    /// Switches a machine on.
+    pub(super) fn start(&mut self, id: NodeId) {
+        let (now, seed) = (self.now, self.prng.next_u64());
+        self.machine_mut(id).start(seed, WALL_MS + now.as_millis(), now);
+        self.trace.mix(now, START, id, &[]);
+        self.trace.tell(now, || format!("node {id} starts"));
+        self.drain(id);
+    }
+
+    /// Switches a machine off.
+    pub(super) fn crash(&mut self, id: NodeId) {
+        if !self.machine(id).is_on() {
+            return;
+        }
+        self.machine_mut(id).crash();
+        self.trace.mix(self.now, CRASH, id, &[]);
+        self.trace.tell(self.now, || format!("node {id} loses power"));
+        let lost = self.clients.note_crash(id);
+        lost.into_iter().for_each(|client| self.wake_client(client));
+    }
+
+    /// Carries out what a node wants, and looks at it.
+    pub(super) fn drain(&mut self, id: NodeId) {
+        let now = self.now;
+        self.steps += 1;
+        let mut has_answered = false;
+        while let Some(output) = self.node_mut(id).and_then(|node| node.poll_output(now)) {
+            match output {
+                Output::Transmit(_, frame) => self.transmit(id, &frame),
+                Output::Disk(request) => {
+                    let machine = self.machine_mut(id);
+                    let (operation, delay) = machine.disk.submit(request);
+                    let life = machine.life;
+                    self.queue.push(now + delay, Event::DiskDone { id, life, operation });
+                }
+                Output::Console(text) => self.trace.tell(now, || {
+                    format!("node {id} says {}", String::from_utf8_lossy(&text).trim())
+                }),
+                Output::Answer(request, reply) => {
+                    self.take_answer(id, request, reply);
+                    has_answered = true;
+                }
+                Output::Stop(stop) => panic!("node {id} stops: {stop:?}"),
+            }
+        }
+        if has_answered {
+            self.react(Moment::Answered, id);
+        }
+        self.look(id);
+        self.schedule_wake(id);
+    }
+
+    fn take_answer(&mut self, id: NodeId, request: node::RequestId, reply: kv::Reply) {
+        self.trace.tell(self.now, || format!("node {id} answers {reply:?}"));
+        if self.awaited == Some((id, request)) {
+            self.awaited = None;
+            self.found = Some(reply);
+        } else if let Some(client) = self.clients.note_answer(id, request, &reply, self.now) {
+            self.wake_client(client);
+        }
+    }
+
+    fn transmit(&mut self, from: NodeId, bytes: &[u8]) {
+        let mac = bytes.first_chunk::<6>().copied().unwrap_or_default();
+        let to = node_of_mac(mac);
+        for other in self.ids().filter(|id| to.is_none_or(|to| to == *id) && *id != from) {
+            let queue = &mut self.queue;
+            let arrive = |at, bytes| queue.push(at, Event::Arrival { to: other, bytes });
+            self.network.send((from, other), bytes, self.now, arrive);
+        }
+    }
+
+    /// One wake-up a machine is enough: the earliest.
+    fn schedule_wake(&mut self, id: NodeId) {
+        let now = self.now;
+        let machine = self.machine_mut(id);
+        let wanted = machine.node.as_ref().and_then(|node| node.poll_timeout(now));
+        let Some(at) = wanted.map(|at| at.max(now)) else { return };
+        if machine.wake.is_none_or(|known| at < known) {
+            machine.wake = Some(at);
+            self.queue.push(at, Event::Wake { id, at });
+        }
+    }
+
+    fn look(&mut self, id: NodeId) {
+        let machine = &self.machines[usize::from(id.get()) - 1];
+        let Some(node) = &machine.node else { return };
+        if self.steps.is_multiple_of(INVARIANTS_EVERY) {
+            node.check_invariants();
+        }
+        let (Some(raft), Some(kv)) = (node.raft(), node.kv()) else { return };
+        let look = look_at(id, machine.life, raft, kv);
+        let content = |index: LogIndex| {
+            let payload = &raft.entry_in_memory(index)?.payload;
+            Some(trace::fingerprint(payload.kind(), &payload.bytes()))
+        };
+        let news = self.checkers.look(&look, content, || kv.machine().digest());
+        self.take_news(id, news);
+    }
+
+    fn take_news(&mut self, id: NodeId, news: News) {
+        if news.was_cut {
+            self.counts.note(Kind::Truncations);
+            self.trace.tell(self.now, || format!("node {id} cuts its log"));
+        }
+        if let Some(candidate) = news.voted_for {
+            self.trace.tell(self.now, || format!("node {id} votes for {candidate}"));
+            self.react(Moment::Voted, id);
+        }
+        if news.was_elected {
+            self.react(Moment::Elected, id);
+        }
+        if news.has_committed {
+            self.react(Moment::Committed, id);
+        }
+    }
+}
+
+fn look_at<'a>(id: NodeId, life: u64, raft: &'a RaftNode, kv: &KvService) -> Look<'a> {
+    Look {
+        id,
+        life,
+        term: raft.term(),
+        vote: raft.vote(),
+        is_leader: raft.is_leader(),
+        terms: raft.terms().as_slice(),
+        last: raft.last_index(),
+        durable: raft.persisted_index(),
+        commit: raft.commit_index(),
+        applied: kv.applied(),
+    }
+}
+
+/// Whether a node takes part: its disk is read.
+pub(super) fn is_up(node: &Node) -> bool {
+    node.raft().is_some()
+}
