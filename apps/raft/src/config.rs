@@ -36,10 +36,12 @@ pub struct Config {
 
 /// A bug that a checker must find. Without the feature `mutants` no member has one.
 ///
-/// A member that forgets its vote when it steps down is not among them: a candidate that steps down never
-/// leads in that term, a leader does so only after every other candidate of the term has given up, and
-/// PreVote lets nobody stand in a term in which a majority has voted. That bug does no harm; [`Mutant::VoteTwice`]
-/// is the one that does.
+/// Two are not among them, because they do no harm here. A member that forgets its vote when it steps down: a
+/// candidate that steps down never leads in that term, a leader does so only after every other candidate of
+/// the term has given up, and PreVote lets nobody stand in a term in which a majority has voted
+/// ([`Mutant::VoteTwice`] is the one that matters). A follower that believes the commit index of an append
+/// beyond its last entry: what an append carries first is what would conflict, so nothing is left behind it
+/// that could ([`Mutant::CommitBeyondMatch`] is).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mutant {
     /// Votes leave before they are on the disk (section 5.2: "persistent state").
@@ -56,8 +58,8 @@ pub enum Mutant {
     NoTruncateOnConflict,
     /// A follower cuts its log behind every message, and loses what a newer one had brought (pitfall 26).
     TruncateAlways,
-    /// A follower believes the leader's commit index for entries that the leader has not seen there.
-    CommitBeyondAppend,
+    /// A leader tells followers how far it has committed, and not only as far as their logs are its own.
+    CommitBeyondMatch,
     /// A member votes for whoever asks, again and again.
     VoteTwice,
     /// A member votes for candidates whose logs are behind its own (section 5.4.1).
@@ -76,7 +78,7 @@ impl Mutant {
         Mutant::ReadBeforeOwnCommit,
         Mutant::NoTruncateOnConflict,
         Mutant::TruncateAlways,
-        Mutant::CommitBeyondAppend,
+        Mutant::CommitBeyondMatch,
         Mutant::VoteTwice,
         Mutant::VoteForStaleLog,
         Mutant::LateConfirmationVouches,

@@ -109,11 +109,12 @@ impl RaftNode {
     /// A heartbeat to everybody, under a new number.
     pub(crate) fn send_heartbeats(&mut self) {
         let (term, commit) = (self.hard_state.term, self.commit);
+        let tells_all = self.config.has_bug(Mutant::CommitBeyondMatch);
         let Role::Leader(leadership) = &mut self.role else { return };
         leadership.round += 1;
         let round = leadership.round;
         for (&to, progress) in &mut leadership.progress {
-            let commit = commit.min(progress.match_index);
+            let commit = if tells_all { commit } else { commit.min(progress.match_index) };
             progress.told_commit = progress.told_commit.max(commit);
             let message = Message::Heartbeat { term, commit, round };
             self.outputs.push_back(Output::Send { to, message });
@@ -244,8 +245,7 @@ impl RaftNode {
         if !self.take_entries(entries) {
             return;
         }
-        let is_credulous = self.config.has_bug(Mutant::CommitBeyondAppend);
-        self.follow_commit(if is_credulous { commit } else { commit.min(match_index) });
+        self.follow_commit(commit.min(match_index));
         let reply = Message::AppendAccepted { term, match_index };
         if self.config.has_bug(Mutant::AppendAckBeforePersist) {
             self.send(from, reply);

@@ -2,7 +2,7 @@
 
 use base::{ClusterId, Instant, NodeId};
 use node::{Hardware, Node, Settings};
-use pool::{PAGE_BYTES, Pool};
+use pool::{PAGE_BYTES, Pool, PoolStatistics};
 
 use crate::bug::Bug;
 use crate::counts::{Counts, Kind};
@@ -11,9 +11,10 @@ use crate::plan::{Plan, Tuning, node};
 
 /// The size of each disk.
 pub const DISK_SECTORS: u64 = 128 * 1024;
+/// A real machine has more buffers. Here all that is sent is on its way at once, so that few are held.
+const PACKET_BUFFERS: usize = 128;
 const BLOCK_BUFFERS: usize = 16;
-const BLOCK_BUFFER_BYTES: usize = 64 * 1024;
-const PACKET_BUFFERS: usize = 512;
+const BLOCK_BUFFER_BYTES: usize = 32 * 1024;
 
 /// A machine of the simulated cluster.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub struct Machine {
     pub node: Option<Node>,
     /// Its packet buffers.
     pub packets: Pool,
+    blocks: Pool,
     /// How often it was switched on: events of an earlier life are void.
     pub life: u64,
     /// When its node wants to be woken; other wake-ups are void.
@@ -46,6 +48,7 @@ impl Machine {
             disk: SimDisk::new(DISK_SECTORS, plan.temper.clone(), seed),
             node: None,
             packets: Pool::on_heap(PACKET_BUFFERS, PAGE_BYTES),
+            blocks: Pool::on_heap(BLOCK_BUFFERS, BLOCK_BUFFER_BYTES),
             life: 0,
             wake: None,
             paused_until: None,
@@ -83,7 +86,7 @@ impl Machine {
         };
         let hardware = Hardware {
             packets: self.packets.clone(),
-            blocks: Pool::on_heap(BLOCK_BUFFERS, BLOCK_BUFFER_BYTES),
+            blocks: self.blocks.clone(),
             disk_sectors: self.disk.capacity_sectors(),
         };
         let node = Node::new(settings, self.raft_config(), hardware, seed, now);
@@ -119,8 +122,9 @@ impl Machine {
         self.count_fetches();
         (self.node, self.wake, self.paused_until) = (None, None, None);
         self.disk.crash();
-        // Buffers that were in the node's hands are in nobody's.
-        self.packets = Pool::on_heap(PACKET_BUFFERS, PAGE_BYTES);
+        let held = [&self.packets, &self.blocks].map(|pool| pool.statistics());
+        let is_free = |held: PoolStatistics| held.free == held.buffers;
+        assert!(held.into_iter().all(is_free), "a node that is gone holds no buffers");
     }
 
     fn count_fetches(&mut self) {

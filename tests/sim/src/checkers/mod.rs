@@ -15,7 +15,7 @@
 mod commits;
 mod logs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::{LogIndex, NodeId, Term};
 
@@ -120,8 +120,10 @@ pub struct News {
     pub voted_for: Option<NodeId>,
     /// It leads, and did not before.
     pub was_elected: bool,
-    /// It leads, and has committed something.
+    /// It leads, and has committed something …
     pub has_committed: bool,
+    /// … for the first time in its term.
+    pub is_first_commit: bool,
     /// Its log was cut.
     pub was_cut: bool,
 }
@@ -133,6 +135,8 @@ pub struct Checkers {
     nodes: BTreeMap<NodeId, Seen>,
     /// Who led in each term.
     leaders: BTreeMap<Term, NodeId>,
+    /// The terms whose leaders have committed something.
+    committed_in: BTreeSet<Term>,
     logs: Logs,
     commits: Commits,
 }
@@ -144,6 +148,7 @@ impl Checkers {
             quorum: nodes / 2 + 1,
             nodes: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            committed_in: BTreeSet::new(),
             logs: Logs::default(),
             commits: Commits::default(),
         }
@@ -194,7 +199,9 @@ impl Checkers {
             same_life.is_some_and(|before| (before.term, before.vote) == (look.term, look.vote));
         let voted_for = look.vote.filter(|vote| *vote != look.id && !had_voted);
         self.nodes.insert(look.id, Seen::new(look));
-        News { voted_for, was_elected: look.is_leader && !led, has_committed, was_cut }
+        let is_first_commit = has_committed && self.committed_in.insert(look.term);
+        let was_elected = look.is_leader && !led;
+        News { voted_for, was_elected, has_committed, is_first_commit, was_cut }
     }
 
     fn check_leader(&mut self, look: &Look<'_>) {

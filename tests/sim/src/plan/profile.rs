@@ -168,22 +168,24 @@ fn shape_ackers(plan: &mut Plan, prng: &mut Prng) {
     plan.reactions = vec![reaction(Moment::Committed, prng.between(5, 40), 200, Act::CrashOthers)];
 }
 
-/// Entries must travel one by one, or a leader's own entry arrives with the old ones.
+/// Leaders must be elected and not be heard, so that each has entries that nobody else has. Entries must
+/// travel one by one, or a leader's own entry arrives together with the old ones.
 fn shape_figure_8(plan: &mut Plan, prng: &mut Prng) {
-    plan.nodes = if prng.chance(1, 2) { 3 } else { 5 };
+    plan.nodes = if prng.chance(3, 4) { 3 } else { 5 };
+    plan.trouble = Duration::from_millis(prng.between(3_000, 5_000));
     plan.tuning.append_entries_max = 1;
     plan.tuning.append_in_flight_max = if prng.chance(2, 3) { 1 } else { 2 };
-    plan.pause = Duration::from_millis(prng.between(200, 500));
+    plan.pause = Duration::from_millis(prng.between(400, 800));
     plan.troubles = vec![
         (3, Trouble::CutOff(Who::Leader)),
-        (1, Trouble::CutOff(Who::Follower)),
         (1, Trouble::Power(Who::Leader)),
         (1, Trouble::Restore),
     ];
     plan.reactions = vec![
-        reaction(Moment::Elected, prng.between(100, 600), 3_000, Act::CutOff),
-        reaction(Moment::Elected, prng.between(0, 200), 0, Act::LeaveOne),
-        reaction(Moment::Committed, prng.between(20, 300), 0, Act::CutOff),
+        reaction(Moment::Voted, prng.between(100, 600), 0, Act::MuteCandidate),
+        reaction(Moment::FirstCommitted, prng.between(200, 800), 0, Act::CrashOthers),
+        reaction(Moment::Elected, prng.between(0, 200), 3_000, Act::CutOff),
+        reaction(Moment::Elected, prng.between(0, 100), 0, Act::LeaveOne),
     ];
 }
 

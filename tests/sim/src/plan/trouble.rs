@@ -45,6 +45,8 @@ pub enum Moment {
     Elected,
     /// As the leader, it has committed something.
     Committed,
+    /// As the leader, it has committed something for the first time.
+    FirstCommitted,
     /// It has answered a client.
     Answered,
 }
@@ -58,6 +60,8 @@ pub enum Act {
     CutOff,
     /// The voter loses power for a moment, and the candidate is cut off.
     CrashVoter,
+    /// The candidate is not heard any more, though it hears; everything else is mended.
+    MuteCandidate,
     /// All other nodes lose power for a moment, and the node is cut off.
     CrashOthers,
     /// All but the node and one other are cut off from those two.

@@ -149,10 +149,14 @@ impl World {
             Act::Crash => self.interrupt(id),
             Act::CutOff => self.cut_off(&[id]),
             Act::CrashVoter => {
-                let raft = self.machine(id).node.as_ref().and_then(node::Node::raft);
-                if let Some(candidate) = raft.and_then(raft::RaftNode::vote) {
+                if let Some(candidate) = self.candidate_of(id) {
                     self.interrupt(id);
                     self.cut_off(&[candidate]);
+                }
+            }
+            Act::MuteCandidate => {
+                if let Some(candidate) = self.candidate_of(id) {
+                    self.mute(candidate);
                 }
             }
             Act::CrashOthers => {
@@ -164,6 +168,19 @@ impl World {
                 self.cut_off(&[id, friend]);
             }
         }
+    }
+
+    /// Whom a node has voted for.
+    fn candidate_of(&self, voter: NodeId) -> Option<NodeId> {
+        self.machine(voter).node.as_ref()?.raft()?.vote()
+    }
+
+    /// Mends the wires, but for those on which this node speaks.
+    fn mute(&mut self, id: NodeId) {
+        self.counts.note(Kind::OneWayBlocks);
+        self.trace.tell(self.now, || format!("node {id} is not heard any more"));
+        self.network.heal();
+        self.ids().filter(|other| *other != id).for_each(|other| self.network.block(id, other));
     }
 
     /// A machine loses power for a moment.

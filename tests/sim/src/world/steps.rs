@@ -247,6 +247,9 @@ impl World {
         if news.has_committed {
             self.react(Moment::Committed, id);
         }
+        if news.is_first_commit {
+            self.react(Moment::FirstCommitted, id);
+        }
     }
 }
 
