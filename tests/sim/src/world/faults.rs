@@ -105,6 +105,15 @@ impl World {
         self.counts.note(Kind::Pauses);
         self.trace.tell(self.now, || format!("node {id} stands still for {} ms", span.as_millis()));
         self.machine_mut(id).paused_until = Some(until);
+        self.queue.push(until, Event::Resume { id, until });
+    }
+
+    /// A node goes on: what has come meanwhile comes to it now.
+    pub(super) fn resume(&mut self, id: NodeId) {
+        self.machine_mut(id).paused_until = None;
+        for (_, event) in self.held.extract_if(.., |(held, _)| *held == id) {
+            self.queue.push(self.now, event);
+        }
     }
 
     /// Mends the wires, but for those between these nodes and the others.
@@ -120,7 +129,7 @@ impl World {
     pub(super) fn restore(&mut self) {
         self.network.heal();
         for id in self.ids() {
-            self.machine_mut(id).paused_until = None;
+            self.resume(id);
             if !self.machine(id).is_on() {
                 self.start(id);
             }

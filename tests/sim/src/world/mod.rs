@@ -50,6 +50,8 @@ pub struct World {
     clients: Clients,
     checkers: Checkers,
     queue: Queue,
+    /// What came to nodes while they stood still, in order.
+    held: Vec<(NodeId, Event)>,
     trace: Trace,
     steps: u64,
     counts: Counts,
@@ -74,6 +76,7 @@ impl World {
             checkers: Checkers::new(machines.len()),
             machines,
             queue: Queue::default(),
+            held: Vec::new(),
             trace,
             steps: 0,
             counts: Counts::default(),

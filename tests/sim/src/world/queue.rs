@@ -20,6 +20,8 @@ pub(super) enum Event {
     Trouble,
     /// A reaction, decided at the worst moment.
     Act(super::faults::Deed),
+    /// A node that stands still goes on, unless it has been told to stand still for longer since.
+    Resume { id: NodeId, until: Instant },
     /// A machine gets power back.
     Power { id: NodeId, life: u64 },
 }

@@ -39,13 +39,16 @@ impl World {
             Event::Arrival { to: id, .. } | Event::DiskDone { id, .. } | Event::Wake { id, .. } => {
                 Some(*id)
             }
-            Event::Client { .. } | Event::Trouble | Event::Act(_) | Event::Power { .. } => None,
+            Event::Client { .. }
+            | Event::Trouble
+            | Event::Act(_)
+            | Event::Resume { .. }
+            | Event::Power { .. } => None,
         };
-        // Whatever comes to a node that stands still waits until it goes on.
-        if let Some(until) = concerned.and_then(|id| self.machine(id).paused_until)
-            && until > self.now
+        if let Some(id) = concerned
+            && self.machine(id).paused_until.is_some()
         {
-            return self.queue.push(until, event);
+            return self.held.push((id, event));
         }
         match event {
             Event::Arrival { to, bytes } => self.arrive(to, &bytes),
@@ -55,6 +58,11 @@ impl World {
             Event::Trouble if self.is_troubled => self.make_next_trouble(),
             Event::Act(deed) if self.is_troubled => self.act(deed),
             Event::Trouble | Event::Act(_) => {}
+            Event::Resume { id, until } => {
+                if self.machine(id).paused_until == Some(until) {
+                    self.resume(id);
+                }
+            }
             Event::Power { id, life } => {
                 let machine = self.machine(id);
                 if machine.life == life && !machine.is_on() {
@@ -113,7 +121,7 @@ impl World {
         let now = self.now;
         let machine = self.machine(id);
         let is_ready = machine.node.as_ref().is_some_and(|node| node.kv().is_some());
-        if !is_ready || machine.paused_until.is_some_and(|until| until > now) {
+        if !is_ready || machine.paused_until.is_some() {
             return self.wake_client(client);
         }
         let question = self.clients.next_question(client);
@@ -147,6 +155,7 @@ impl World {
             return;
         }
         self.machine_mut(id).crash();
+        self.resume(id);
         self.trace.mix(self.now, CRASH, id, &[]);
         self.trace.tell(self.now, || format!("node {id} loses power"));
         let lost = self.clients.note_crash(id);
