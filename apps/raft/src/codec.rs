@@ -22,6 +22,8 @@ mod tag {
     pub(super) const COMMIT: u8 = 10;
     pub(super) const READ_INDEX: u8 = 11;
     pub(super) const READ_INDEX_REPLY: u8 = 12;
+    pub(super) const TIMEOUT_NOW: u8 = 13;
+    pub(super) const VOTE_ON_TRANSFER: u8 = 14;
 }
 
 impl Message {
@@ -35,8 +37,9 @@ impl Message {
             Message::PreVoteReply { term, granted } => {
                 writer.u8(tag::PRE_VOTE_REPLY).term(*term).bool(*granted);
             }
-            Message::Vote { term, last_index, last_term } => {
-                writer.u8(tag::VOTE).term(*term).log_index(*last_index).term(*last_term);
+            Message::Vote { term, last_index, last_term, on_transfer } => {
+                let tag = if *on_transfer { tag::VOTE_ON_TRANSFER } else { tag::VOTE };
+                writer.u8(tag).term(*term).log_index(*last_index).term(*last_term);
             }
             Message::VoteReply { term, granted } => {
                 writer.u8(tag::VOTE_REPLY).term(*term).bool(*granted);
@@ -61,6 +64,9 @@ impl Message {
             }
             Message::Commit { term, commit } => {
                 writer.u8(tag::COMMIT).term(*term).log_index(*commit);
+            }
+            Message::TimeoutNow { term } => {
+                writer.u8(tag::TIMEOUT_NOW).term(*term);
             }
             Message::ReadIndex { term, context } => {
                 writer.u8(tag::READ_INDEX).term(*term).u64(*context);
@@ -87,9 +93,13 @@ impl Message {
                 last_term: reader.term()?,
             },
             tag::PRE_VOTE_REPLY => Message::PreVoteReply { term, granted: reader.bool()? },
-            tag::VOTE => {
-                Message::Vote { term, last_index: reader.log_index()?, last_term: reader.term()? }
-            }
+            tag::VOTE | tag::VOTE_ON_TRANSFER => Message::Vote {
+                term,
+                last_index: reader.log_index()?,
+                last_term: reader.term()?,
+                on_transfer: tag == tag::VOTE_ON_TRANSFER,
+            },
+            tag::TIMEOUT_NOW => Message::TimeoutNow { term },
             tag::VOTE_REPLY => Message::VoteReply { term, granted: reader.bool()? },
             tag::APPEND => {
                 let (prev_index, prev_term) = (reader.log_index()?, reader.term()?);
@@ -173,6 +183,15 @@ mod tests {
                 last_index: LogIndex(index),
                 last_term: Term(last)
             }),
+            (number(), number(), number(), any::<bool>()).prop_map(
+                |(term, index, last, on_transfer)| Message::Vote {
+                    term: Term(term),
+                    last_index: LogIndex(index),
+                    last_term: Term(last),
+                    on_transfer,
+                }
+            ),
+            number().prop_map(|term| Message::TimeoutNow { term: Term(term) }),
             (number(), any::<bool>())
                 .prop_map(|(term, granted)| Message::VoteReply { term: Term(term), granted }),
             (number(), number(), prop::option::of(number())).prop_map(|(term, context, index)| {

@@ -19,6 +19,8 @@ pub struct Config {
     pub election_timeout_min: Duration,
     /// The upper end of that span. A leader that hears from no majority for this long steps down.
     pub election_timeout_max: Duration,
+    /// A leader whose disk has not finished a write for this long steps down, and nobody with such a disk stands.
+    pub persist_stall_max: Duration,
     /// How many payload bytes an append message carries; a single larger entry travels alone.
     pub append_batch_max_bytes: usize,
     /// How many entries an append message carries.
@@ -94,7 +96,7 @@ pub enum ConfigError {
     NotAVoter(NodeId),
     /// There are more voters than a cluster may have.
     TooManyVoters(usize),
-    /// The times are not heartbeat x 2 < shortest timeout < longest timeout.
+    /// The times are not heartbeat x 2 < shortest timeout < longest timeout < longest write.
     Timing,
     /// A limit is zero.
     ZeroLimit,
@@ -110,7 +112,7 @@ impl fmt::Display for ConfigError {
             }
             ConfigError::Timing => f.write_str(
                 "two heartbeats must fit into the shortest election timeout, which must be shorter \
-                 than the longest",
+                 than the longest, which must be shorter than the longest write",
             ),
             ConfigError::ZeroLimit => f.write_str("a limit on batches, windows or memory is zero"),
         }
@@ -129,6 +131,7 @@ impl Config {
             heartbeat: Duration::from_millis(limits::HEARTBEAT_MS),
             election_timeout_min: Duration::from_millis(limits::ELECTION_TIMEOUT_MIN_MS),
             election_timeout_max: Duration::from_millis(limits::ELECTION_TIMEOUT_MAX_MS),
+            persist_stall_max: Duration::from_millis(limits::PERSIST_STALL_MAX_MS),
             append_batch_max_bytes: limits::APPEND_BATCH_MAX_BYTES,
             append_batch_max_entries: limits::APPEND_BATCH_MAX_ENTRIES,
             append_in_flight_max: limits::APPEND_IN_FLIGHT_MAX,
@@ -157,6 +160,7 @@ impl Config {
         if two_heartbeats >= self.election_timeout_min
             || self.election_timeout_min >= self.election_timeout_max
             || self.heartbeat == Duration::ZERO
+            || self.persist_stall_max <= self.election_timeout_max
         {
             return Err(ConfigError::Timing);
         }

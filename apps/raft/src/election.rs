@@ -44,20 +44,17 @@ impl Ballot {
 }
 
 impl RaftNode {
-    pub(crate) fn draw_election_deadline(&mut self, now: Instant) {
-        let span = self
-            .prng
-            .duration_between(self.config.election_timeout_min, self.config.election_timeout_max);
-        self.election_deadline = now + span;
-    }
-
     /// Whether this member leads, or has heard its leader so recently that nobody else may be elected.
     pub(crate) fn is_leader_heard(&self, now: Instant) -> bool {
         match &self.role {
             Role::Leader(_) => true,
-            Role::Follower { leader: Some(_) } => self
-                .leader_heard
-                .is_some_and(|heard| now.since(heard) < self.config.election_timeout_min),
+            Role::Follower { leader: Some(_) } => {
+                // Who was told that the leader is out of reach is not bound by having heard it.
+                self.suspicion.is_none()
+                    && self
+                        .leader_heard
+                        .is_some_and(|heard| now.since(heard) < self.config.election_timeout_min)
+            }
             Role::Follower { leader: None } | Role::PreCandidate(_) | Role::Candidate(..) => false,
         }
     }
@@ -70,6 +67,7 @@ impl RaftNode {
         self.persistence.note_hard_state();
         // What was kept back speaks of a term that has passed.
         self.persistence.drop_withheld();
+        self.suspicion = None;
         self.role = Role::Follower { leader: None };
     }
 
@@ -106,6 +104,8 @@ impl RaftNode {
             self.note(Event::Leader { term: self.hard_state.term, leader });
             self.remember_leader(leader, now);
         }
+        self.refute_suspicion(now);
+        self.fruitless = 0;
         self.leader_heard = Some(now);
         self.draw_election_deadline(now);
         true
@@ -118,9 +118,20 @@ impl RaftNode {
                 self.note(Event::LeaderLost { term: self.hard_state.term });
                 self.fail_reads();
             }
-            Role::Candidate(..) => self.step_down(StepDown::NotElected, now),
+            Role::Candidate(..) => {
+                self.fruitless = (self.fruitless + 1).min(limits::ELECTION_BACKOFF_MAX);
+                self.step_down(StepDown::NotElected, now);
+            }
             Role::Follower { leader: None } | Role::PreCandidate(_) | Role::Leader(_) => {}
         }
+        if self.is_disk_stalled(now) {
+            // It could not keep what it would promise (pitfall 9).
+            self.counters.stands_withheld += 1;
+            self.role = Role::Follower { leader: None };
+            self.draw_election_deadline(now);
+            return;
+        }
+        self.note_asking();
         self.counters.pre_candidacies += 1;
         self.draw_election_deadline(now);
         let mut ballot = Ballot::default();
@@ -128,7 +139,7 @@ impl RaftNode {
         let is_enough = ballot.votes() >= self.config.quorum();
         self.role = Role::PreCandidate(ballot);
         if is_enough {
-            self.stand(now);
+            self.stand(false, now);
             return;
         }
         let message = Message::PreVote {
@@ -184,12 +195,18 @@ impl RaftNode {
         }
         ballot.cast(from, granted);
         if ballot.votes() >= quorum {
-            self.stand(now);
+            self.stand(false, now);
         }
     }
 
-    /// Stands for election in the next term.
-    fn stand(&mut self, now: Instant) {
+    /// Whether the disk has been busy with one write for so long that nothing can be built on it.
+    pub(crate) fn is_disk_stalled(&self, now: Instant) -> bool {
+        let oldest = self.persistence.oldest_write();
+        oldest.is_some_and(|issued| now.since(issued) >= self.config.persist_stall_max)
+    }
+
+    /// Stands for election in the next term, perhaps because the leader has asked for it.
+    pub(crate) fn stand(&mut self, on_transfer: bool, now: Instant) {
         let term = self.hard_state.term.next();
         self.hard_state = HardState { term, vote: Some(self.config.id) };
         self.persistence.note_hard_state();
@@ -206,6 +223,7 @@ impl RaftNode {
             term,
             last_index: self.log.last_index(),
             last_term: self.log.last_term(),
+            on_transfer,
         };
         self.send_to_all(&message);
     }
@@ -263,6 +281,7 @@ impl RaftNode {
         }
         self.close_election(ElectionOutcome::Won, Some(votes), now);
         let (term, leader) = (self.hard_state.term, self.config.id);
+        self.fruitless = 0;
         self.role = Role::Leader(Leadership::new(&self.config, &self.log, now));
         self.note(Event::Leader { term, leader });
         self.start_leading(now);
@@ -290,8 +309,13 @@ impl RaftNode {
 
     /// Somebody else was elected: when and by whom is theirs to know.
     fn remember_leader(&mut self, leader: NodeId, now: Instant) {
+        let term = self.hard_state.term;
+        if self.elections.back().is_some_and(|last| (last.term, last.candidate) == (term, leader)) {
+            // It was lost for a while, and is back.
+            return;
+        }
         self.remember(ElectionRecord {
-            term: self.hard_state.term,
+            term,
             candidate: leader,
             outcome: ElectionOutcome::Won,
             started: now,

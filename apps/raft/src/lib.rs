@@ -8,11 +8,14 @@
 //!
 //! | module | question |
 //! |---|---|
-//! | `config`, `message`, `codec` | what do members agree on, and a member and its caller? |
+//! | `config`, `message`, `codec`, `errors` | what do members agree on, and a member and its caller? |
 //! | `log` | which entries are there, of which terms, and which are in memory? |
 //! | `persist` | what is on the disk, and which messages wait for it? |
 //! | `node` | what came in, and whose business is it? |
+//! | `timing` | when does a member stand for election? |
 //! | `election` | who leads? (PreVote and CheckQuorum are always on) |
+//! | `suspicion` | what if the caller knows that the leader is gone? |
+//! | `transfer` | how does a leader hand over? |
 //! | `progress`, `replication` | what does each follower have, and what is it sent next? |
 //! | `commit` | what is decided, and what may be applied? |
 //! | `reads` | may a read be answered now? (ReadIndex, thesis section 6.4) |
@@ -26,6 +29,7 @@ mod codec;
 mod commit;
 mod config;
 mod election;
+mod errors;
 mod log;
 mod message;
 mod node;
@@ -35,11 +39,15 @@ mod progress;
 mod reads;
 mod replication;
 mod status;
+mod suspicion;
+mod timing;
+mod transfer;
 
 pub use config::{Config, ConfigError, Mutant};
+pub use errors::{ProposeError, ReadError, TransferError};
 pub use log::TermRuns;
 pub use message::{HardState, LogEntry, Message, Payload, PayloadError};
-pub use node::{ProposeError, RaftNode, ReadError, Restored};
+pub use node::{RaftNode, Restored};
 pub use output::{Event, FetchId, FetchRequest, Output, Persist, StepDown, Ticket};
 pub use progress::ProgressState;
 pub use status::{

@@ -112,6 +112,8 @@ pub enum Message {
         last_index: LogIndex,
         /// The term of that entry.
         last_term: Term,
+        /// The leader has asked the sender to stand: its promise to stay does not count.
+        on_transfer: bool,
     },
     /// The answer.
     VoteReply {
@@ -174,6 +176,11 @@ pub enum Message {
         /// How far.
         commit: LogIndex,
     },
+    /// The receiver has all of the leader's log, and shall stand for election now (thesis, section 3.10).
+    TimeoutNow {
+        /// The leader's term.
+        term: Term,
+    },
     /// From which index on may I answer a read?
     ReadIndex {
         /// The follower's term.
@@ -206,6 +213,7 @@ impl Message {
             | Message::Heartbeat { term, .. }
             | Message::HeartbeatReply { term, .. }
             | Message::Commit { term, .. }
+            | Message::TimeoutNow { term }
             | Message::ReadIndex { term, .. }
             | Message::ReadIndexReply { term, .. } => *term,
         }
@@ -213,6 +221,19 @@ impl Message {
 
     /// Whether it must not wait behind bulk: everything but entries and their acknowledgements.
     pub fn is_urgent(&self) -> bool {
-        !matches!(self, Message::Append { .. } | Message::AppendAccepted { .. })
+        match self {
+            Message::Append { .. } | Message::AppendAccepted { .. } => false,
+            Message::PreVote { .. }
+            | Message::PreVoteReply { .. }
+            | Message::Vote { .. }
+            | Message::VoteReply { .. }
+            | Message::AppendRejected { .. }
+            | Message::Heartbeat { .. }
+            | Message::HeartbeatReply { .. }
+            | Message::Commit { .. }
+            | Message::TimeoutNow { .. }
+            | Message::ReadIndex { .. }
+            | Message::ReadIndexReply { .. } => true,
+        }
     }
 }

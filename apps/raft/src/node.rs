@@ -3,7 +3,6 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::cmp::Ordering;
-use core::fmt;
 
 use base::{Instant, LogIndex, NodeId, Prng, Term, limits};
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use bytes::Bytes;
 use crate::commit::Applying;
 use crate::config::{Config, ConfigError};
 use crate::election::Ballot;
+use crate::errors::{ProposeError, ReadError};
 use crate::log::{Log, TermRuns};
 use crate::message::{HardState, LogEntry, Message, Payload};
 use crate::output::{Event, FetchId, Output, StepDown, Ticket};
@@ -18,6 +18,7 @@ use crate::persist::Persistence;
 use crate::reads::PendingReads;
 use crate::replication::Leadership;
 use crate::status::{Counters, ElectionRecord};
+use crate::suspicion::Suspicion;
 
 /// What a member finds on its disk when it starts.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -31,56 +32,6 @@ pub struct Restored {
     /// The end of the log, as much of it as is at hand: consecutive entries up to `last_index`.
     pub recent: Vec<LogEntry>,
 }
-
-/// Why a proposal is refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ProposeError {
-    /// This member does not lead; perhaps it knows who does.
-    NotLeader {
-        /// Who leads.
-        leader: Option<NodeId>,
-    },
-    /// The command is longer than an entry may be.
-    TooLarge,
-    /// Too much is proposed and not committed yet: try again later.
-    Busy,
-    /// The disk has no room for commands.
-    LogFull,
-}
-
-impl fmt::Display for ProposeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ProposeError::NotLeader { leader: Some(leader) } => write!(f, "node {leader} leads"),
-            ProposeError::NotLeader { leader: None } => f.write_str("nobody is known to lead"),
-            ProposeError::TooLarge => f.write_str("the command is too long"),
-            ProposeError::Busy => f.write_str("too many commands wait for a majority"),
-            ProposeError::LogFull => f.write_str("the log on disk is full"),
-        }
-    }
-}
-
-impl core::error::Error for ProposeError {}
-
-/// Why a read is refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ReadError {
-    /// Nobody is known to lead.
-    NoLeader,
-    /// Too many reads wait.
-    Busy,
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ReadError::NoLeader => "nobody is known to lead",
-            ReadError::Busy => "too many reads wait for a majority",
-        })
-    }
-}
-
-impl core::error::Error for ReadError {}
 
 /// What a member is at the moment.
 #[derive(Clone, Debug)]
@@ -112,6 +63,14 @@ pub struct RaftNode {
     pub(crate) election_deadline: Instant,
     /// When the leader of this term last spoke.
     pub(crate) leader_heard: Option<Instant>,
+    /// The caller has said that the leader cannot be reached, and the leader has not spoken since.
+    pub(crate) suspicion: Option<Suspicion>,
+    /// When a suspicion last turned out to be wrong, after the others were asked.
+    pub(crate) suspicion_refuted: Option<Instant>,
+    /// How many elections in a row this member stood in without a leader coming of it.
+    pub(crate) fruitless: u64,
+    /// The time, as the latest call told it.
+    pub(crate) now: Instant,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) fetches: BTreeMap<FetchId, FetchPurpose>,
     pub(crate) next_fetch: u64,
@@ -154,6 +113,10 @@ impl RaftNode {
             reads: PendingReads::default(),
             election_deadline: now,
             leader_heard: None,
+            suspicion: None,
+            suspicion_refuted: None,
+            fruitless: 0,
+            now,
             outputs: VecDeque::new(),
             fetches: BTreeMap::new(),
             next_fetch: 0,
@@ -173,6 +136,11 @@ impl RaftNode {
     pub fn handle_message(&mut self, from: NodeId, message: Message, now: Instant) {
         if from == self.config.id || !self.config.voters.contains(&from) {
             self.counters.strangers += 1;
+            return;
+        }
+        self.now = now;
+        if message.term() > Term(limits::TERM_MAX) {
+            self.counters.malformed += 1;
             return;
         }
         match message.term().cmp(&self.hard_state.term) {
@@ -202,6 +170,7 @@ impl RaftNode {
             | Message::AppendRejected { .. }
             | Message::HeartbeatReply { .. }
             | Message::Commit { .. }
+            | Message::TimeoutNow { .. }
             | Message::ReadIndexReply { .. } => return,
         };
         // It reveals the term, which may not be on the disk yet.
@@ -213,8 +182,9 @@ impl RaftNode {
         match message {
             // Asking changes nothing, and a promise is about a term that has not come.
             Message::PreVote { .. } | Message::PreVoteReply { granted: true, .. } => {}
-            // While a leader is heard, nobody is elected: a member that was cut off must not disturb.
-            Message::Vote { .. } if self.is_leader_heard(now) => {
+            // While a leader is heard, nobody is elected: a member that was cut off must not disturb. But
+            // the leader itself may have asked the candidate to stand.
+            Message::Vote { on_transfer: false, .. } if self.is_leader_heard(now) => {
                 self.counters.votes_ignored += 1;
                 return;
             }
@@ -227,6 +197,7 @@ impl RaftNode {
             | Message::Heartbeat { term, .. }
             | Message::HeartbeatReply { term, .. }
             | Message::Commit { term, .. }
+            | Message::TimeoutNow { term }
             | Message::ReadIndex { term, .. }
             | Message::ReadIndexReply { term, .. } => {
                 self.enter_term(term, StepDown::LaterTerm, now);
@@ -271,6 +242,11 @@ impl RaftNode {
                     self.follow_commit(commit);
                 }
             }
+            Message::TimeoutNow { .. } => {
+                if self.follow(from, now) {
+                    self.stand_at_once(now);
+                }
+            }
             Message::ReadIndex { context, .. } => self.handle_read_index(from, context),
             Message::ReadIndexReply { context, index, .. } => {
                 self.handle_read_index_reply(context, index);
@@ -280,6 +256,7 @@ impl RaftNode {
 
     /// A deadline that [`RaftNode::poll_timeout`] gave has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
         if let Role::Leader(_) = self.role {
             self.lead(now);
         } else if now >= self.election_deadline {
@@ -289,6 +266,7 @@ impl RaftNode {
 
     /// The disk has everything up to and including this ticket.
     pub fn handle_persisted(&mut self, ticket: Ticket, now: Instant) {
+        self.now = now;
         if self.persistence.confirm(ticket) {
             self.count_own_vote(now);
             self.advance_commit();
@@ -323,6 +301,9 @@ impl RaftNode {
         };
         if command.len() > limits::ENTRY_PAYLOAD_MAX_BYTES {
             return Err(ProposeError::TooLarge);
+        }
+        if let Some(to) = leadership.transferring_to() {
+            return Err(ProposeError::Transferring { to });
         }
         if self.is_log_full {
             return Err(ProposeError::LogFull);
@@ -361,7 +342,7 @@ impl RaftNode {
     /// Turns what has changed since the last call into outputs: one write, and for each peer as few messages
     /// as will do. The write comes first, so that the disk and the network work at the same time.
     fn prepare_outputs(&mut self) {
-        if let Some(persist) = self.persistence.take_write(self.hard_state, &self.log) {
+        if let Some(persist) = self.persistence.take_write(self.hard_state, &self.log, self.now) {
             self.outputs.push_back(Output::Persist(persist));
         }
         while let Some((to, message)) = self.persistence.release() {

@@ -95,6 +95,20 @@ pub enum Event {
         /// Why.
         reason: StepDown,
     },
+    /// This leader hands over.
+    Transferring {
+        /// The term that it leads.
+        term: Term,
+        /// To whom.
+        to: NodeId,
+    },
+    /// The node that was to lead has not stood in time: this one goes on.
+    TransferFailed {
+        /// The term that it leads.
+        term: Term,
+        /// Who was to lead.
+        to: NodeId,
+    },
     /// The leader is lost: its heartbeats have stopped.
     LeaderLost {
         /// The term that it led.
@@ -113,6 +127,8 @@ pub enum StepDown {
     NoQuorum,
     /// It was not elected in time.
     NotElected,
+    /// Its disk has not finished a write for too long.
+    DiskStalled,
 }
 
 impl fmt::Display for Event {
@@ -126,8 +142,15 @@ impl fmt::Display for Event {
                     StepDown::OtherLeader => "somebody else leads",
                     StepDown::NoQuorum => "no majority was heard of",
                     StepDown::NotElected => "not elected in time",
+                    StepDown::DiskStalled => "the disk does not answer",
                 };
                 write!(f, "stepped down in term {term}: {reason}")
+            }
+            Event::Transferring { term, to } => {
+                write!(f, "leadership of term {term} is passing to node {to}")
+            }
+            Event::TransferFailed { term, to } => {
+                write!(f, "node {to} did not take over in term {term}")
             }
             Event::LeaderLost { term } => write!(f, "the leader of term {term} is silent"),
         }

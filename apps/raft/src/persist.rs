@@ -7,7 +7,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use base::{LogIndex, NodeId};
+use base::{Instant, LogIndex, NodeId};
 
 use crate::log::Log;
 use crate::message::{HardState, Message};
@@ -17,6 +17,7 @@ use crate::output::{Persist, Ticket};
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     ticket: Ticket,
+    issued: Instant,
     /// The end of the log when this is durable: of the entries that are still in the log.
     last: LogIndex,
 }
@@ -73,6 +74,11 @@ impl Persistence {
         self.durable_index
     }
 
+    /// When the oldest write that is not confirmed was asked for.
+    pub(crate) fn oldest_write(&self) -> Option<Instant> {
+        self.pending.front().map(|pending| pending.issued)
+    }
+
     fn is_dirty(&self, log: &Log) -> bool {
         self.hard_state_changed || self.unwritten <= log.last_index()
     }
@@ -104,7 +110,12 @@ impl Persistence {
     }
 
     /// The write of everything that has changed, if anything has.
-    pub(crate) fn take_write(&mut self, hard_state: HardState, log: &Log) -> Option<Persist> {
+    pub(crate) fn take_write(
+        &mut self,
+        hard_state: HardState,
+        log: &Log,
+        now: Instant,
+    ) -> Option<Persist> {
         if !self.is_dirty(log) {
             return None;
         }
@@ -115,7 +126,8 @@ impl Persistence {
         } else {
             Vec::new()
         };
-        self.pending.push_back(Pending { ticket: self.issued, last: log.last_index() });
+        let (ticket, last) = (self.issued, log.last_index());
+        self.pending.push_back(Pending { ticket, issued: now, last });
         self.unwritten = log.last_index().next();
         let changed = core::mem::take(&mut self.hard_state_changed);
         Some(Persist { ticket: self.issued, hard_state: changed.then_some(hard_state), entries })

@@ -132,6 +132,15 @@ impl Progress {
         self.wants_append = true;
     }
 
+    /// It is said to be out of reach: one message at a time will do until it answers.
+    pub(crate) fn note_unreachable(&mut self) {
+        if self.state == ProgressState::Replicate {
+            self.probe_from(self.match_index.next());
+            // The next heartbeat that it answers lifts this.
+            self.probe_sent = true;
+        }
+    }
+
     pub(crate) fn check_invariants(&self, last: LogIndex) {
         assert!(self.match_index < self.next_index);
         assert!(self.next_index <= last.next(), "nothing is sent that is not there");

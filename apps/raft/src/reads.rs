@@ -10,8 +10,9 @@ use alloc::vec::Vec;
 use base::{LogIndex, NodeId};
 
 use crate::config::Mutant;
+use crate::errors::ReadError;
 use crate::message::Message;
-use crate::node::{RaftNode, ReadError, Role};
+use crate::node::{RaftNode, Role};
 use crate::output::Output;
 
 /// How many reads may wait, at a leader for a majority, at a follower for the leader.

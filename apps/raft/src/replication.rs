@@ -12,6 +12,7 @@ use crate::node::{FetchPurpose, RaftNode, Role};
 use crate::output::{FetchId, FetchRequest, Output, StepDown};
 use crate::progress::{Progress, ProgressState};
 use crate::reads::LeaderReads;
+use crate::transfer::Transfer;
 
 /// What only a leader has.
 #[derive(Clone, Debug)]
@@ -28,6 +29,7 @@ pub(crate) struct Leadership {
     /// Lengths of its own commands that are not committed.
     uncommitted: VecDeque<(LogIndex, usize)>,
     uncommitted_bytes: usize,
+    pub(crate) transfer: Option<Transfer>,
 }
 
 impl Leadership {
@@ -42,6 +44,7 @@ impl Leadership {
             reads: LeaderReads::default(),
             uncommitted: VecDeque::new(),
             uncommitted_bytes: 0,
+            transfer: None,
         }
     }
 
@@ -51,7 +54,14 @@ impl Leadership {
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let is_alone = self.progress.is_empty();
-        (!is_alone).then(|| self.heartbeat_due.min(self.quorum_due))
+        let due = self.heartbeat_due.min(self.quorum_due);
+        let transfer = self.transfer.as_ref().map(|transfer| transfer.deadline);
+        (!is_alone).then(|| transfer.map_or(due, |deadline| due.min(deadline)))
+    }
+
+    /// To whom it hands over.
+    pub(crate) fn transferring_to(&self) -> Option<NodeId> {
+        self.transfer.as_ref().map(|transfer| transfer.to)
     }
 
     pub(crate) fn note_committed(&mut self, commit: LogIndex) {
@@ -87,8 +97,14 @@ impl RaftNode {
         index
     }
 
-    /// A leader's deadlines: heartbeats, and the count of those that it has heard (CheckQuorum).
+    /// A leader's deadlines: heartbeats, the count of those that it has heard (CheckQuorum), its disk, and
+    /// the end of a transfer. The disk is looked at as often as a heartbeat is due.
     pub(crate) fn lead(&mut self, now: Instant) {
+        self.expire_transfer(now);
+        if self.is_disk_stalled(now) {
+            self.resign(StepDown::DiskStalled, now);
+            return;
+        }
         let quorum = self.config.quorum();
         let Role::Leader(leadership) = &mut self.role else { return };
         if now >= leadership.quorum_due {
@@ -313,6 +329,7 @@ impl RaftNode {
         if progress.note_accepted(match_index) {
             self.advance_commit();
         }
+        self.push_transfer(from);
     }
 
     pub(crate) fn handle_rejected(
@@ -347,6 +364,7 @@ impl RaftNode {
             self.send_append(from, Vec::new());
         }
         self.confirm_reads();
+        self.push_transfer(from);
     }
 }
 

@@ -75,6 +75,20 @@ pub struct Counters {
     pub pre_candidacies: u64,
     /// Times that this member stood.
     pub candidacies: u64,
+    /// Times that this member did not stand because its disk does not answer.
+    pub stands_withheld: u64,
+    /// Times that it stepped down because its disk does not answer.
+    pub disk_stalls: u64,
+    /// Times that its caller said that the leader cannot be reached.
+    pub suspicions: u64,
+    /// Of those: times that the leader spoke after the others had been asked.
+    pub suspicions_refuted: u64,
+    /// Times that its caller was not believed, so soon after it had been wrong.
+    pub suspicions_ignored: u64,
+    /// Times that this leader handed over, or tried.
+    pub transfers: u64,
+    /// Of those: times that it went on.
+    pub transfers_failed: u64,
     /// Votes and questions ignored because a leader was heard.
     pub votes_ignored: u64,
     /// Entries refused because the disk is full.
@@ -119,6 +133,10 @@ pub struct Status {
     pub vote: Option<NodeId>,
     /// Who leads, if it knows.
     pub leader: Option<NodeId>,
+    /// To whom it hands over, if it leads and does.
+    pub transferring_to: Option<NodeId>,
+    /// How long the oldest unfinished write to its disk has taken so far.
+    pub disk_busy: Option<Duration>,
     /// See there.
     pub commit_index: CommitIndex,
     /// See there.
@@ -157,6 +175,11 @@ impl RaftNode {
             term: self.hard_state.term,
             vote: self.hard_state.vote,
             leader: self.leader(),
+            transferring_to: match &self.role {
+                Role::Leader(leadership) => leadership.transferring_to(),
+                Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => None,
+            },
+            disk_busy: self.persistence.oldest_write().map(|issued| now.since(issued)),
             commit_index: CommitIndex(self.commit),
             last_applied: LastAppliedIndex(self.applying.applied()),
             first_index: self.log.first_index(),

@@ -310,7 +310,7 @@ impl Node {
         let refusal = match self.replica.propose(payload) {
             Ok(()) => return,
             Err(ProposeError::NotLeader { .. }) => Refusal::NotLeader,
-            Err(ProposeError::Busy) => Refusal::Busy,
+            Err(ProposeError::Busy | ProposeError::Transferring { .. }) => Refusal::Busy,
             Err(ProposeError::LogFull) => Refusal::LogFull,
             Err(ProposeError::TooLarge) => Refusal::TooLarge,
         };

@@ -79,6 +79,15 @@ pub const READ_CONFIRM_WITHIN_MS: u64 = 500;
 /// A leader whose disk has not finished a write for this long steps down: its followers do better without it.
 pub const PERSIST_STALL_MAX_MS: u64 = 2_000;
 
+/// A member that knows that the leader is gone asks the others after a span of at least this long.
+pub const SUSPICION_DELAY_MIN_MS: u64 = 10;
+
+/// The upper end of that span.
+pub const SUSPICION_DELAY_MAX_MS: u64 = 30;
+
+const _: () = assert!(SUSPICION_DELAY_MIN_MS < SUSPICION_DELAY_MAX_MS);
+const _: () = assert!(SUSPICION_DELAY_MAX_MS < ELECTION_TIMEOUT_MIN_MS);
+
 /// After elections without a winner the upper end of the election timeout grows by its width, up to this
 /// often.
 pub const ELECTION_BACKOFF_MAX: u64 = 4;

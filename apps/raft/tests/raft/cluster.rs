@@ -19,7 +19,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    fn write(&mut self, persist: &Persist) {
+    pub fn write(&mut self, persist: &Persist) {
         if let Some(hard_state) = persist.hard_state {
             self.hard_state = hard_state;
         }
@@ -29,7 +29,7 @@ impl Disk {
         }
     }
 
-    fn restored(&self) -> Restored {
+    pub fn restored(&self) -> Restored {
         let mut runs: Vec<(LogIndex, Term)> = Vec::new();
         for entry in &self.entries {
             if runs.last().is_none_or(|(_, term)| *term < entry.term) {
@@ -67,6 +67,14 @@ pub struct Cluster {
     pub delay_max: Duration,
     pub write_max: Duration,
     pub blocked: BTreeSet<(NodeId, NodeId)>,
+    /// Members whose disks finish nothing.
+    pub hung: BTreeSet<NodeId>,
+    /// How much later messages to and from these arrive.
+    pub slow: BTreeMap<NodeId, Duration>,
+    /// Every event of every member.
+    pub events: Vec<(NodeId, raft::Event)>,
+    /// Messages and bytes sent to each member.
+    pub traffic: BTreeMap<NodeId, (u64, u64)>,
     pub adjust: fn(&mut Config),
     queue: BTreeMap<(Instant, u64), Event>,
     next_event: u64,
@@ -92,6 +100,10 @@ impl Cluster {
             delay_max: Duration::from_millis(2),
             write_max: Duration::from_millis(2),
             blocked: BTreeSet::new(),
+            hung: BTreeSet::new(),
+            slow: BTreeMap::new(),
+            events: Vec::new(),
+            traffic: BTreeMap::new(),
             adjust,
             queue: BTreeMap::new(),
             next_event: 0,
@@ -136,6 +148,10 @@ impl Cluster {
         self.members.get_mut(&id).unwrap().raft.as_mut().expect("it runs")
     }
 
+    pub fn status(&self, id: NodeId) -> raft::Status {
+        self.members[&id].raft.as_ref().expect("it runs").status(self.now)
+    }
+
     fn schedule(&mut self, at: Instant, event: Event) {
         self.queue.insert((at, self.next_event), event);
         self.next_event += 1;
@@ -175,7 +191,7 @@ impl Cluster {
                 Output::ReadFailed { context } => {
                     self.members.get_mut(&id).unwrap().reads.push((context, None));
                 }
-                Output::Event(_) => {}
+                Output::Event(event) => self.events.push((id, event)),
             }
             if let Some((fetch, entries)) = fetches.pop_front() {
                 self.raft(id).handle_fetched(fetch, entries);
@@ -190,6 +206,8 @@ impl Cluster {
     fn transmit(&mut self, from: NodeId, to: NodeId, message: Message) {
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
+        let traffic = self.traffic.entry(to).or_default();
+        *traffic = (traffic.0 + 1, traffic.1 + bytes.len() as u64);
         assert_eq!(Message::decode(&bytes.into()).as_ref(), Ok(&message));
         if self.blocked.contains(&(from, to)) || self.prng.chance(self.loss, 1000) {
             return;
@@ -197,6 +215,8 @@ impl Cluster {
         let copies = 1 + u64::from(self.prng.chance(self.duplication, 1000));
         for _ in 0..copies {
             let delay = self.prng.duration_between(Duration::from_micros(50), self.delay_max);
+            let extra = [from, to].map(|id| self.slow.get(&id).copied().unwrap_or_default());
+            let delay = delay + extra[0] + extra[1];
             let event = Event::Deliver { to, from, message: message.clone() };
             self.schedule(self.now + delay, event);
         }
@@ -265,6 +285,11 @@ impl Cluster {
                 if self.members[&node].life != life {
                     return;
                 }
+                if self.hung.contains(&node) {
+                    let later = now + Duration::from_millis(10);
+                    self.schedule(later, Event::Written { node, life, persist });
+                    return;
+                }
                 self.members.get_mut(&node).unwrap().disk.write(&persist);
                 self.raft(node).handle_persisted(persist.ticket, now);
                 self.drain(node);
@@ -299,6 +324,11 @@ impl Cluster {
             self.blocked.insert((id, other));
             self.blocked.insert((other, id));
         }
+    }
+
+    /// All members but one.
+    pub fn others(&self, than: NodeId) -> Vec<NodeId> {
+        self.members.keys().copied().filter(|id| *id != than).collect()
     }
 
     pub fn heal(&mut self) {

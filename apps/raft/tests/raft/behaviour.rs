@@ -1,9 +1,7 @@
 //! What a group does, scenario by scenario.
 
-mod cluster;
-
+use crate::cluster::{Cluster, node};
 use base::{Duration, NodeId};
-use cluster::{Cluster, node};
 use raft::{ProposeError, ReadError};
 
 const SECOND: Duration = Duration::from_secs(1);

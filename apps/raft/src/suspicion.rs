@@ -1,0 +1,66 @@
+//! What a member does when its caller knows that the leader is gone: the link is lost at the switch, or
+//! datagrams stay unanswered for much longer than a round trip.
+//!
+//! It asks the others after a few milliseconds instead of a whole election timeout. Nothing else changes:
+//! it needs a majority that would elect it, and whoever hears the leader and was told nothing refuses. So
+//! one member that is wrong, even for ever, disturbs nobody but itself: its own word from the leader ends
+//! the suspicion, and its caller is not believed again for one longest election timeout.
+
+use base::{Instant, NodeId};
+
+use crate::node::{RaftNode, Role};
+
+/// The leader is said to be out of reach.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Suspicion {
+    /// The others have been asked.
+    has_asked: bool,
+}
+
+impl RaftNode {
+    /// The caller has learned that `peer` is out of reach; it may say so as often as it likes. If that is
+    /// the leader, this member may stand soon, and may vote for others who do.
+    pub fn handle_peer_unreachable(&mut self, peer: NodeId, now: Instant) {
+        self.now = now;
+        match &mut self.role {
+            Role::Leader(leadership) => {
+                if let Some(progress) = leadership.progress.get_mut(&peer) {
+                    progress.note_unreachable();
+                }
+            }
+            Role::Follower { leader: Some(leader) } if *leader == peer => {
+                self.suspect_leader(now);
+            }
+            Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => {}
+        }
+    }
+
+    fn suspect_leader(&mut self, now: Instant) {
+        if self.suspicion.is_some() {
+            return;
+        }
+        let hold_off = self.config.election_timeout_max;
+        if self.suspicion_refuted.is_some_and(|refuted| now.since(refuted) < hold_off) {
+            self.counters.suspicions_ignored += 1;
+            return;
+        }
+        self.counters.suspicions += 1;
+        self.suspicion = Some(Suspicion { has_asked: false });
+        self.hasten_election_deadline(now);
+    }
+
+    /// The others are being asked whether they would elect this member.
+    pub(crate) fn note_asking(&mut self) {
+        if let Some(suspicion) = &mut self.suspicion {
+            suspicion.has_asked = true;
+        }
+    }
+
+    /// The leader has spoken.
+    pub(crate) fn refute_suspicion(&mut self, now: Instant) {
+        if self.suspicion.take().is_some_and(|suspicion| suspicion.has_asked) {
+            self.counters.suspicions_refuted += 1;
+            self.suspicion_refuted = Some(now);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! When a member stands for election (section 5.2).
+//!
+//! With 32 voters the earliest of so many random timeouts are often less than a message's way apart, and
+//! the votes are split (pitfall 12). So the span is divided among the voters: each has a slot, by its rank,
+//! and draws within the first half of it. Ranks move on with the term, so that nobody is always first and
+//! a first one who cannot win does not hold up the next election.
+
+use base::{Duration, Instant, NodeId, Term, limits};
+
+use crate::node::RaftNode;
+
+/// Which of `count` slots is this member's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Rank {
+    slot: u64,
+    count: u64,
+}
+
+impl Rank {
+    /// The rank of `id` in `term`; whoever does not vote has one slot of its own, the whole span.
+    fn of(id: NodeId, voters: &[NodeId], term: Term) -> Rank {
+        let count = voters.len() as u64;
+        let place = voters.iter().position(|voter| *voter == id).map(|place| place as u64);
+        place.map_or(Rank { slot: 0, count: 1 }, |place| Rank {
+            slot: (place + term.0 % count) % count,
+            count,
+        })
+    }
+
+    /// The first half of this rank's share of `low..high`.
+    fn share(self, low: Duration, high: Duration) -> (Duration, Duration) {
+        let span = (high - low).as_nanos();
+        let part = |numerator: u64| span / (2 * self.count) * numerator;
+        let first = low + Duration::from_nanos(part(2 * self.slot));
+        (first, first + Duration::from_nanos(part(1)))
+    }
+}
+
+impl RaftNode {
+    /// The election timeout starts anew. After elections that nobody won it is longer: the network may be
+    /// slower than it was taken to be.
+    pub(crate) fn draw_election_deadline(&mut self, now: Instant) {
+        let (low, high) = (self.config.election_timeout_min, self.config.election_timeout_max);
+        let high = high + (high - low).times(self.fruitless);
+        self.election_deadline = now + self.draw_by_rank(low, high);
+    }
+
+    /// The short timeout of a member that knows that the leader is gone.
+    pub(crate) fn hasten_election_deadline(&mut self, now: Instant) {
+        let low = Duration::from_millis(limits::SUSPICION_DELAY_MIN_MS);
+        let high = Duration::from_millis(limits::SUSPICION_DELAY_MAX_MS);
+        let hastened = now + self.draw_by_rank(low, high);
+        self.election_deadline = self.election_deadline.min(hastened);
+    }
+
+    fn draw_by_rank(&mut self, low: Duration, high: Duration) -> Duration {
+        let rank = Rank::of(self.config.id, &self.config.voters, self.hard_state.term);
+        let (first, last) = rank.share(low, high);
+        self.prng.duration_between(first, last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rank_is_taken_once_and_moves_on_with_the_term() {
+        let voters: Vec<NodeId> = (1..=5).filter_map(NodeId::new).collect();
+        for term in 0..12 {
+            let slot = |id: &NodeId| Rank::of(*id, &voters, Term(term)).slot;
+            let mut slots: Vec<u64> = voters.iter().map(slot).collect();
+            assert_eq!(slots[0], term % 5);
+            slots.sort_unstable();
+            assert_eq!(slots, [0, 1, 2, 3, 4]);
+        }
+    }
+
+    #[test]
+    fn shares_do_not_touch_and_stay_within_the_span() {
+        let (low, high) = (Duration::from_millis(150), Duration::from_millis(300));
+        let mut end = low;
+        for slot in 0..32 {
+            let (first, last) = Rank { slot, count: 32 }.share(low, high);
+            assert!(first >= end && last > first && last <= high);
+            end = last + Duration::from_millis(2);
+        }
+        assert!(Rank::of(NodeId::new(9).unwrap(), &[], Term(3)).share(low, high).1 < high);
+    }
+}

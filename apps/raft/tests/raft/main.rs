@@ -1,0 +1,8 @@
+//! What a group of members does: scenario by scenario, thousands of times, and as text.
+
+mod behaviour;
+mod cluster;
+mod leadership;
+mod split_votes;
+mod stage;
+mod transcripts;

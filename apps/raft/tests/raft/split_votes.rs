@@ -1,0 +1,150 @@
+//! How often 32 voters split their votes (pitfall 12): a crashed leader is replaced, thousands of times.
+//!
+//! The network here is simpler than `cluster`, because nothing but time matters: every message takes
+//! between half and all of the delay, every write the same time, nothing is lost.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use base::{Duration, Instant, NodeId, Prng, Term};
+use raft::{Config, Event, HardState, Message, Output, RaftNode, Restored, Ticket};
+
+const VOTERS: u16 = 32;
+const FLUSH: Duration = Duration::from_micros(500);
+
+enum What {
+    Arrives(NodeId, Message),
+    Written(Ticket),
+    Wakes,
+}
+
+struct Election {
+    members: BTreeMap<NodeId, RaftNode>,
+    queue: BinaryHeap<Reverse<(Instant, u64, u16)>>,
+    events: Vec<Option<What>>,
+    prng: Prng,
+    delay: Duration,
+    stood: BTreeMap<NodeId, (Term, Instant)>,
+}
+
+impl Election {
+    /// All voters but one, who have heard its last heartbeat a moment ago.
+    fn new(seed: u64, delay: Duration) -> Election {
+        let mut prng = Prng::new(seed);
+        let voters: Vec<NodeId> = (1..=VOTERS).filter_map(NodeId::new).collect();
+        let term = Term(1 + prng.below(1_000));
+        let leader = voters[prng.below(u64::from(VOTERS)) as usize];
+        let mut election = Election {
+            members: BTreeMap::new(),
+            queue: BinaryHeap::new(),
+            events: Vec::new(),
+            prng,
+            delay,
+            stood: BTreeMap::new(),
+        };
+        for id in voters.iter().copied().filter(|id| *id != leader) {
+            let hard_state = HardState { term, vote: Some(leader) };
+            let restored = Restored { hard_state, ..Restored::default() };
+            let config = Config::new(id, voters.clone());
+            let seed = election.prng.next_u64();
+            let raft = RaftNode::new(config, seed, restored, Instant::ORIGIN).unwrap();
+            election.members.insert(id, raft);
+            let commit = Default::default();
+            let heartbeat = Message::Heartbeat { term, commit, round: 1 };
+            election.transmit(id, leader, heartbeat, Instant::ORIGIN);
+        }
+        election
+    }
+
+    fn schedule(&mut self, at: Instant, node: NodeId, what: What) {
+        self.queue.push(Reverse((at, self.events.len() as u64, node.get())));
+        self.events.push(Some(what));
+    }
+
+    fn transmit(&mut self, to: NodeId, from: NodeId, message: Message, now: Instant) {
+        let half = Duration::from_nanos(self.delay.as_nanos() / 2);
+        let delay = self.prng.duration_between(half, self.delay);
+        if self.members.contains_key(&to) {
+            self.schedule(now + delay, to, What::Arrives(from, message));
+        }
+    }
+
+    /// Runs until somebody leads. Answers whether the first term that anybody stood in found its leader,
+    /// and how long that leader was a candidate.
+    fn run(mut self) -> (bool, Duration) {
+        loop {
+            let Reverse((now, number, node)) = self.queue.pop().expect("something is always due");
+            let node = NodeId::new(node).unwrap();
+            let what = self.events[number as usize].take().expect("it happens once");
+            let raft = self.members.get_mut(&node).unwrap();
+            match what {
+                What::Arrives(from, message) => raft.handle_message(from, message, now),
+                What::Written(ticket) => raft.handle_persisted(ticket, now),
+                What::Wakes if raft.poll_timeout().is_some_and(|at| at <= now) => {
+                    raft.handle_timeout(now);
+                }
+                What::Wakes => continue,
+            }
+            if let Some((term, stood)) = self.drain(node, now) {
+                let first = self.stood.values().map(|(term, _)| *term).min();
+                return (first == Some(term), now.since(stood));
+            }
+        }
+    }
+
+    /// Does what the node wants. Answers its term and when it stood, if it leads now.
+    fn drain(&mut self, node: NodeId, now: Instant) -> Option<(Term, Instant)> {
+        while let Some(output) = self.members.get_mut(&node)?.poll_output() {
+            match output {
+                Output::Send { to, message } => self.transmit(to, node, message, now),
+                Output::Persist(persist) => {
+                    self.schedule(now + FLUSH, node, What::Written(persist.ticket));
+                }
+                Output::Event(Event::Standing { term }) => {
+                    self.stood.insert(node, (term, now));
+                }
+                Output::Apply(_)
+                | Output::Fetch(_)
+                | Output::ReadReady { .. }
+                | Output::ReadFailed { .. }
+                | Output::Event(_) => {}
+            }
+        }
+        let raft = &self.members[&node];
+        if raft.is_leader() {
+            return self.stood.get(&node).copied();
+        }
+        let at = raft.poll_timeout()?;
+        self.schedule(at, node, What::Wakes);
+        None
+    }
+}
+
+/// Splits per 10,000 elections, and the longest candidacy.
+fn measure(delay: Duration, elections: u64) -> (u64, Duration) {
+    let mut splits = 0;
+    let mut longest = Duration::ZERO;
+    for seed in 0..elections {
+        let (is_first, candidacy) = Election::new(seed, delay).run();
+        splits += u64::from(!is_first);
+        longest = longest.max(candidacy);
+    }
+    println!("{delay}: {splits} of {elections} split, longest candidacy {longest}");
+    (splits * 10_000 / elections, longest)
+}
+
+#[test]
+fn votes_are_split_in_less_than_one_election_of_a_hundred_with_a_delay_of_1_ms() {
+    let delay = Duration::from_millis(1);
+    let (splits, longest) = measure(delay, 5_000);
+    assert!(splits < 100, "{splits} of 10,000");
+    assert!(longest <= delay.times(2) + FLUSH, "one round trip and one write: {longest}");
+}
+
+#[test]
+fn and_in_less_than_five_with_a_delay_of_5_ms() {
+    let delay = Duration::from_millis(5);
+    let (splits, longest) = measure(delay, 5_000);
+    assert!(splits < 500, "{splits} of 10,000");
+    assert!(longest <= delay.times(2) + FLUSH, "one round trip and one write: {longest}");
+}
