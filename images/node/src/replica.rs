@@ -13,7 +13,7 @@ use raft::{
     FetchId, LogEntry, Payload, ProposeError, RaftNode, ReadError, Restored, TermRuns, Ticket,
 };
 use store::{Record, Recovered, Store};
-use wire::{Lane, ServiceId, TraceContext};
+use wire::{Lane, Refusal, ServiceId, TraceContext};
 
 use crate::journal::Level;
 
@@ -68,6 +68,8 @@ pub(crate) struct Replica {
     member: Option<Member>,
     outputs: VecDeque<ReplicaOutput>,
     messages_refused: u64,
+    /// Whether it was said that peers know a later life of this node.
+    is_superseded: bool,
 }
 
 /// What exists only when the disk is read.
@@ -81,7 +83,8 @@ pub(crate) struct Member {
 impl Replica {
     pub(crate) fn new(config: Config, store: Store, packets: Pool) -> Replica {
         let outputs = VecDeque::new();
-        Replica { config, packets, store, member: None, outputs, messages_refused: 0 }
+        let (messages_refused, is_superseded) = (0, false);
+        Replica { config, packets, store, member: None, outputs, messages_refused, is_superseded }
     }
 
     pub(crate) fn member(&self) -> Option<&Member> {
@@ -102,7 +105,22 @@ impl Replica {
         let Some(member) = &mut self.member else { return Some(frame) };
         match member.links.handle_frame(frame, now) {
             Disposition::Foreign(frame) => Some(frame),
+            Disposition::Refused(Refusal::Superseded) => {
+                self.note_superseded();
+                None
+            }
             Disposition::Taken | Disposition::Refused(_) => None,
+        }
+    }
+
+    /// Peers refuse what this node sends, and it what they send: somebody has to sort that out. It is said once;
+    /// the frames are counted.
+    fn note_superseded(&mut self) {
+        if !self.is_superseded {
+            self.is_superseded = true;
+            let text = "peers know a later start of this node: another machine has its number, or its disk \
+                        is an old copy";
+            self.outputs.push_back(ReplicaOutput::Note(Level::Error, "net", text.into()));
         }
     }
 

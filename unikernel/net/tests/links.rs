@@ -256,6 +256,21 @@ fn frames_of_an_earlier_life_are_refused_and_counted() {
     assert_eq!(refused[Refusal::Stale as usize], 1);
 }
 
+/// Two machines with one number, or a disk that was put back: peers know a later life than this one.
+#[test]
+fn frames_for_a_later_life_are_refused_and_counted() {
+    let mut network = Network::new(2, 1);
+    network.restart(node(1), 2);
+    network.send(1, 2, Lane::Urgent, content(1, 10)).unwrap();
+    network.run(Duration::from_secs(1));
+    network.restart(node(1), 1);
+    network.send(2, 1, Lane::Urgent, content(2, 10)).unwrap();
+    network.run(Duration::from_secs(1));
+    assert!(!network.received.contains_key(&node(1)), "it was taken");
+    let refused = network.nodes[&node(1)].0.counters().refused;
+    assert!(refused[Refusal::Superseded as usize] > 0, "{refused:?}");
+}
+
 #[test]
 fn garbage_is_refused_and_foreign_frames_are_given_back() {
     let mut network = Network::new(2, 1);

@@ -63,11 +63,14 @@ pub enum Refusal {
     Source,
     /// It is from a life of its source, or of this node, that has ended.
     Stale,
+    /// It is for a later life of this node, which this one knows nothing of: another machine has its number,
+    /// or its disk was put back.
+    Superseded,
 }
 
 impl Refusal {
     /// All of them, in order: an index into a table of counters.
-    pub const ALL: [Refusal; 8] = [
+    pub const ALL: [Refusal; 9] = [
         Refusal::Truncated,
         Refusal::Version,
         Refusal::Checksum,
@@ -76,6 +79,7 @@ impl Refusal {
         Refusal::Destination,
         Refusal::Source,
         Refusal::Stale,
+        Refusal::Superseded,
     ];
 }
 
@@ -90,6 +94,7 @@ impl fmt::Display for Refusal {
             Refusal::Destination => "destination",
             Refusal::Source => "source",
             Refusal::Stale => "stale",
+            Refusal::Superseded => "superseded",
         })
     }
 }

@@ -103,11 +103,12 @@ impl Peer {
         content: &[u8],
         now: Instant,
     ) -> Result<(), Refusal> {
-        if repr.peer_epoch != 0 && repr.peer_epoch != self.own_epoch {
+        if repr.peer_epoch > self.own_epoch {
+            return Err(Refusal::Superseded);
+        }
+        if repr.peer_epoch != 0 && repr.peer_epoch < self.own_epoch {
             // It speaks to an earlier life of this node, and should hear of the present one.
-            if repr.peer_epoch < self.own_epoch {
-                self.urgent.acknowledge_soon();
-            }
+            self.urgent.acknowledge_soon();
             return Err(Refusal::Stale);
         }
         self.recognise(repr)?;
