@@ -128,15 +128,22 @@ fn down(folder: Folder, wipe: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How long a node may take to read its disk; then it is believed to be busy with that.
+const STARTS_WITHIN: Duration = Duration::from_secs(20);
+
 fn start(folder: Folder, node: &str) -> anyhow::Result<()> {
     let (_folder, description) = change(folder)?;
     let node = description.parse_node(node)?;
     interrupt::watch()?;
     network::start(&description)?;
     let mut children = [(node, launch::start_node(&description, node)?)];
-    // Whether it serves depends on the others, which may be stopped: it is enough that it stays.
-    let give_up = crate::clock::now() + Duration::from_secs(1);
+    // Whether it serves depends on the others, which may be stopped: it is enough that it has read its disk.
+    let give_up = crate::clock::now() + STARTS_WITHIN;
     while crate::clock::now() < give_up {
+        if let Err(interrupted) = interrupt::check() {
+            launch::kill_nodes([node].into_iter())?;
+            return Err(interrupted);
+        }
         if let Some(status) = children[0].1.try_wait()? {
             anyhow::bail!(
                 "the machine of node {node} ended ({status}): {}",
