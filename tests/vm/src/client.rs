@@ -85,16 +85,30 @@ pub fn metric(port: u16, name: &str) -> anyhow::Result<u64> {
     sample.parse().with_context(|| format!("{name} is {sample}"))
 }
 
-/// Sends bytes, and returns what comes back until the node hangs up, or has been silent for a second.
+/// Sends bytes, and returns what comes back: until that contains what is wanted, the node hangs up, or it has
+/// been silent for too long.
 ///
 /// # Errors
 /// If nobody accepts the connection.
-pub fn exchange(port: u16, bytes: &[u8]) -> anyhow::Result<String> {
+pub fn exchange(port: u16, bytes: &[u8], wanted: &str) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.set_read_timeout(Some(PAGE_WITHIN))?;
     // A node that has heard enough may hang up before it has all.
     let _ = stream.write_all(bytes);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
+    let (mut answer, mut some) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = stream.read(&mut some) {
+        answer.extend_from_slice(&some[..count]);
+        if String::from_utf8_lossy(&answer).contains(wanted) {
+            break;
+        }
+    }
     Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Sends bytes and leaves at once.
+///
+/// # Errors
+/// If nobody accepts the connection.
+pub fn send_and_leave(port: u16, bytes: &[u8]) -> anyhow::Result<()> {
+    TcpStream::connect(("127.0.0.1", port))?.write_all(bytes).context("sending")
 }

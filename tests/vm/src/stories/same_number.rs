@@ -1,6 +1,94 @@
-//! x
+//! Two machines that were given the same number: the commonest mistake of people who start machines by hand.
+
+use std::fs::File;
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::unistd::Pid;
+
+use crate::cluster::{Cluster, ELECTION_WITHIN};
+use crate::machine::Machine;
 use crate::stories::{Ending, World};
-/// x
-pub fn impostor(_world: &mut World) -> anyhow::Result<Ending> {
-    Ok(Ending::Skipped("x"))
+use crate::{client, clock};
+
+/// Whose number is given again, and in whose place at the switch.
+const NUMBER: u16 = 1;
+const PLACE: u16 = 5;
+/// The others are a majority without either.
+const OTHERS: [u16; 3] = [2, 3, 4];
+/// As large as the disk that is imitated, in bytes.
+const DISK_BYTES: u64 = 256 << 20;
+/// How long both are at work.
+const TOGETHER: Duration = Duration::from_secs(3);
+
+/// A machine with an empty disk gets the number of one that has been there for longer.
+pub fn impostor(world: &mut World) -> anyhow::Result<Ending> {
+    let cluster = world.boot(&["--nodes", "5"])?;
+    // The real one has started twice: its peers know it in its second life.
+    cluster.order("kill", NUMBER)?;
+    cluster.order("start", NUMBER)?;
+    cluster.write(OTHERS[0], "count", "0")?;
+    wait_until_well(&cluster)?;
+    let impostor = imitate(&cluster)?;
+    cluster.order("kill", PLACE)?;
+    cluster.leader(Some(PLACE))?;
+
+    let mut child = impostor.start()?;
+    let count = count_meanwhile(&cluster)?;
+    is_noticed(&cluster)?;
+    child.kill()?;
+    child.wait()?;
+    // The machine that had the number first has lost nothing, and is well again.
+    wait_until_well(&cluster)?;
+    cluster.expect(&[NUMBER, 2, 3, 4], "count", &count.to_string())?;
+    Ok(Ending::Good)
+}
+
+/// A client of another node works on, and none of its writes is lost or refused.
+fn count_meanwhile(cluster: &Cluster) -> anyhow::Result<u64> {
+    let mut bystander = cluster.redis(OTHERS[0])?;
+    let started = clock::now();
+    let mut count = 0;
+    while started.elapsed() < TOGETHER {
+        let value: u64 = redis::cmd("INCR").arg("count").query(&mut bystander)?;
+        count += 1;
+        anyhow::ensure!(value == count, "increment {count} has led to {value}");
+    }
+    println!("{count} writes were acknowledged meanwhile");
+    Ok(count)
+}
+
+/// The peers refuse what the second machine sends; it says why nobody listens to it.
+fn is_noticed(cluster: &Cluster) -> anyhow::Result<()> {
+    for node in OTHERS {
+        let stale = "coterie_link_frames_refused_total{cause=\"stale\"}";
+        let counted = client::metric(cluster.http_port(node), stale)?;
+        anyhow::ensure!(counted > 0, "node {node} has counted nothing");
+    }
+    let superseded = "coterie_link_frames_refused_total{cause=\"superseded\"}";
+    clock::wait("the second machine says what is wrong", ELECTION_WITHIN, || {
+        let counted = client::metric(cluster.http_port(PLACE), superseded)?;
+        let log = cluster.run(&["logs", &PLACE.to_string()])?;
+        Ok(counted > 0 && log.contains("another machine has its number"))
+    })
+}
+
+fn wait_until_well(cluster: &Cluster) -> anyhow::Result<()> {
+    clock::wait("the node that had the number first is well", ELECTION_WITHIN, || {
+        Ok(client::page(cluster.http_port(NUMBER), "/healthz")?.0 == 200)
+    })
+}
+
+/// The machine in that place, with that number and an empty disk.
+fn imitate(cluster: &Cluster) -> anyhow::Result<Machine> {
+    let machines = cluster.machines()?;
+    let found = machines.iter().find(|(node, _)| *node == PLACE);
+    let pid: Pid = found.context("no machine in that place")?.1;
+    let mut machine = Machine::of(pid)?;
+    machine.replace(&format!("coterie.id={PLACE}"), &format!("coterie.id={NUMBER}"))?;
+    machine.replace(&format!(":00:00:{PLACE:02x}"), &format!(":00:00:{NUMBER:02x}"))?;
+    let disk = format!("node-{PLACE}/second.img");
+    File::create(cluster.folder().join(&disk))?.set_len(DISK_BYTES)?;
+    machine.replace(&format!("node-{PLACE}/disk.img"), &disk)?;
+    Ok(machine)
 }
