@@ -1,43 +1,105 @@
 //! Bugs put in on purpose: the checkers must find them, or a green run means nothing.
 //!
-//! Run with `cargo test --release -p sim --features mutants`.
+//! Run with `cargo test --release -p sim --features mutants`. For each bug the lowest seed that finds it is
+//! noted here; the same seed without the bug must pass. When plans change, other seeds find it: a test that
+//! fails because its seed finds nothing says which seed does.
 
-use std::panic;
-
-use raft::Mutant;
-use sim::world::World;
+use sim::bug::Bug;
+use sim::runner::{self, Options};
 
 /// How many seeds a bug may hide from.
 const SEEDS_MAX: u64 = 500;
 
-/// The first seed that finds the bug, and what it found.
-fn first_catch(mutant: Mutant) -> Option<(u64, String)> {
-    panic::set_hook(Box::new(|_| {}));
-    let run = |seed: &u64| panic::catch_unwind(|| World::run_seed(*seed, Some(mutant))).is_err();
-    let seed = (0..SEEDS_MAX).find(run)?;
-    let found = panic::catch_unwind(|| World::run_seed(seed, Some(mutant)));
-    let text = match found {
-        Ok(_) => panic!("seed {seed} does not repeat itself"),
-        Err(found) => match found.downcast_ref::<String>() {
-            Some(text) => text.clone(),
-            None => found.downcast_ref::<&str>().unwrap_or(&"?").to_string(),
-        },
-    };
-    Some((seed, text.lines().next().unwrap_or_default().to_string()))
+/// What is violated if nodes with this bug run this seed.
+fn violation(bug: Bug, seed: u64) -> Option<String> {
+    let options = Options { bug: Some(bug), ..Options::default() };
+    let failure = runner::run(seed, &options).err()?;
+    failure.violated.lines().next().map(str::to_string)
 }
 
-fn must_be_caught(mutant: Mutant) {
-    let caught = first_catch(mutant);
-    let (seed, text) = caught.unwrap_or_else(|| panic!("{mutant:?} was not found"));
-    println!("{mutant:?}: seed {seed}: {text}");
+fn must_be_found(bug: Bug, seed: u64, property: &str) {
+    assert!(seed < SEEDS_MAX);
+    let name = bug.name();
+    let Some(found) = violation(bug, seed) else {
+        let first = (0..SEEDS_MAX).find(|seed| violation(bug, *seed).is_some());
+        panic!("{name} is not found by seed {seed}; the first that finds it is {first:?}");
+    };
+    assert!(found.contains(property), "{name}, seed {seed}: {found}");
+    println!("{name}: seed {seed}: {found}");
+    let clean = runner::run(seed, &Options::default());
+    assert!(clean.is_ok(), "seed {seed} fails without {name} too");
+}
+
+#[test]
+fn a_vote_that_is_not_on_the_disk() {
+    must_be_found(Bug::Raft(raft::Mutant::NoPersistBeforeVote), 38, "election safety");
+}
+
+#[test]
+fn an_acknowledgement_of_what_is_not_on_the_disk() {
+    must_be_found(Bug::Raft(raft::Mutant::AppendAckBeforePersist), 0, "durability");
+}
+
+#[test]
+fn an_entry_of_an_old_term_that_is_committed_by_counting() {
+    must_be_found(Bug::Raft(raft::Mutant::CommitOldTermByCount), 37, "leader completeness");
 }
 
 #[test]
 fn a_read_without_a_majority() {
-    must_be_caught(Mutant::ReadWithoutQuorum);
+    must_be_found(Bug::Raft(raft::Mutant::ReadWithoutQuorum), 2, "linearizability");
+}
+
+#[test]
+fn a_read_before_the_leader_knows_what_is_committed() {
+    must_be_found(Bug::Raft(raft::Mutant::ReadBeforeOwnCommit), 9, "linearizability");
 }
 
 #[test]
 fn a_conflict_that_is_not_cut() {
-    must_be_caught(Mutant::NoTruncateOnConflict);
+    must_be_found(Bug::Raft(raft::Mutant::NoTruncateOnConflict), 1, "durability");
+}
+
+#[test]
+fn a_log_that_is_cut_without_a_conflict() {
+    must_be_found(Bug::Raft(raft::Mutant::TruncateAlways), 3, "durability");
+}
+
+#[test]
+fn a_commit_index_that_is_believed_beyond_what_matches() {
+    must_be_found(Bug::Raft(raft::Mutant::CommitBeyondMatch), 2, "state machine safety");
+}
+
+#[test]
+fn two_votes_in_a_term() {
+    must_be_found(Bug::Raft(raft::Mutant::VoteTwice), 24, "log matching");
+}
+
+#[test]
+fn a_vote_for_a_log_that_is_behind() {
+    must_be_found(Bug::Raft(raft::Mutant::VoteForStaleLog), 2, "leader completeness");
+}
+
+#[test]
+fn a_confirmation_of_entries_that_have_been_replaced() {
+    must_be_found(Bug::Raft(raft::Mutant::LateConfirmationVouches), 65, "what is durable");
+}
+
+#[test]
+fn a_write_that_is_executed_twice() {
+    must_be_found(Bug::Kv(kv::Mutant::ExecutesRepeats), 3, "linearizability");
+}
+
+#[test]
+fn a_read_that_does_not_wait_for_what_it_must_see() {
+    must_be_found(Bug::Kv(kv::Mutant::ReadsDoNotWait), 2, "linearizability");
+}
+
+#[test]
+fn every_bug_has_a_test() {
+    let source = include_str!("mutants.rs");
+    for bug in Bug::all() {
+        assert!(source.contains(&format!("Mutant::{})", bug.name())), "{bug:?}");
+    }
+    assert!(Bug::parse("votetwice").is_some());
 }

@@ -36,8 +36,8 @@ impl Commits {
         for index in (known.0 + 1..=look.commit.0).map(LogIndex) {
             let term = look.term_at(index).expect("the log has it");
             match self.entries.get(index.0 as usize - 1) {
-                Some(committed) => assert_eq!(
-                    committed.term, term,
+                Some(committed) => assert!(
+                    committed.term == term,
                     "state machine safety: node {id} committed another entry {index}"
                 ),
                 None => {
@@ -73,7 +73,7 @@ impl Commits {
         }
         let state = state();
         let known = *self.states.entry(applied).or_insert(state);
-        assert_eq!(known, state, "state machine safety: node {id} differs after entry {applied}");
+        assert!(known == state, "state machine safety: node {id} differs after entry {applied}");
     }
 
     pub(super) fn last(&self) -> LogIndex {

@@ -48,13 +48,13 @@ impl Logs {
             known.push(fact);
             return;
         };
-        assert_eq!(
-            known.before, before,
+        assert!(
+            known.before == before,
             "log matching: node {id} has another entry before entry {index} of term {term}"
         );
         if let (Some(known), Some(here)) = (known.content, content) {
-            assert_eq!(
-                known, here,
+            assert!(
+                known == here,
                 "log matching: node {id} has another command in entry {index} of term {term}"
             );
         }
