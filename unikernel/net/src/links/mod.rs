@@ -17,6 +17,7 @@ mod rtt;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Bound;
 
 use base::{ClusterId, Instant, NodeId, limits};
 use bytes::Bytes;
@@ -110,7 +111,22 @@ pub struct Links {
     messages: VecDeque<Message>,
     /// The peer after which the next frame is looked for: nobody waits behind a busy one.
     last_served: Option<NodeId>,
+    /// If nobody has a frame to send: until when, unless something comes in. Most calls of a node with many
+    /// peers concern none of them, and need not ask them all.
+    rest: Option<Rest>,
     counters: Counters,
+}
+
+/// Nobody has anything to send or to do before a deadline, if there is one.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    until: Option<Instant>,
+}
+
+impl Rest {
+    fn lasts(self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
 }
 
 impl Links {
@@ -130,6 +146,7 @@ impl Links {
             peers,
             messages: VecDeque::new(),
             last_served: None,
+            rest: None,
             counters: Counters::default(),
         }
     }
@@ -151,6 +168,7 @@ impl Links {
             return Err(SendError::Length);
         }
         let peer = self.peers.get_mut(&to).ok_or(SendError::UnknownPeer)?;
+        self.rest = None;
         peer.send(lane, lane::Outgoing { service, trace, content }, now)
     }
 
@@ -170,6 +188,7 @@ impl Links {
             return Err(SendError::Length);
         }
         let peer = self.peers.get_mut(&to).ok_or(SendError::UnknownPeer)?;
+        self.rest = None;
         peer.send_datagram(lane::Outgoing { service, trace, content });
         Ok(())
     }
@@ -194,6 +213,7 @@ impl Links {
         let source = packet.admit(self.config.cluster, self.config.id)?;
         let repr = Repr::parse(&packet)?;
         let peer = self.peers.get_mut(&source).ok_or(Refusal::Source)?;
+        self.rest = None;
         peer.handle(&repr, packet.content(), now)?;
         while let Some(incoming) = peer.poll_incoming() {
             self.pool.count_copied(incoming.content.len());
@@ -210,14 +230,13 @@ impl Links {
 
     /// The next frame to send, or `None` if there is none, or no buffer for one.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
-        let ready = |(&id, peer): (&NodeId, &Peer)| peer.has_frame(now).then_some(id);
-        let behind = |id: &NodeId| self.last_served.is_some_and(|last| *id > last);
-        let next = self
-            .peers
-            .iter()
-            .filter(|(id, _)| behind(id))
-            .find_map(ready)
-            .or_else(|| self.peers.iter().find_map(ready))?;
+        if self.rest.is_some_and(|rest| rest.lasts(now)) {
+            return None;
+        }
+        let Some(next) = self.next_to_serve(now) else {
+            self.rest = Some(Rest { until: self.next_deadline() });
+            return None;
+        };
         let Some(frame) = self.pool.allocate_frame() else {
             self.counters.pool_empty += 1;
             return None;
@@ -229,13 +248,30 @@ impl Links {
         Some(frame::build(frame, &repr, &content))
     }
 
+    /// The next peer that has a frame, in turn.
+    fn next_to_serve(&self, now: Instant) -> Option<NodeId> {
+        let ready = |(&id, peer): (&NodeId, &Peer)| peer.has_frame(now).then_some(id);
+        let behind = self.last_served.and_then(|last| {
+            self.peers.range((Bound::Excluded(last), Bound::Unbounded)).find_map(ready)
+        });
+        behind.or_else(|| self.peers.iter().find_map(ready))
+    }
+
     /// A deadline of [`Links::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.rest.is_some_and(|rest| rest.lasts(now)) {
+            return;
+        }
+        self.rest = None;
         self.peers.values_mut().for_each(|peer| peer.handle_timeout(now));
     }
 
     /// When [`Links::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        self.rest.map_or_else(|| self.next_deadline(), |rest| rest.until)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
         self.peers.values().filter_map(Peer::poll_timeout).min()
     }
 
@@ -255,5 +291,8 @@ impl Links {
     /// If something does not: a bug.
     pub fn check_invariants(&self) {
         self.peers.values().for_each(Peer::check_invariants);
+        if let Some(rest) = self.rest {
+            assert_eq!(rest.until, self.next_deadline(), "nobody's deadline is slept through");
+        }
     }
 }
