@@ -72,7 +72,7 @@ fn a_commit_index_that_is_believed_beyond_what_matches() {
 
 #[test]
 fn two_votes_in_a_term() {
-    must_be_found(Bug::Raft(raft::Mutant::VoteTwice), 24, "log matching");
+    must_be_found(Bug::Raft(raft::Mutant::VoteTwice), 24, "election safety");
 }
 
 #[test]

@@ -181,10 +181,10 @@ impl Checkers {
             let id = look.id;
             assert!(!was_cut, "leader append-only: node {id} cut its log at {changed_from}");
         }
-        self.logs.check(look, changed_from, content);
         if look.is_leader && !led {
             self.check_leader(look);
         }
+        self.logs.check(look, changed_from, content);
         let committed = same_life.map_or(LogIndex(0), |before| before.commit);
         let leaders = self.nodes.iter().map(|(id, seen)| seen.as_look(*id));
         self.commits.check(look, committed, leaders.filter(|look| look.is_leader));

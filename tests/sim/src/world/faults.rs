@@ -117,7 +117,7 @@ impl World {
     }
 
     /// Mends the wires, but for those between these nodes and the others.
-    fn cut_off(&mut self, group: &[NodeId]) {
+    pub(super) fn cut_off(&mut self, group: &[NodeId]) {
         let others: Vec<NodeId> = self.ids().filter(|id| !group.contains(id)).collect();
         self.counts.note(Kind::CutOffs);
         self.trace.tell(self.now, || format!("nodes {group:?} are cut off"));

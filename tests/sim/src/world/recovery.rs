@@ -22,9 +22,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 impl World {
     pub(super) fn recover(&mut self) {
-        let start = self.now;
-        self.trace.tell(start, || "everything is mended".into());
+        self.trace.tell(self.now, || "everything is mended".into());
         self.end_trouble();
+        self.check_liveness();
+        self.clients.check();
+    }
+
+    /// From now on everything must come right.
+    fn check_liveness(&mut self) {
+        let start = self.now;
         self.run_while(RECOVERY, |world| world.leaders().next().is_none());
         assert!(self.leaders().next().is_some(), "liveness: no leader within {RECOVERY:?}");
         self.run_while(RECOVERY, |world| !world.clients.are_all_idle());
@@ -38,7 +44,6 @@ impl World {
         self.run_until(self.now + CALM);
         assert!(self.checkers.leaders().len() == terms, "liveness: an election for no reason");
         assert!(self.is_agreed(), "states differ after agreement: {:?}", self.states());
-        self.clients.check();
     }
 
     fn end_trouble(&mut self) {
@@ -109,5 +114,52 @@ impl World {
     pub fn insist_on_recovery(&mut self) -> super::Summary {
         self.recover();
         self.summary()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::plan::{Plan, Profile, node};
+    use crate::trace::Trace;
+
+    /// Three nodes after half a second without trouble, which `spoil` then puts in a bad state.
+    fn verdict(spoil: impl FnOnce(&mut World)) -> Option<String> {
+        let plan = Plan::with_profile(1, Some(Profile::Calm));
+        let plan = Plan { nodes: 3, troubles: Vec::new(), ..plan };
+        let mut world = World::new(plan, None, 1, Trace::new(false));
+        world.run_for(Duration::from_millis(500));
+        world.end_trouble();
+        spoil(&mut world);
+        let checked = catch_unwind(AssertUnwindSafe(|| world.check_liveness()));
+        checked.err().map(|panic| match panic.downcast::<String>() {
+            Ok(text) => *text,
+            Err(panic) => panic.downcast_ref::<&str>().expect("panics are texts").to_string(),
+        })
+    }
+
+    #[test]
+    fn a_cluster_that_recovers_passes() {
+        assert_eq!(verdict(|_| ()), None);
+    }
+
+    #[test]
+    fn a_cluster_without_a_leader_is_not_alive() {
+        let text = verdict(|world| {
+            world.network.partition(&[vec![node(1)], vec![node(2)], vec![node(3)]]);
+            world.run_for(Duration::from_secs(1));
+        });
+        assert!(text.is_some_and(|text| text.starts_with("liveness: no leader")));
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_is_not_alive() {
+        let text = verdict(|world| {
+            let follower = world.ids().find(|id| !world.machine(*id).is_leader());
+            world.cut_off(&[follower.expect("one of three leads")]);
+        });
+        assert!(text.is_some_and(|text| text.contains("does not answer")));
     }
 }
