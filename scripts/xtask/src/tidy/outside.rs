@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("rand_xoshiro", "base vswitch"),
     ("raw-cpuid", "platform"),
     ("serde", "shell vswitch xtask"),
-    ("serde_json", "shell node vswitch xtask"),
+    ("serde_json", "shell node vswitch xtask fuzz"),
     ("smoltcp", "net"),
     ("spin", "pool platform"),
     ("uart_16550", "platform"),
@@ -28,14 +28,15 @@ const ALLOWED: &[(&str, &str)] = &[
     ("anyhow", "vswitch xtask sim"),
     ("lexopt", "vswitch xtask sim"),
     ("libc", "vswitch xtask"),
+    ("libfuzzer-sys", "fuzz"),
     ("nix", "vswitch xtask"),
     ("redis", "xtask"),
     ("toml", "xtask"),
     ("ureq", "xtask"),
-    ("vhost", "vswitch"),
+    ("vhost", "vswitch fuzz"),
     ("virtio-queue", "vswitch"),
-    ("vm-memory", "vswitch"),
-    ("vmm-sys-util", "vswitch"),
+    ("vm-memory", "vswitch fuzz"),
+    ("vmm-sys-util", "vswitch fuzz"),
 ];
 
 /// Crates that every crate may name, in its tests.
