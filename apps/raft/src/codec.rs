@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use base::codec::{DecodeError, Reader, Writer};
-use base::{LogIndex, limits};
+use base::{LogIndex, Term, limits};
 use bytes::Bytes;
 
 use crate::message::{LogEntry, Message, Payload};
@@ -85,46 +85,46 @@ impl Message {
     pub fn decode(bytes: &Bytes) -> Result<Message, DecodeError> {
         let mut reader = Reader::new(bytes);
         let tag = reader.u8()?;
-        let term = reader.term()?;
+        let term = read_term(&mut reader)?;
         let message = match tag {
             tag::PRE_VOTE => Message::PreVote {
                 term,
-                last_index: reader.log_index()?,
-                last_term: reader.term()?,
+                last_index: read_index(&mut reader)?,
+                last_term: read_term(&mut reader)?,
             },
             tag::PRE_VOTE_REPLY => Message::PreVoteReply { term, granted: reader.bool()? },
             tag::VOTE | tag::VOTE_ON_TRANSFER => Message::Vote {
                 term,
-                last_index: reader.log_index()?,
-                last_term: reader.term()?,
+                last_index: read_index(&mut reader)?,
+                last_term: read_term(&mut reader)?,
                 on_transfer: tag == tag::VOTE_ON_TRANSFER,
             },
             tag::TIMEOUT_NOW => Message::TimeoutNow { term },
             tag::VOTE_REPLY => Message::VoteReply { term, granted: reader.bool()? },
             tag::APPEND => {
-                let (prev_index, prev_term) = (reader.log_index()?, reader.term()?);
-                let commit = reader.log_index()?;
+                let (prev_index, prev_term) = (read_index(&mut reader)?, read_term(&mut reader)?);
+                let commit = read_index(&mut reader)?;
                 let entries = decode_entries(&mut reader, bytes, prev_index)?;
                 Message::Append { term, prev_index, prev_term, commit, entries }
             }
             tag::APPEND_ACCEPTED => {
-                Message::AppendAccepted { term, match_index: reader.log_index()? }
+                Message::AppendAccepted { term, match_index: read_index(&mut reader)? }
             }
             tag::APPEND_REJECTED => Message::AppendRejected {
                 term,
-                prev_index: reader.log_index()?,
-                hint_index: reader.log_index()?,
-                hint_term: reader.term()?,
+                prev_index: read_index(&mut reader)?,
+                hint_index: read_index(&mut reader)?,
+                hint_term: read_term(&mut reader)?,
             },
             tag::HEARTBEAT => {
-                Message::Heartbeat { term, commit: reader.log_index()?, round: reader.u64()? }
+                Message::Heartbeat { term, commit: read_index(&mut reader)?, round: reader.u64()? }
             }
             tag::HEARTBEAT_REPLY => Message::HeartbeatReply { term, round: reader.u64()? },
-            tag::COMMIT => Message::Commit { term, commit: reader.log_index()? },
+            tag::COMMIT => Message::Commit { term, commit: read_index(&mut reader)? },
             tag::READ_INDEX => Message::ReadIndex { term, context: reader.u64()? },
             tag::READ_INDEX_REPLY => {
                 let context = reader.u64()?;
-                let (known, index) = (reader.bool()?, reader.log_index()?);
+                let (known, index) = (reader.bool()?, read_index(&mut reader)?);
                 Message::ReadIndexReply { term, context, index: known.then_some(index) }
             }
             _ => return Err(DecodeError),
@@ -132,6 +132,16 @@ impl Message {
         reader.finish()?;
         Ok(message)
     }
+}
+
+fn read_term(reader: &mut Reader<'_>) -> Result<Term, DecodeError> {
+    let term = reader.term()?;
+    if term.0 > limits::RAFT_NUMBER_MAX { Err(DecodeError) } else { Ok(term) }
+}
+
+fn read_index(reader: &mut Reader<'_>) -> Result<LogIndex, DecodeError> {
+    let index = reader.log_index()?;
+    if index.0 > limits::RAFT_NUMBER_MAX { Err(DecodeError) } else { Ok(index) }
 }
 
 /// Entries follow each other without gaps: only the first position is known from the message, and each
@@ -156,7 +166,7 @@ fn decode_entries(
     let mut index = prev_index;
     for _ in 0..count {
         index = LogIndex(index.0.checked_add(1).ok_or(DecodeError)?);
-        let term = reader.term()?;
+        let term = read_term(reader)?;
         let kind = reader.u8()?;
         let payload = reader.length_prefixed(limits::ENTRY_PAYLOAD_MAX_BYTES)?;
         let payload =
@@ -168,15 +178,15 @@ fn decode_entries(
 
 #[cfg(test)]
 mod tests {
-    use base::Term;
     use proptest::prelude::*;
 
     use super::*;
 
     fn message() -> impl Strategy<Value = Message> {
-        let number = any::<u64>;
+        let number = || 0..=limits::RAFT_NUMBER_MAX;
         let entry = (number(), prop::option::of(prop::collection::vec(any::<u8>(), 0..64)));
-        let append = (number(), 0..u64::MAX / 2, number(), prop::collection::vec(entry, 0..8));
+        let append =
+            (number(), 0..limits::RAFT_NUMBER_MAX, number(), prop::collection::vec(entry, 0..8));
         prop_oneof![
             (number(), number(), number()).prop_map(|(term, index, last)| Message::PreVote {
                 term: Term(term),
@@ -212,6 +222,26 @@ mod tests {
                     .collect(),
             }),
         ]
+    }
+
+    /// Whoever took such a term would have to stand for the one behind it, of which there is none.
+    #[test]
+    fn terms_and_positions_leave_room_to_count_on() {
+        let decoded = |term, last_index, last_term| {
+            let message = Message::Vote {
+                term: Term(term),
+                last_index: LogIndex(last_index),
+                last_term: Term(last_term),
+            };
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            Message::decode(&bytes.into()).is_ok()
+        };
+        let most = limits::RAFT_NUMBER_MAX;
+        assert!(decoded(most, most, most));
+        for above in [most + 1, u64::MAX] {
+            assert!(!decoded(above, 1, 1) && !decoded(1, above, 1) && !decoded(1, 1, above));
+        }
     }
 
     proptest! {

@@ -13,6 +13,10 @@ pub const CLUSTER_NODES_MAX: usize = 64;
 
 const _: () = assert!(CLUSTER_NODES_MAX <= NODE_ID_MAX as usize);
 
+/// Terms and log positions in messages are at most this. From here on nobody counts to the end of 64 bits, so
+/// a message that names a number out of thin air cannot make a node count beyond it.
+pub const RAFT_NUMBER_MAX: u64 = u64::MAX / 2;
+
 // ---- Raft timing (Raft, section 5.6: broadcast time << election timeout << time between failures) --
 
 /// A leader speaks to every follower at least this often.
