@@ -153,3 +153,8 @@ fn node() {
 fn forward() {
     run("forward");
 }
+
+#[test]
+fn member() {
+    run("member");
+}

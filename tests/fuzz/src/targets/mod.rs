@@ -9,6 +9,7 @@ mod envelope;
 mod forward;
 mod http;
 mod links;
+mod member;
 mod node;
 mod pci;
 mod raft;
@@ -59,6 +60,7 @@ pub(crate) const ALL: &[Target] = &[
         2_000,
         forward::run,
     ),
+    target("member", "a member whose peers say anything: it stays sound", 2_000, member::run),
     // images
     target(
         "settings",
