@@ -19,7 +19,8 @@ pub struct Config {
     pub election_timeout_min: Duration,
     /// The upper end of that span. A leader that hears from no majority for this long steps down.
     pub election_timeout_max: Duration,
-    /// A leader whose disk has not finished a write for this long steps down, and nobody with such a disk stands.
+    /// A leader whose disk has not finished a write for this long steps down, and nobody with such a disk
+    /// stands.
     pub persist_stall_max: Duration,
     /// How many payload bytes an append message carries; a single larger entry travels alone.
     pub append_batch_max_bytes: usize,

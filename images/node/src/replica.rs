@@ -113,8 +113,8 @@ impl Replica {
         }
     }
 
-    /// Peers refuse what this node sends, and it what they send: somebody has to sort that out. It is said once;
-    /// the frames are counted.
+    /// Peers refuse what this node sends, and it what they send: somebody has to sort that out. It is said
+    /// once; the frames are counted.
     fn note_superseded(&mut self) {
         if !self.is_superseded {
             self.is_superseded = true;

@@ -4,6 +4,7 @@
 //! that is durable at once, time stands still. A burst of proposals is made at the leader, then everything is
 //! delivered until all three members have applied all of it; so it goes on. What is measured is the core
 //! alone: the cost of agreement without network, disk and encoding.
+#![forbid(unsafe_code)]
 
 mod ours;
 mod theirs;

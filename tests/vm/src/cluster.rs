@@ -211,8 +211,8 @@ impl Cluster {
         client::redis(self.resp_port(node)).with_context(|| format!("node {node}"))
     }
 
-    /// A write through a node, tried again while the cluster says that it has no leader: elections take as long
-    /// as they take on a busy host. Other refusals are none of that.
+    /// A write through a node, tried again while the cluster says that it has no leader: elections take as
+    /// long as they take on a busy host. Other refusals are none of that.
     ///
     /// # Errors
     /// If it is refused, or takes too long.

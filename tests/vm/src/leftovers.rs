@@ -1,5 +1,5 @@
-//! Which processes belong to a story, and their end. A process is known by what it is, never by its name alone:
-//! the machines and the switch of a cluster run in its folder, all else is in the story's session.
+//! Which processes belong to a story, and their end. A process is known by what it is, never by its name
+//! alone: the machines and the switch of a cluster run in its folder, all else is in the story's session.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,8 @@ pub fn in_cluster(name: &str) -> Vec<Pid> {
 pub fn in_session(leader: u32) -> Vec<Pid> {
     select(|process| {
         let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
-        // The program's name is in parentheses, and may contain anything; the session is the fourth field behind.
+        // The program's name is in parentheses, and may contain anything; the session is the fourth field
+        // behind.
         let mut fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
         let has_ended = matches!(fields.next(), Some("Z" | "X") | None);
         !has_ended && fields.nth(2).is_some_and(|session| session.parse() == Ok(leader))

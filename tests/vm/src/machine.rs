@@ -1,4 +1,5 @@
-//! Machines that are started here and not by `scripts/cluster`: with the very command line that it uses, changed.
+//! Machines that are started here and not by `scripts/cluster`: with the very command line that it uses,
+//! changed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -3,6 +3,7 @@
 //! This is a program and no `#[test]`: `cargo test` at the root must need nothing but Rust, and a story needs
 //! QEMU, ports and minutes. Every story runs in a process of its own, so that whatever it does (fail, panic,
 //! hang, be interrupted) somebody is left who ends its machines.
+#![forbid(unsafe_code)]
 
 mod client;
 mod clock;

@@ -1,3 +1,5 @@
+//! Snapshots give back the state at their beginning, and what is no snapshot is refused.
+
 use super::tests::{Bench, origin, write};
 use super::*;
 use proptest::prelude::*;

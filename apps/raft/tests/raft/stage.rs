@@ -8,7 +8,7 @@
 //! | `batches 1` | members that start from now on send so many entries at once |
 //! | `timeout 2` | the next deadline of 2 comes |
 //! | `pass 200` | so many milliseconds pass, and nobody is told |
-//! | `settle`, `settle quietly` | messages are delivered until there are none; the second does not show them |
+//! | `settle`, `settle quietly` | messages are delivered until there are none; the second hides them |
 //! | `deliver 1>2` | all messages from 1 to 2 that are on their way |
 //! | `drop 1>2` | those are lost |
 //! | `cut 1`, `cut 1>2`, `heal` | messages are lost from now on; or no longer |
