@@ -232,6 +232,7 @@ mod tests {
                 term: Term(term),
                 last_index: LogIndex(last_index),
                 last_term: Term(last_term),
+                on_transfer: false,
             };
             let mut bytes = Vec::new();
             message.encode(&mut bytes);
