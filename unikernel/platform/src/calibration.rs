@@ -81,73 +81,80 @@ fn from_kvm() -> Option<u32> {
 
 /// The PIT's input clock (Intel 8254), in Hz.
 const PIT_HZ: u64 = 1_193_182;
-/// One measurement, 5 ms: a look at the PIT takes microseconds, so that the edges are known to 0.1 %.
-const PIT_TICKS: u16 = 5_966;
-/// A countdown is good enough if its edges are known to one part in this, on both sides together.
-const PRECISION: u64 = 500;
-/// So often is it tried; then the best one has to do.
-const MEASUREMENTS_MAX: usize = 20;
-/// A machine whose PIT has not counted down after so many looks has none.
-const LOOKS_MAX: u32 = 10_000_000;
+/// What its counter is loaded with: it is read while it counts down, for 55 ms.
+const PIT_COUNT: u16 = u16::MAX;
+/// Two readings are so far apart, 10 ms: long enough for 0.1 %, short enough for a boot.
+const APART_TICKS: u16 = 11_932;
+/// The sharpest of so many readings in a row counts.
+const READINGS: usize = 16;
+/// So often is it tried to get two readings out of one countdown.
+const COUNTDOWNS_MAX: usize = 20;
 
-/// One countdown: it took at least and at most so many cycles.
+/// What the counter of the PIT had counted at some time between two of the time-stamp counter.
 #[derive(Clone, Copy)]
-struct Countdown {
-    least: u64,
-    most: u64,
+struct Reading {
+    ticks: u16,
+    before: u64,
+    after: u64,
 }
 
-impl Countdown {
+impl Reading {
     fn uncertainty(self) -> u64 {
-        self.most - self.least
+        self.after - self.before
     }
 
     fn middle(self) -> u64 {
-        self.least + self.uncertainty() / 2
+        self.before + self.uncertainty() / 2
     }
 }
 
-/// A host that runs something else in the middle of a countdown does no harm, but one that does so while it
-/// begins or ends does, in either direction. That is seen, and the countdown with the sharpest edges counts.
+/// A host that runs something else for a while does no harm: between two readings it may, and a reading that
+/// it interrupted is seen to be blurred.
 fn from_pit() -> Option<u32> {
-    let mut best: Option<Countdown> = None;
-    for _ in 0..MEASUREMENTS_MAX {
-        let Some(countdown) = countdown() else { continue };
-        if best.is_none_or(|best| countdown.uncertainty() < best.uncertainty()) {
-            best = Some(countdown);
-        }
-        if countdown.uncertainty() <= countdown.least / PRECISION {
-            break;
-        }
-    }
-    u32::try_from(best?.middle() * PIT_HZ / u64::from(PIT_TICKS) / 1_000).ok()
+    let (first, last) = (0..COUNTDOWNS_MAX).find_map(|_| readings_of_one_countdown())?;
+    let (cycles, ticks) = (last.middle() - first.middle(), u64::from(last.ticks - first.ticks));
+    u32::try_from(cycles * PIT_HZ / ticks / 1_000).ok()
 }
 
-/// Counts the cycles of one countdown of channel 0, or `None` if it never ends or ended at once.
-fn countdown() -> Option<Countdown> {
-    let mut command = Port::<u8>::new(0x43);
-    let mut channel0 = Port::<u8>::new(0x40);
-    let [low, high] = PIT_TICKS.to_le_bytes();
-    // SAFETY: nobody else uses the PIT at this point. Mode 0 raises the output at the end of the count;
-    // the read-back command latches the status, whose bit 7 is the output and bit 6 says "not yet loaded".
+/// Two readings that are far enough apart, or `None` if there is no PIT or it had finished before the second.
+fn readings_of_one_countdown() -> Option<(Reading, Reading)> {
+    let [low, high] = PIT_COUNT.to_le_bytes();
+    let (mut command, mut channel0) = (Port::<u8>::new(0x43), Port::<u8>::new(0x40));
+    // SAFETY: nobody else uses the PIT at this point. Mode 0 counts down once.
     unsafe {
         command.write(0b0011_0000);
         channel0.write(low);
-        let before_start = tsc();
         channel0.write(high);
-        let mut running_at = tsc();
-        let after_start = running_at;
-        for look in 0..LOOKS_MAX {
-            let looked_at = tsc();
-            command.write(0b1110_0010);
-            if channel0.read() & 0b1100_0000 == 0b1000_0000 {
-                let ended_by = tsc();
-                let least = running_at.saturating_sub(after_start);
-                return (look > 0).then(|| Countdown { least, most: ended_by - before_start });
-            }
-            // It was still running when it was looked at, which was after this.
-            running_at = looked_at;
+    }
+    let first = sharp_reading()?;
+    while reading()?.ticks - first.ticks < APART_TICKS {}
+    Some((first, sharp_reading()?))
+}
+
+fn sharp_reading() -> Option<Reading> {
+    let mut sharpest = reading()?;
+    for _ in 1..READINGS {
+        let next = reading()?;
+        if next.uncertainty() < sharpest.uncertainty() {
+            sharpest = next;
         }
     }
-    None
+    Some(sharpest)
+}
+
+/// Reads the counter, or `None` if it has finished.
+fn reading() -> Option<Reading> {
+    let (mut command, mut channel0) = (Port::<u8>::new(0x43), Port::<u8>::new(0x40));
+    // SAFETY: as above. The read-back command latches status and count of channel 0, which are then read in
+    // this order. Bit 7 of the status says that the count is over, bit 6 that it has not been loaded yet.
+    let (before, after, status, count) = unsafe {
+        let before = tsc();
+        command.write(0b1100_0010);
+        let after = tsc();
+        let status = channel0.read();
+        let count = u16::from_le_bytes([channel0.read(), channel0.read()]);
+        (before, after, status, count)
+    };
+    let ticks = if status & 0b0100_0000 == 0 { PIT_COUNT - count } else { 0 };
+    (status & 0b1000_0000 == 0).then_some(Reading { ticks, before, after })
 }
