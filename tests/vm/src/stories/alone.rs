@@ -38,7 +38,7 @@ fn expect_end(
 
 /// Wrong settings and a damaged hard state end the boot: with a status for programs and a line for people.
 pub fn refusals(world: &mut World) -> anyhow::Result<Ending> {
-    let cluster = world.boot(&["--nodes", "1"])?;
+    let cluster = world.boot(&["--nodes", "1", "--disk-size", "16"])?;
     let good = machine_of_node_1(&cluster)?;
     cluster.order("stop", 1)?;
     for (text, with, reason) in [

@@ -55,7 +55,6 @@ fn looks_and_mistakes(cluster: &Cluster) -> anyhow::Result<()> {
     for (words, reason) in [
         (&["kill", "3"] as &[&str], "no '3'"),
         (&["start", "1"], "running already"),
-        (&["resume", "x"], "no 'x'"),
         (&["dance"], "no command 'dance'"),
         (&["partition", "1|9"], "9"),
     ] {
