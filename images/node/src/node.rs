@@ -203,7 +203,7 @@ impl Node {
         let kv = self.kv.as_ref().and_then(KvService::poll_timeout);
         // Nobody is served before the disk is read.
         let clients = self.kv.is_some().then(|| self.clients.poll_timeout(now)).flatten();
-        [self.replica.poll_timeout(), kv, clients].into_iter().flatten().min()
+        Instant::earliest([self.replica.poll_timeout(), kv, clients])
     }
 
     /// The next thing to do. Call it until there is none, after every burst of other calls: what came in

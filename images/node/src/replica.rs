@@ -142,7 +142,7 @@ impl Replica {
         let member = self.member.as_ref();
         let raft = member.and_then(|member| member.raft.poll_timeout());
         let links = member.and_then(|member| member.links.poll_timeout());
-        [raft, links, self.store.poll_timeout()].into_iter().flatten().min()
+        Instant::earliest([raft, links, self.store.poll_timeout()])
     }
 
     pub(crate) fn propose(&mut self, command: Bytes) -> Result<(), ProposeError> {

@@ -46,6 +46,20 @@ impl Instant {
     pub const fn since(self, earlier: Instant) -> Duration {
         Duration(self.0.saturating_sub(earlier.0))
     }
+
+    /// The first of some deadlines, of those that there are. Every loop asks for this at every turn, and the
+    /// standard adaptors make a hundred times as much of it.
+    pub fn earliest<const N: usize>(deadlines: [Option<Instant>; N]) -> Option<Instant> {
+        let mut first: Option<Instant> = None;
+        for deadline in deadlines {
+            if let Some(at) = deadline
+                && first.is_none_or(|first| at < first)
+            {
+                first = deadline;
+            }
+        }
+        first
+    }
 }
 
 impl Duration {
@@ -159,6 +173,14 @@ mod tests {
         assert_eq!(late.since(early), Duration::from_millis(2));
         assert_eq!(early.since(late), Duration::ZERO);
         assert_eq!(Duration::from_millis(1) - Duration::from_millis(2), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_earliest_of_the_deadlines_that_there_are() {
+        let [early, late] = [1, 3].map(|millis| Some(Instant::from_millis(millis)));
+        assert_eq!(Instant::earliest([late, None, early]), early);
+        assert_eq!(Instant::earliest([None, late]), late);
+        assert_eq!(Instant::earliest([None, None]), None);
     }
 
     #[test]

@@ -297,7 +297,7 @@ impl KvService {
         let reads = self.leader.and_then(|_| self.reads.poll_timeout());
         let deadline = self.deadlines.first().map(|(at, _, _)| *at);
         let timers = [work_left, reads, deadline, self.writes.poll_timeout(), self.tick_at()];
-        timers.into_iter().flatten().min()
+        Instant::earliest(timers)
     }
 
     /// The next thing to do; to be drained after every call.

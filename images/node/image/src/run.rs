@@ -68,7 +68,7 @@ pub fn run<T: Transport>(mut node: Node, mut devices: Devices<T>, clock: Clock) 
             continue;
         }
         let console_at = (!waiting.console.is_empty()).then(|| now + Duration::from_millis(1));
-        let next = [node.poll_timeout(now), console_at].into_iter().flatten().min();
+        let next = Instant::earliest([node.poll_timeout(now), console_at]);
         idle.wait(Some(next.map_or(check_at, |next| next.min(check_at))));
         disarm(&mut devices);
     }

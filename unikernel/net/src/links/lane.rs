@@ -267,8 +267,7 @@ impl LaneState {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let deadlines = [self.sending.deadline, self.receiving.acknowledge_at];
-        deadlines.into_iter().flatten().min()
+        Instant::earliest([self.sending.deadline, self.receiving.acknowledge_at])
     }
 
     /// Says something to the peer, be it only what has arrived.

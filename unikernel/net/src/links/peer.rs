@@ -229,7 +229,7 @@ impl Peer {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        [self.urgent.poll_timeout(), self.bulk.poll_timeout()].into_iter().flatten().min()
+        Instant::earliest([self.urgent.poll_timeout(), self.bulk.poll_timeout()])
     }
 
     pub(super) fn status(&self, now: Instant) -> PeerStatus {
