@@ -49,6 +49,11 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
+    /// The mark that says that the node has started once more.
+    pub(crate) fn next_start(self) -> Mark {
+        Mark { sequence: self.sequence + 1, epoch: self.epoch + 1, ..self }
+    }
+
     /// Where it is written.
     pub(crate) fn sector(&self) -> u64 {
         HARD_STATE_SECTORS[(self.sequence % 2) as usize]

@@ -52,6 +52,9 @@ pub(crate) struct Recovery {
     recovered: Recovered,
     /// Sectors of headers that are written again.
     mended: Vec<Transfer>,
+    /// The superblock of a disk that becomes ours. It is written when everything else is durable: where one
+    /// is found, the rest was there.
+    superblock: Option<Transfer>,
     result: Option<(Recovered, Writer)>,
 }
 
@@ -72,6 +75,7 @@ impl Recovery {
                 is_fresh: false,
             },
             mended: Vec::new(),
+            superblock: None,
             result: None,
         };
         recovery.pump(io);
@@ -151,7 +155,10 @@ impl Recovery {
                 Ok(())
             }
             Phase::Flush(_) => {
-                self.finish();
+                match self.superblock.take() {
+                    Some(superblock) => self.phase = Phase::Seal(Vec::from([superblock])),
+                    None => self.finish(),
+                }
                 Ok(())
             }
             phase => {
@@ -166,7 +173,7 @@ impl Recovery {
         let superblock =
             bytes.chunks_exact(SECTOR_BYTES).take(2).find_map(|s| Superblock::decode(s).ok());
         let Some(superblock) = superblock else {
-            if bytes.iter().any(|byte| *byte != 0) {
+            if !self.is_empty_or_begun(bytes, config) {
                 return Err(Failure::NotOurs);
             }
             self.format(config);
@@ -193,19 +200,37 @@ impl Recovery {
         self.read_headers(LogIndex(1));
     }
 
-    /// Makes an empty disk ours.
-    fn format(&mut self, config: &Config) {
+    /// Whether nothing is there but, perhaps, what is left of a format that a crash has interrupted: every byte
+    /// is zero, or the one that a format would write there. A disk that was ever written to after its format
+    /// holds a second mark.
+    fn is_empty_or_begun(&self, bytes: &[u8], config: &Config) -> bool {
+        let mut formatted = alloc::vec![0; bytes.len()];
+        let mut place = |sector: u64, content: &[u8]| {
+            let start = sector as usize * SECTOR_BYTES;
+            formatted[start..start + content.len()].copy_from_slice(content);
+        };
+        place(0, &self.superblocks(config));
+        let first = self.mark.next_start();
+        place(first.sector(), &first.encode());
+        bytes.iter().zip(&formatted).all(|(byte, format)| *byte == 0 || byte == format)
+    }
+
+    /// The two sectors that say whose the disk is.
+    fn superblocks(&self, config: &Config) -> Vec<u8> {
         let superblock =
             Superblock { cluster: config.cluster, node: config.node, layout: self.layout };
-        let mut sector = Vec::with_capacity(2 * SECTOR_BYTES);
-        superblock.encode(&mut sector);
-        sector.resize(SECTOR_BYTES, 0);
-        sector.extend_from_within(..);
+        let mut sectors = Vec::with_capacity(2 * SECTOR_BYTES);
+        superblock.encode(&mut sectors);
+        sectors.resize(SECTOR_BYTES, 0);
+        sectors.extend_from_within(..);
+        sectors
+    }
+
+    /// Makes an empty disk ours.
+    fn format(&mut self, config: &Config) {
+        self.superblock = Some(Transfer::write(0, self.superblocks(config)));
         self.recovered.is_fresh = true;
         self.seal();
-        if let Phase::Seal(transfers) = &mut self.phase {
-            transfers.push(Transfer::write(0, sector));
-        }
     }
 
     fn read_headers(&mut self, first: LogIndex) {
@@ -343,8 +368,7 @@ impl Recovery {
 
     /// Writes the decision: the end of the log, and that the node has started once more.
     fn seal(&mut self) {
-        self.mark.sequence += 1;
-        self.mark.epoch += 1;
+        self.mark = self.mark.next_start();
         let mut transfers = core::mem::take(&mut self.mended);
         transfers.push(Transfer::write(self.mark.sector(), self.mark.encode()));
         self.phase = Phase::Seal(transfers);
