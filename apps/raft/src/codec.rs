@@ -1,5 +1,6 @@
 //! Messages as bytes: a tag, then the fields in order, little-endian.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use base::codec::{DecodeError, Reader, Writer};
@@ -104,7 +105,7 @@ impl Message {
             tag::APPEND => {
                 let (prev_index, prev_term) = (read_index(&mut reader)?, read_term(&mut reader)?);
                 let commit = read_index(&mut reader)?;
-                let entries = decode_entries(&mut reader, bytes, prev_index)?;
+                let entries = Arc::new(decode_entries(&mut reader, bytes, prev_index)?);
                 Message::Append { term, prev_index, prev_term, commit, entries }
             }
             tag::APPEND_ACCEPTED => {
@@ -142,6 +143,29 @@ fn read_term(reader: &mut Reader<'_>) -> Result<Term, DecodeError> {
 fn read_index(reader: &mut Reader<'_>) -> Result<LogIndex, DecodeError> {
     let index = reader.log_index()?;
     if index.0 > limits::RAFT_NUMBER_MAX { Err(DecodeError) } else { Ok(index) }
+}
+
+/// Turns messages into bytes, and the same message only once: most followers of a leader are sent the same
+/// entries at the same time, and those follow each other.
+#[derive(Clone, Debug, Default)]
+pub struct Encoder {
+    last: Option<(Message, Bytes)>,
+}
+
+impl Encoder {
+    /// The message as bytes, which several sends may share.
+    pub fn encode(&mut self, message: &Message) -> Bytes {
+        if let Some((last, bytes)) = &self.last
+            && last == message
+        {
+            return bytes.clone();
+        }
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        let bytes = Bytes::from(bytes);
+        self.last = Some((message.clone(), bytes.clone()));
+        bytes
+    }
 }
 
 /// Entries follow each other without gaps: only the first position is known from the message, and each
@@ -212,14 +236,16 @@ mod tests {
                 prev_index: LogIndex(prev),
                 prev_term: Term(term),
                 commit: LogIndex(commit),
-                entries: (prev + 1..)
-                    .zip(entries)
-                    .map(|(index, (term, command))| LogEntry {
-                        index: LogIndex(index),
-                        term: Term(term),
-                        payload: command.map_or(Payload::Noop, |c| Payload::Command(c.into())),
-                    })
-                    .collect(),
+                entries: Arc::new(
+                    (prev + 1..)
+                        .zip(entries)
+                        .map(|(index, (term, command))| LogEntry {
+                            index: LogIndex(index),
+                            term: Term(term),
+                            payload: command.map_or(Payload::Noop, |c| Payload::Command(c.into())),
+                        })
+                        .collect(),
+                ),
             }),
         ]
     }

@@ -3,16 +3,12 @@
 use alloc::vec::Vec;
 
 use base::LogIndex;
+use base::limits::{APPLY_BATCH_MAX_BYTES, APPLY_BATCH_MAX_ENTRIES};
 
 use crate::config::Mutant;
 use crate::message::LogEntry;
 use crate::node::{FetchPurpose, RaftNode, Role};
 use crate::output::Output;
-
-/// How many entries are applied at once: a bound on the caller's work between two looks at its devices.
-const APPLY_MAX_ENTRIES: usize = 256;
-/// How many payload bytes.
-const APPLY_MAX_BYTES: usize = 256 * 1024;
 
 /// What the caller has applied, and is applying.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,11 +61,11 @@ impl RaftNode {
             return;
         }
         let from = self.applying.applied.next();
-        match self.log.recent(from, self.commit, APPLY_MAX_BYTES, APPLY_MAX_ENTRIES) {
+        match self.log.recent(from, self.commit, APPLY_BATCH_MAX_BYTES, APPLY_BATCH_MAX_ENTRIES) {
             Some(entries) => self.give(entries),
             None => {
                 self.applying.is_fetching = true;
-                self.fetch(from, self.commit, APPLY_MAX_BYTES, FetchPurpose::Apply);
+                self.fetch(from, self.commit, APPLY_BATCH_MAX_BYTES, FetchPurpose::Apply);
             }
         }
     }
@@ -91,7 +87,7 @@ impl RaftNode {
         };
         let entries: Vec<LogEntry> = entries
             .into_iter()
-            .take(APPLY_MAX_ENTRIES)
+            .take(APPLY_BATCH_MAX_ENTRIES)
             .take_while(|entry| is_next(entry))
             .collect();
         if !entries.is_empty() {

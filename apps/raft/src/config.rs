@@ -22,15 +22,17 @@ pub struct Config {
     /// A leader whose disk has not finished a write for this long steps down, and nobody with such a disk
     /// stands.
     pub persist_stall_max: Duration,
-    /// How many payload bytes an append message carries; a single larger entry travels alone.
+    /// How many bytes of entries an append message carries; a single larger entry travels alone.
     pub append_batch_max_bytes: usize,
     /// How many entries an append message carries.
     pub append_batch_max_entries: usize,
     /// How many append messages may be on their way to a follower.
     pub append_in_flight_max: usize,
-    /// How many payload bytes a leader's log may hold beyond the commit index.
+    /// How many bytes of entries may be on their way to a follower; a single larger message travels alone.
+    pub append_in_flight_max_bytes: usize,
+    /// How many bytes of entries a leader's log may hold beyond the commit index.
     pub uncommitted_max_bytes: usize,
-    /// How many payload bytes of entries are kept in memory.
+    /// How many bytes of entries are kept in memory.
     pub entry_cache_max_bytes: usize,
     /// A bug put in on purpose, for tests that must find it.
     #[cfg(feature = "mutants")]
@@ -136,6 +138,7 @@ impl Config {
             append_batch_max_bytes: limits::APPEND_BATCH_MAX_BYTES,
             append_batch_max_entries: limits::APPEND_BATCH_MAX_ENTRIES,
             append_in_flight_max: limits::APPEND_IN_FLIGHT_MAX,
+            append_in_flight_max_bytes: limits::APPEND_IN_FLIGHT_MAX_BYTES,
             uncommitted_max_bytes: limits::UNCOMMITTED_MAX_BYTES,
             entry_cache_max_bytes: limits::ENTRY_CACHE_MAX_BYTES,
             #[cfg(feature = "mutants")]
@@ -169,6 +172,7 @@ impl Config {
             self.append_batch_max_bytes,
             self.append_batch_max_entries,
             self.append_in_flight_max,
+            self.append_in_flight_max_bytes,
             self.uncommitted_max_bytes,
             self.entry_cache_max_bytes,
         ];

@@ -43,6 +43,7 @@ mod suspicion;
 mod timing;
 mod transfer;
 
+pub use codec::Encoder;
 pub use config::{Config, ConfigError, Mutant};
 pub use errors::{ProposeError, ReadError, TransferError};
 pub use log::TermRuns;

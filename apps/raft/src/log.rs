@@ -63,7 +63,7 @@ pub(crate) struct Log {
 impl Log {
     /// A log as it was found on the disk. `recent` is its end, or a part of the end.
     pub(crate) fn new(terms: TermRuns, last: LogIndex, recent: Vec<LogEntry>) -> Log {
-        let recent_bytes = recent.iter().map(|entry| entry.payload.length()).sum();
+        let recent_bytes = recent.iter().map(LogEntry::weight).sum();
         let log = Log { terms, last, recent: recent.into(), recent_bytes };
         log.check_invariants();
         log
@@ -131,14 +131,14 @@ impl Log {
         assert!(entry.term >= self.last_term(), "terms never go back in a log");
         self.last = entry.index;
         self.terms.push(entry.index, entry.term);
-        self.recent_bytes += entry.payload.length();
+        self.recent_bytes += entry.weight();
         self.recent.push_back(entry);
     }
 
     /// Forgets the entries from `index` on.
     pub(crate) fn truncate(&mut self, index: LogIndex) {
         while let Some(entry) = self.recent.pop_back_if(|entry| entry.index >= index) {
-            self.recent_bytes -= entry.payload.length();
+            self.recent_bytes -= entry.weight();
         }
         self.terms.truncate(index);
         self.last = self.last.min(index.previous().expect("the log starts at 1"));
@@ -170,7 +170,7 @@ impl Log {
             let Some(entry) = self.recent.pop_front_if(|entry| entry.index <= needed) else {
                 return;
             };
-            self.recent_bytes -= entry.payload.length();
+            self.recent_bytes -= entry.weight();
         }
     }
 
@@ -189,7 +189,7 @@ fn take_bytes(entries: impl Iterator<Item = LogEntry>, max_bytes: usize) -> Vec<
     let mut taken = Vec::new();
     let mut bytes = 0;
     for entry in entries {
-        bytes += entry.payload.length();
+        bytes += entry.weight();
         if bytes > max_bytes && !taken.is_empty() {
             break;
         }
@@ -259,16 +259,18 @@ mod tests {
     #[test]
     fn memory_is_bounded_but_what_is_needed_stays() {
         let mut log = log(&[1; 10]);
-        log.evict(35, LogIndex(4));
-        assert_eq!(log.recent_bytes(), 60, "entries 5 to 10 are needed");
-        log.evict(35, LogIndex(10));
-        assert_eq!(log.recent_bytes(), 30);
+        let weight = entry(1, 1).weight();
+        log.evict(3 * weight + 5, LogIndex(4));
+        assert_eq!(log.recent_bytes(), 6 * weight, "entries 5 to 10 are needed");
+        log.evict(3 * weight + 5, LogIndex(10));
+        assert_eq!(log.recent_bytes(), 3 * weight);
         log.check_invariants();
-        assert_eq!(log.recent(LogIndex(7), LogIndex(10), 100, 10), None);
-        let got = log.recent(LogIndex(8), LogIndex(10), 20, 10).unwrap();
+        let enough = 10 * weight;
+        assert_eq!(log.recent(LogIndex(7), LogIndex(10), enough, 10), None);
+        let got = log.recent(LogIndex(8), LogIndex(10), 2 * weight, 10).unwrap();
         assert_eq!(got.len(), 2);
         assert_eq!(log.recent(LogIndex(8), LogIndex(10), 1, 10).unwrap().len(), 1);
-        assert_eq!(log.recent(LogIndex(8), LogIndex(8), 100, 10).unwrap().len(), 1);
-        assert_eq!(log.recent(LogIndex(11), LogIndex(10), 100, 10).unwrap().len(), 0);
+        assert_eq!(log.recent(LogIndex(8), LogIndex(8), enough, 10).unwrap().len(), 1);
+        assert_eq!(log.recent(LogIndex(11), LogIndex(10), enough, 10).unwrap().len(), 0);
     }
 }

@@ -1,9 +1,10 @@
 //! What members say to each other, and what they keep.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use base::{LogIndex, NodeId, Term};
+use base::{LogIndex, NodeId, Term, limits};
 use bytes::Bytes;
 
 /// What an entry carries.
@@ -56,7 +57,7 @@ impl Payload {
         }
     }
 
-    /// How many bytes count against limits.
+    /// How long it is, in bytes.
     pub fn length(&self) -> usize {
         match self {
             Payload::Noop => 0,
@@ -74,6 +75,14 @@ pub struct LogEntry {
     pub term: Term,
     /// What it carries.
     pub payload: Payload,
+}
+
+impl LogEntry {
+    /// What it costs in memory, in bytes: this counts against limits, so that many small entries are bounded
+    /// like few large ones.
+    pub fn weight(&self) -> usize {
+        self.payload.length() + limits::ENTRY_OVERHEAD_BYTES
+    }
 }
 
 /// What a member must never forget (figure 2, "persistent state on all servers", the log aside).
@@ -132,8 +141,8 @@ pub enum Message {
         prev_term: Term,
         /// How far the leader has committed.
         commit: LogIndex,
-        /// Consecutive entries; perhaps none.
-        entries: Vec<LogEntry>,
+        /// Consecutive entries; perhaps none. Messages to several followers share them.
+        entries: Arc<Vec<LogEntry>>,
     },
     /// The follower's log is on its disk, and equal to the leader's, up to `match_index`.
     AppendAccepted {

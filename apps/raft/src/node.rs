@@ -1,6 +1,7 @@
 //! One member: what came in, and whose business it is.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
@@ -220,6 +221,7 @@ impl RaftNode {
             Message::VoteReply { granted, .. } => self.handle_vote_reply(from, granted, now),
             Message::Append { prev_index, prev_term, commit, entries, .. } => {
                 if self.follow(from, now) {
+                    let entries = Arc::unwrap_or_clone(entries);
                     self.handle_append(from, prev_index, prev_term, commit, entries);
                 }
             }
@@ -308,7 +310,8 @@ impl RaftNode {
         if self.is_log_full {
             return Err(ProposeError::LogFull);
         }
-        if leadership.uncommitted_bytes() + command.len() > self.config.uncommitted_max_bytes {
+        let weight = command.len() + limits::ENTRY_OVERHEAD_BYTES;
+        if leadership.uncommitted_bytes() + weight > self.config.uncommitted_max_bytes {
             return Err(ProposeError::Busy);
         }
         self.counters.proposals += 1;

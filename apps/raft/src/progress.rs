@@ -17,6 +17,16 @@ pub enum ProgressState {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct InFlight {
     last: LogIndex,
+    bytes: usize,
+}
+
+/// How much may be on its way to a follower.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Window {
+    /// So many messages.
+    pub(crate) messages: usize,
+    /// So many bytes of entries; a single message may have more.
+    pub(crate) bytes: usize,
 }
 
 /// The leader's view of one follower.
@@ -32,8 +42,11 @@ pub(crate) struct Progress {
     /// Messages with entries that were sent and not answered; in `Probe` at most one, with or without
     /// entries.
     in_flight: VecDeque<InFlight>,
-    /// In `Probe`: a message is on its way, and nothing else is sent before the next heartbeat.
-    pub(crate) probe_sent: bool,
+    in_flight_bytes: usize,
+    /// In `Probe`: a message is on its way, and nothing else is sent before a later heartbeat is answered.
+    probe_sent: bool,
+    /// The heartbeat round in which that message was sent.
+    probe_round: u64,
     /// The commit index that the follower was last told.
     pub(crate) told_commit: LogIndex,
     /// When it last said anything.
@@ -58,7 +71,9 @@ impl Progress {
             match_index: LogIndex(0),
             next_index: last.next(),
             in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
             probe_sent: false,
+            probe_round: 0,
             told_commit: LogIndex(0),
             last_heard: None,
             is_active: true,
@@ -73,21 +88,34 @@ impl Progress {
         self.in_flight.len()
     }
 
+    /// How many bytes of entries are on their way to it.
+    pub(crate) fn in_flight_bytes(&self) -> usize {
+        self.in_flight_bytes
+    }
+
     /// Whether a message may be sent now.
-    pub(crate) fn has_window(&self, in_flight_max: usize) -> bool {
+    pub(crate) fn has_window(&self, window: Window) -> bool {
         match self.state {
             ProgressState::Probe => !self.probe_sent,
-            ProgressState::Replicate => self.in_flight.len() < in_flight_max,
+            ProgressState::Replicate => {
+                self.in_flight.len() < window.messages
+                    && (self.in_flight.is_empty() || self.in_flight_bytes < window.bytes)
+            }
         }
     }
 
-    /// Entries from `next_index` to `last` are on their way; none if `last` precedes `next_index`.
-    pub(crate) fn note_sent(&mut self, last: LogIndex) {
+    /// Entries from `next_index` to `last`, which measure `bytes`, are on their way since this heartbeat
+    /// round; none if `last` precedes `next_index`.
+    pub(crate) fn note_sent(&mut self, last: LogIndex, bytes: usize, round: u64) {
         match self.state {
-            ProgressState::Probe => self.probe_sent = true,
+            ProgressState::Probe => {
+                self.probe_sent = true;
+                self.probe_round = round;
+            }
             ProgressState::Replicate => {
                 if last >= self.next_index {
-                    self.in_flight.push_back(InFlight { last });
+                    self.in_flight.push_back(InFlight { last, bytes });
+                    self.in_flight_bytes += bytes;
                     self.next_index = last.next();
                 }
             }
@@ -99,7 +127,9 @@ impl Progress {
         let news = index > self.match_index;
         self.match_index = self.match_index.max(index);
         self.next_index = self.next_index.max(self.match_index.next());
-        while self.in_flight.pop_front_if(|message| message.last <= index).is_some() {}
+        while let Some(sent) = self.in_flight.pop_front_if(|message| message.last <= index) {
+            self.in_flight_bytes -= sent.bytes;
+        }
         if self.state == ProgressState::Probe {
             self.state = ProgressState::Replicate;
             self.probe_sent = false;
@@ -128,23 +158,34 @@ impl Progress {
         self.state = ProgressState::Probe;
         self.next_index = next;
         self.in_flight.clear();
+        self.in_flight_bytes = 0;
         self.probe_sent = false;
         self.wants_append = true;
     }
 
-    /// It is said to be out of reach: one message at a time will do until it answers.
+    /// It is out of reach, or seems so: nothing is sent until it answers a heartbeat.
     pub(crate) fn note_unreachable(&mut self) {
         if self.state == ProgressState::Replicate {
             self.probe_from(self.match_index.next());
-            // The next heartbeat that it answers lifts this.
-            self.probe_sent = true;
         }
+        self.probe_sent = true;
+        self.probe_round = 0;
+    }
+
+    /// It has answered the heartbeat of this round. A message sent before that heartbeat is either answered
+    /// by now, or lost.
+    pub(crate) fn note_heard(&mut self, round: u64, last: LogIndex) {
+        self.acknowledged_round = self.acknowledged_round.max(round);
+        self.probe_sent &= round <= self.probe_round;
+        self.wants_append |= self.match_index < last;
     }
 
     pub(crate) fn check_invariants(&self, last: LogIndex) {
         assert!(self.match_index < self.next_index);
         assert!(self.next_index <= last.next(), "nothing is sent that is not there");
         assert!(self.in_flight.iter().is_sorted_by(|a, b| a.last < b.last));
+        let bytes: usize = self.in_flight.iter().map(|message| message.bytes).sum();
+        assert_eq!(bytes, self.in_flight_bytes);
     }
 }
 
@@ -152,12 +193,18 @@ impl Progress {
 mod tests {
     use super::*;
 
+    const WINDOW: Window = Window { messages: 3, bytes: 1_000 };
+
     #[test]
     fn probing_sends_one_message_and_waits() {
         let mut progress = Progress::new(LogIndex(10));
-        assert!(progress.has_window(4));
-        progress.note_sent(LogIndex(10));
-        assert!(!progress.has_window(4));
+        assert!(progress.has_window(WINDOW));
+        progress.note_sent(LogIndex(10), 0, 7);
+        assert!(!progress.has_window(WINDOW));
+        progress.note_heard(7, LogIndex(10));
+        assert!(!progress.has_window(WINDOW), "that heartbeat was sent before");
+        progress.note_heard(8, LogIndex(10));
+        assert!(progress.has_window(WINDOW), "the message was lost");
         assert!(progress.note_rejected(LogIndex(10), LogIndex(3)));
         assert_eq!(progress.next_index, LogIndex(4));
         assert!(!progress.note_rejected(LogIndex(10), LogIndex(1)), "an old answer");
@@ -170,9 +217,9 @@ mod tests {
         let mut progress = Progress::new(LogIndex(0));
         progress.note_accepted(LogIndex(0));
         for last in [3, 5, 9] {
-            progress.note_sent(LogIndex(last));
+            progress.note_sent(LogIndex(last), 10, 1);
         }
-        assert!(!progress.has_window(3));
+        assert!(!progress.has_window(WINDOW));
         assert!(progress.note_accepted(LogIndex(5)));
         assert_eq!((progress.in_flight(), progress.next_index), (1, LogIndex(10)));
         assert!(!progress.note_accepted(LogIndex(3)), "it never goes back");
@@ -181,5 +228,30 @@ mod tests {
         assert!(progress.note_rejected(LogIndex(9), LogIndex(1)), "a message was lost");
         assert_eq!(progress.next_index, LogIndex(6), "but what was accepted stays so");
         progress.check_invariants(LogIndex(9));
+    }
+
+    #[test]
+    fn the_window_is_full_by_bytes_too_but_a_large_message_may_travel_alone() {
+        let mut progress = Progress::new(LogIndex(0));
+        progress.note_accepted(LogIndex(0));
+        progress.note_sent(LogIndex(1), 5_000, 1);
+        assert_eq!((progress.in_flight(), progress.in_flight_bytes()), (1, 5_000));
+        assert!(!progress.has_window(WINDOW));
+        progress.note_accepted(LogIndex(1));
+        assert!(progress.has_window(WINDOW));
+        progress.check_invariants(LogIndex(1));
+    }
+
+    #[test]
+    fn nothing_is_sent_to_who_does_not_answer() {
+        let mut progress = Progress::new(LogIndex(0));
+        progress.note_accepted(LogIndex(0));
+        progress.note_sent(LogIndex(1), 10, 1);
+        progress.note_unreachable();
+        assert!(!progress.has_window(WINDOW));
+        assert_eq!(progress.next_index, LogIndex(1), "what was on its way counts as lost");
+        progress.note_heard(2, LogIndex(1));
+        assert!(progress.has_window(WINDOW) && progress.wants_append);
+        progress.check_invariants(LogIndex(1));
     }
 }

@@ -7,6 +7,7 @@
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
+use base::limits::READS_WAITING_MAX;
 use base::{LogIndex, NodeId};
 
 use crate::config::Mutant;
@@ -14,9 +15,6 @@ use crate::errors::ReadError;
 use crate::message::Message;
 use crate::node::{RaftNode, Role};
 use crate::output::Output;
-
-/// How many reads may wait, at a leader for a majority, at a follower for the leader.
-const READS_MAX: usize = 4096;
 
 /// Who asked.
 #[derive(Clone, Copy, Debug)]
@@ -52,14 +50,14 @@ impl RaftNode {
         let term = self.hard_state.term;
         match &mut self.role {
             Role::Leader(leadership) => {
-                if leadership.reads.waiting.len() >= READS_MAX {
+                if leadership.reads.waiting.len() >= READS_WAITING_MAX {
                     return Err(ReadError::Busy);
                 }
                 leadership.reads.waiting.push_back(Question { from: None, context });
                 Ok(())
             }
             Role::Follower { leader: Some(leader) } => {
-                if self.reads.asked.len() >= READS_MAX {
+                if self.reads.asked.len() >= READS_WAITING_MAX {
                     return Err(ReadError::Busy);
                 }
                 let leader = *leader;
@@ -76,7 +74,7 @@ impl RaftNode {
     pub(crate) fn handle_read_index(&mut self, from: NodeId, context: u64) {
         let term = self.hard_state.term;
         if let Role::Leader(leadership) = &mut self.role
-            && leadership.reads.waiting.len() < READS_MAX
+            && leadership.reads.waiting.len() < READS_WAITING_MAX
         {
             leadership.reads.waiting.push_back(Question { from: Some(from), context });
         } else {

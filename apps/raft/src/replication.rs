@@ -1,6 +1,7 @@
 //! How the followers' logs become the leader's (section 5.3): batched, pipelined, and corrected by terms.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use base::{Instant, LogIndex, NodeId, Term};
@@ -10,7 +11,7 @@ use crate::log::Log;
 use crate::message::{LogEntry, Message, Payload};
 use crate::node::{FetchPurpose, RaftNode, Role};
 use crate::output::{FetchId, FetchRequest, Output, StepDown};
-use crate::progress::{Progress, ProgressState};
+use crate::progress::{Progress, ProgressState, Window};
 use crate::reads::LeaderReads;
 use crate::transfer::Transfer;
 
@@ -26,7 +27,7 @@ pub(crate) struct Leadership {
     /// When it counts whom it has heard.
     quorum_due: Instant,
     pub(crate) reads: LeaderReads,
-    /// Lengths of its own commands that are not committed.
+    /// Weights of its own entries that are not committed.
     uncommitted: VecDeque<(LogIndex, usize)>,
     uncommitted_bytes: usize,
     pub(crate) transfer: Option<Transfer>,
@@ -90,10 +91,11 @@ impl RaftNode {
             unreachable!("only a leader makes entries")
         };
         let index = self.log.last_index().next();
-        leadership.uncommitted.push_back((index, payload.length()));
-        leadership.uncommitted_bytes += payload.length();
+        let entry = LogEntry { index, term: self.hard_state.term, payload };
+        leadership.uncommitted.push_back((index, entry.weight()));
+        leadership.uncommitted_bytes += entry.weight();
         leadership.progress.values_mut().for_each(|progress| progress.wants_append = true);
-        self.log.append(LogEntry { index, term: self.hard_state.term, payload });
+        self.log.append(entry);
         index
     }
 
@@ -110,7 +112,12 @@ impl RaftNode {
         if now >= leadership.quorum_due {
             leadership.quorum_due = now + self.config.election_timeout_max;
             let heard = 1 + leadership.progress.values().filter(|peer| peer.is_active).count();
-            leadership.progress.values_mut().for_each(|peer| peer.is_active = false);
+            for peer in leadership.progress.values_mut() {
+                // Who is silent is not fed: it would only fill the links.
+                if !core::mem::take(&mut peer.is_active) {
+                    peer.note_unreachable();
+                }
+            }
             if heard < quorum {
                 self.step_down(StepDown::NoQuorum, now);
                 return;
@@ -137,54 +144,68 @@ impl RaftNode {
         }
     }
 
-    /// Everything that the followers may be sent now.
+    /// Everything that the followers may be sent now: one message to each in turn, and those who are at the
+    /// same place are served next to each other, so that they share what is sent.
     pub(crate) fn prepare_appends(&mut self) {
-        let Role::Leader(leadership) = &self.role else { return };
-        let wanting =
-            |(&peer, progress): (&NodeId, &Progress)| progress.wants_append.then_some(peer);
-        let peers: Vec<NodeId> = leadership.progress.iter().filter_map(wanting).collect();
-        for peer in peers {
-            self.feed(peer);
+        let mut shared = (LogIndex(0), Arc::default());
+        loop {
+            let Role::Leader(leadership) = &self.role else { return };
+            let wanting = leadership.progress.iter().filter(|(_, progress)| progress.wants_append);
+            let mut peers: Vec<(LogIndex, NodeId)> =
+                wanting.map(|(peer, progress)| (progress.next_index, *peer)).collect();
+            if peers.is_empty() {
+                break;
+            }
+            peers.sort_unstable();
+            for (_, peer) in peers {
+                self.feed(peer, &mut shared);
+            }
         }
         self.spread_commit();
     }
 
-    /// Sends `peer` what its window allows.
-    fn feed(&mut self, peer: NodeId) {
-        let last = self.log.last_index();
-        loop {
-            let Role::Leader(leadership) = &mut self.role else { return };
-            let Some(progress) = leadership.progress.get_mut(&peer) else { return };
-            let has_news = progress.next_index <= last || progress.state == ProgressState::Probe;
-            if !has_news || !progress.has_window(self.config.append_in_flight_max) {
-                progress.wants_append = false;
-                return;
-            }
-            if progress.is_fetching {
-                return;
-            }
-            let from = progress.next_index;
-            let bytes = self.config.append_batch_max_bytes;
-            let entries = self.config.append_batch_max_entries;
-            match self.log.recent(from, last, bytes, entries) {
-                Some(entries) => self.send_append(peer, entries),
-                None => {
-                    progress.is_fetching = true;
-                    self.fetch(from, last, bytes, FetchPurpose::Append(peer));
-                    return;
-                }
-            }
+    fn window(&self) -> Window {
+        Window {
+            messages: self.config.append_in_flight_max,
+            bytes: self.config.append_in_flight_max_bytes,
         }
     }
 
+    /// Sends `peer` one message, or notes that there is nothing to send now. `shared` is what was sent last,
+    /// and where it begins.
+    fn feed(&mut self, peer: NodeId, shared: &mut (LogIndex, Arc<Vec<LogEntry>>)) {
+        let (last, window) = (self.log.last_index(), self.window());
+        let Role::Leader(leadership) = &mut self.role else { return };
+        let Some(progress) = leadership.progress.get_mut(&peer) else { return };
+        let has_news = progress.next_index <= last || progress.state == ProgressState::Probe;
+        if !has_news || !progress.has_window(window) || progress.is_fetching {
+            progress.wants_append = false;
+            return;
+        }
+        let from = progress.next_index;
+        if shared.0 != from {
+            let bytes = self.config.append_batch_max_bytes;
+            let entries = self.config.append_batch_max_entries;
+            let Some(entries) = self.log.recent(from, last, bytes, entries) else {
+                progress.is_fetching = true;
+                progress.wants_append = false;
+                self.fetch(from, last, bytes, FetchPurpose::Append(peer));
+                return;
+            };
+            *shared = (from, Arc::new(entries));
+        }
+        self.send_append(peer, shared.1.clone());
+    }
+
     /// Sends `peer` these entries, which begin at its `next_index`.
-    fn send_append(&mut self, peer: NodeId, entries: Vec<LogEntry>) {
+    fn send_append(&mut self, peer: NodeId, entries: Arc<Vec<LogEntry>>) {
         let Role::Leader(leadership) = &mut self.role else { return };
         let Some(progress) = leadership.progress.get_mut(&peer) else { return };
         let prev_index = progress.next_index.previous().expect("entries start at 1");
         let prev_term = self.log.term_at(prev_index).expect("the log has no gaps");
         let last = entries.last().map_or(prev_index, |entry| entry.index);
-        progress.note_sent(last);
+        let bytes = entries.iter().map(LogEntry::weight).sum();
+        progress.note_sent(last, bytes, leadership.round);
         progress.told_commit = progress.told_commit.max(self.commit.min(last));
         self.counters.appends_sent += 1;
         let (term, commit) = (self.hard_state.term, self.commit);
@@ -192,13 +213,14 @@ impl RaftNode {
         self.send(peer, message);
     }
 
-    /// Tells followers of commitments that no append has told them of: they answer their clients then.
+    /// Tells followers of commitments that no append has told them of: they answer their clients then. Those
+    /// that are silent will hear of it from a heartbeat.
     fn spread_commit(&mut self) {
         let (term, commit) = (self.hard_state.term, self.commit);
         let Role::Leader(leadership) = &mut self.role else { return };
         for (&to, progress) in &mut leadership.progress {
             let commit = commit.min(progress.match_index);
-            if progress.told_commit < commit {
+            if progress.told_commit < commit && progress.state == ProgressState::Replicate {
                 progress.told_commit = commit;
                 let message = Message::Commit { term, commit };
                 self.outputs.push_back(Output::Send { to, message });
@@ -222,17 +244,18 @@ impl RaftNode {
 
     /// Old entries have come from the disk. They are of use if nothing has changed since.
     pub(crate) fn append_fetched(&mut self, peer: NodeId, mut entries: Vec<LogEntry>) {
+        let window = self.window();
         let Role::Leader(leadership) = &mut self.role else { return };
         let Some(progress) = leadership.progress.get_mut(&peer) else { return };
         progress.is_fetching = false;
         progress.wants_append = true;
         let is_next = entries.first().is_some_and(|entry| entry.index == progress.next_index);
-        let has_window = progress.has_window(self.config.append_in_flight_max);
+        let has_window = progress.has_window(window);
         let is_current =
             entries.iter().all(|entry| self.log.term_at(entry.index) == Some(entry.term));
         if is_next && is_current && has_window {
             entries.truncate(self.config.append_batch_max_entries);
-            self.send_append(peer, entries);
+            self.send_append(peer, Arc::new(entries));
         }
     }
 
@@ -351,9 +374,7 @@ impl RaftNode {
     pub(crate) fn handle_heartbeat_reply(&mut self, from: NodeId, round: u64, now: Instant) {
         let last = self.log.last_index();
         let Some(progress) = self.hear(from, now) else { return };
-        progress.acknowledged_round = progress.acknowledged_round.max(round);
-        progress.probe_sent = false;
-        progress.wants_append |= progress.match_index < last;
+        progress.note_heard(round, last);
         // Nothing that was on its way has been answered since the last heartbeat: perhaps it was lost. The
         // follower rejects an empty append behind a gap, and the leader starts over from there.
         let is_stalled =
@@ -361,7 +382,7 @@ impl RaftNode {
         progress.stalled_at = Some(progress.match_index);
         if is_stalled && progress.state == ProgressState::Replicate {
             self.counters.stalls += 1;
-            self.send_append(from, Vec::new());
+            self.send_append(from, Arc::default());
         }
         self.confirm_reads();
         self.push_transfer(from);

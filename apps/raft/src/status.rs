@@ -114,6 +114,8 @@ pub struct PeerStatus {
     pub state: ProgressState,
     /// How many messages are on their way to it.
     pub in_flight: usize,
+    /// How many bytes of entries are in them.
+    pub in_flight_bytes: usize,
     /// How long ago it said anything.
     pub silent: Option<Duration>,
 }
@@ -151,9 +153,9 @@ pub struct Status {
     pub voters: Vec<NodeId>,
     /// Its followers, if it leads.
     pub peers: Vec<PeerStatus>,
-    /// Payload bytes of entries in memory.
+    /// Bytes of entries in memory.
     pub cached_bytes: usize,
-    /// Payload bytes of its own commands that are not committed.
+    /// Bytes of its own entries that are not committed.
     pub uncommitted_bytes: usize,
     /// Counts.
     pub counters: Counters,
@@ -204,6 +206,7 @@ impl RaftNode {
             next_index: progress.next_index,
             state: progress.state,
             in_flight: progress.in_flight(),
+            in_flight_bytes: progress.in_flight_bytes(),
             silent: progress.last_heard.map(|heard| now.since(heard)),
         };
         leadership.progress.iter().map(peer).collect()

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use net::links::{self, Disposition, Links};
 use pool::{Frame, Pool};
 use raft::{
-    FetchId, LogEntry, Payload, ProposeError, RaftNode, ReadError, Restored, TermRuns, Ticket,
+    Encoder, FetchId, LogEntry, Payload, ProposeError, RaftNode, ReadError, Restored, TermRuns,
+    Ticket,
 };
 use store::{Record, Recovered, Store};
 use wire::{Lane, Refusal, ServiceId, TraceContext};
@@ -77,6 +78,7 @@ pub(crate) struct Replica {
 pub(crate) struct Member {
     pub(crate) raft: RaftNode,
     pub(crate) links: Links,
+    encoder: Encoder,
     leader: Option<NodeId>,
 }
 
@@ -243,7 +245,8 @@ impl Replica {
         match RaftNode::new(config, self.config.seed, restored, now) {
             Ok(raft) => {
                 let links = Links::new(links, self.packets.clone());
-                self.member = Some(Member { raft, links, leader: None });
+                self.member =
+                    Some(Member { raft, links, encoder: Encoder::default(), leader: None });
                 self.note_room();
                 self.outputs.push_back(ReplicaOutput::Ready { epoch: recovered.epoch });
             }
@@ -345,9 +348,7 @@ impl Replica {
 
     fn send(&mut self, to: NodeId, message: &raft::Message, now: Instant) {
         let Some(member) = &mut self.member else { return };
-        let mut bytes = Vec::new();
-        message.encode(&mut bytes);
-        let (trace, bytes) = (TraceContext::default(), bytes.into());
+        let (trace, bytes) = (TraceContext::default(), member.encoder.encode(message));
         // What cannot be sent is lost, which Raft survives.
         let _ = match message {
             // The next one comes soon, and says all that this one would have said.

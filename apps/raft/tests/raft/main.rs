@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod cluster;
+mod flow;
 mod leadership;
 mod split_votes;
 mod stage;
