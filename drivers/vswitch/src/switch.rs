@@ -21,6 +21,8 @@ const CONTROL: u64 = 1 << 48;
 const SIGNAL: u64 = 2 << 48;
 const OWNER: u64 = 0xffff << 48;
 
+/// Of a machine that used many addresses no more than so many are announced when it is gone.
+const STATIONS_ANNOUNCED_MAX: usize = 16;
 /// How many events are taken at once.
 const EVENTS: usize = 64;
 
@@ -100,6 +102,7 @@ impl Switch {
                 Err(error) => return Err(error),
             }
             self.switch_bursts(&mut burst);
+            self.announce_losses();
             self.release_delayed();
             self.flush();
         }
@@ -192,6 +195,30 @@ impl Switch {
         }
     }
 
+    fn announce_losses(&mut self) {
+        let touched = self.touched.iter();
+        let is_lost = |id: &&PortId| self.ports.get_mut(id).is_some_and(Port::take_loss);
+        let lost: Vec<_> = touched.filter(is_lost).copied().collect();
+        lost.into_iter().for_each(|id| self.announce_loss(id));
+    }
+
+    /// The machine at a port is gone: the others are told which stations are, on the ways that frames from
+    /// there take. Nobody else would tell them before a timeout.
+    fn announce_loss(&mut self, lost: PortId) {
+        let stations: Vec<_> = self
+            .addresses
+            .iter()
+            .filter(|(_, port, _)| *port == lost)
+            .map(|(station, ..)| station)
+            .collect();
+        self.addresses.forget(lost);
+        let others: Vec<_> = self.ports.keys().copied().filter(|to| *to != lost).collect();
+        for station in stations.iter().take(STATIONS_ANNOUNCED_MAX) {
+            let frame = notice::link_lost(station.0);
+            others.iter().for_each(|to| self.send(lost, *to, &frame));
+        }
+    }
+
     fn release_delayed(&mut self) {
         let now = self.now();
         while let Some(delayed) = self.delayed.pop(now) {
@@ -236,8 +263,8 @@ impl Switch {
     /// If there is none of that name.
     pub fn remove_port(&mut self, name: &str) -> anyhow::Result<()> {
         let id = self.find(name)?;
+        self.announce_loss(id);
         self.ports.remove(&id);
-        self.addresses.forget(id);
         self.faults.forget(id);
         Ok(())
     }

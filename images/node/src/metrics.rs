@@ -141,6 +141,8 @@ fn network(page: &mut Page, view: &View<'_>) {
     let counters = links.counters();
     page.counter("coterie_link_frames_received_total", "Frames of nodes taken.", counters.received);
     page.counter("coterie_link_frames_sent_total", "Frames sent to nodes.", counters.sent);
+    let help = "Word of the switch that a station has lost its link.";
+    page.counter("coterie_link_notices_total", help, counters.notices);
     page.metric("coterie_link_frames_refused_total", "counter", "Frames of nodes refused.");
     for (refusal, count) in Refusal::ALL.iter().zip(counters.refused) {
         let labels = alloc::format!("cause=\"{refusal}\"");

@@ -111,6 +111,10 @@ impl Replica {
                 self.note_superseded();
                 None
             }
+            Disposition::Unreachable(peer) => {
+                member.raft.handle_peer_unreachable(peer, now);
+                None
+            }
             Disposition::Taken | Disposition::Refused(_) => None,
         }
     }

@@ -135,6 +135,8 @@ pub struct Port {
     listener: UnixListener,
     watch: Watch,
     plug: Option<Plug>,
+    /// A machine was unplugged, and nobody has asked yet.
+    is_lost: bool,
 }
 
 impl Port {
@@ -155,7 +157,13 @@ impl Port {
             listener,
             watch,
             plug: None,
+            is_lost: false,
         })
+    }
+
+    /// Whether a machine was unplugged since this was asked last.
+    pub fn take_loss(&mut self) -> bool {
+        std::mem::take(&mut self.is_lost)
     }
 
     /// Whether a machine is plugged in.
@@ -186,17 +194,21 @@ impl Port {
         match result {
             Ok(may_have_frames) => may_have_frames,
             Err(Unplug::Left) => {
-                self.plug = None;
+                self.unplug();
                 false
             }
             Err(Unplug::Fault(reason)) => {
                 eprintln!("vswitch: port {}: unplugged: {reason}", self.name);
                 self.statistics.faults += 1;
                 self.last_fault = Some(reason);
-                self.plug = None;
+                self.unplug();
                 false
             }
         }
+    }
+
+    fn unplug(&mut self) {
+        self.is_lost = self.plug.take().is_some();
     }
 
     /// The newest machine has the port: one that died without a word must not keep it.

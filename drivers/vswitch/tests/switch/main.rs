@@ -167,6 +167,21 @@ fn a_machine_dies_and_comes_back() {
 }
 
 #[test]
+fn the_others_are_told_when_a_machine_is_gone_unless_they_are_cut_off() {
+    let switch = Running::new("notice", &RINGS);
+    let mut guests = [1, 2, 3].map(|number| switch.plug_in(number));
+    guests[0].send(&frame(9, 1, b"here I am"));
+    assert!(guests[1].receive().is_some() && guests[2].receive().is_some());
+    let groups = vec![vec!["1".to_string(), "2".to_string()], vec!["3".to_string()]];
+    switch.ask(Request::Partition { groups }).unwrap();
+    let [first, mut second, mut third] = guests;
+    drop(first);
+    let told = second.receive().expect("a notice");
+    assert_eq!(notice::parse(&told), Some([2, 0, 0, 0, 0, 1]));
+    assert!(second.receives_nothing() && third.receives_nothing());
+}
+
+#[test]
 fn partitions_delay_and_loss_on_command() {
     let switch = Running::new("faults", &RINGS[..2]);
     let (mut first, mut second) = (switch.plug_in(1), switch.plug_in(2));

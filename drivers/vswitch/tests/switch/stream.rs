@@ -64,6 +64,8 @@ fn odd_lengths() {
         first = plug_in(&switch, 1);
     }
     assert_eq!(switch.of_port(1, "/statistics/faults"), 3);
+    // The other was told once that the station was gone: it was heard of once.
+    assert!(notice::parse(&receive(&mut second)).is_some());
     first.write_all(&packed(&frame(2, 1, b"well"))).unwrap();
     assert_eq!(receive(&mut second), frame(2, 1, b"well"));
 }

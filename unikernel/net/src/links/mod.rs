@@ -24,6 +24,7 @@ use bytes::Bytes;
 use pool::{Frame, Pool};
 use wire::{Lane, Packet, Refusal, Repr, ServiceId, TraceContext};
 
+use crate::addresses::node_of_mac;
 use peer::Peer;
 pub use peer::PeerStatus;
 
@@ -83,6 +84,8 @@ pub struct Message {
 pub enum Disposition {
     /// Taken.
     Taken,
+    /// The switch says that this peer has lost its link. It may be wrong, or lying.
+    Unreachable(NodeId),
     /// Not a frame of a link: it is somebody else's business.
     Foreign(Frame),
     /// It pretended to be one, and was dropped.
@@ -98,6 +101,8 @@ pub struct Counters {
     pub sent: u64,
     /// Frames that were refused, in the order of [`Refusal::ALL`].
     pub refused: [u64; Refusal::ALL.len()],
+    /// Notices of the switch that a station has lost its link.
+    pub notices: u64,
     /// How often a frame could not be sent because no buffer was free.
     pub pool_empty: u64,
 }
@@ -195,7 +200,12 @@ impl Links {
 
     /// A frame has arrived.
     pub fn handle_frame(&mut self, frame: Frame, now: Instant) -> Disposition {
-        let Some(content) = frame::content_of(&frame) else { return Disposition::Foreign(frame) };
+        let Some(content) = frame::content_of(&frame) else {
+            return match notice::parse(&frame) {
+                Some(station) => self.take_notice(station),
+                None => Disposition::Foreign(frame),
+            };
+        };
         match self.take(content, now) {
             Ok(()) => {
                 self.counters.received += 1;
@@ -206,6 +216,13 @@ impl Links {
                 Disposition::Refused(refusal)
             }
         }
+    }
+
+    /// The switch says that a station has lost its link.
+    fn take_notice(&mut self, station: [u8; 6]) -> Disposition {
+        let peer = node_of_mac(station).filter(|peer| self.peers.contains_key(peer));
+        self.counters.notices += 1;
+        peer.map_or(Disposition::Taken, Disposition::Unreachable)
     }
 
     fn take(&mut self, bytes: &[u8], now: Instant) -> Result<(), Refusal> {
