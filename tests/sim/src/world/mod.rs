@@ -112,7 +112,9 @@ impl World {
         for client in 0..self.clients.len() {
             self.queue.push(self.now, Event::Client { client });
         }
-        self.queue.push(self.now + self.plan.pause, Event::Trouble);
+        // The first may come while the nodes still make their disks their own.
+        let first = self.prng.duration_between(Duration::ZERO, self.plan.pause);
+        self.queue.push(self.now + first, Event::Trouble);
         self.run_until(self.now + self.plan.trouble);
     }
 
