@@ -1,10 +1,10 @@
 //! What a switch tells its machines: a station has lost its link.
 //!
-//! A machine that dies says nothing any more, and its peers would wait for a timeout. The switch knows at once:
-//! the machine's end of the port is closed. It tells the others in one frame.
+//! A machine that dies says nothing any more, and its peers would wait for a timeout. The switch knows at
+//! once: the machine's end of the port is closed. It tells the others in one frame.
 //!
 //! ```text
-//!  0  destination ff:ff:ff:ff:ff:ff   6  source, the switch's   12  EtherType 88b5 (IEEE 802, 9.2.3: local use)
+//!  0  destination ff:ff:ff:ff:ff:ff   6  source, the switch's   12  EtherType 88b5 (IEEE 802: local use)
 //! 14  "CTRY"   18  version 1   19  kind 1, link lost   20  the station's address   26  zeros up to 60
 //! ```
 //!
