@@ -200,9 +200,9 @@ impl Recovery {
         self.read_headers(LogIndex(1));
     }
 
-    /// Whether nothing is there but, perhaps, what is left of a format that a crash has interrupted: every byte
-    /// is zero, or the one that a format would write there. A disk that was ever written to after its format
-    /// holds a second mark.
+    /// Whether nothing is there but, perhaps, what is left of a format that a crash has interrupted: every
+    /// byte is zero, or the one that a format would write there. A disk that was ever written to after its
+    /// format holds a second mark.
     fn is_empty_or_begun(&self, bytes: &[u8], config: &Config) -> bool {
         let mut formatted = alloc::vec![0; bytes.len()];
         let mut place = |sector: u64, content: &[u8]| {
