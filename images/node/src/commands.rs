@@ -3,6 +3,7 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use base::NodeId;
 use bytes::Bytes;
 use kv::Reply;
 use shell::{Command, CommandTable, Report};
@@ -15,6 +16,7 @@ use crate::views;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum CommandId {
     Raft(RaftView),
+    RaftTransfer,
     Net,
     Disk,
     Log,
@@ -56,6 +58,7 @@ pub(crate) const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
         "how far each follower is (leader)",
     ),
     command("raft snapshots", CommandId::Raft(RaftView::Snapshots), "", "how full the log is"),
+    command("raft transfer", CommandId::RaftTransfer, "[NODE]", "hands leadership over (leader)"),
     command("net", CommandId::Net, "", "packet buffers, links to the peers, what was refused"),
     command("disk", CommandId::Disk, "", "the durable log"),
     command("log", CommandId::Log, "[COUNT]", "the last lines of the log (20)"),
@@ -84,6 +87,8 @@ pub(crate) enum Outcome {
     Report(Report),
     /// A command for the key-value service, whose reply is the answer.
     Ask(Vec<Bytes>),
+    /// Another leader: this one, or the best.
+    Transfer(Option<NodeId>),
     /// The end of the node, after a farewell.
     Reboot,
     /// The end of the node, after a farewell.
@@ -110,6 +115,11 @@ pub(crate) fn execute(
         (CommandId::Log, []) => listing(views::log(journal, LOG_LINES)),
         (CommandId::KvGet, [_]) => ask(b"GET", arguments),
         (CommandId::KvSet, [_, _]) => ask(b"SET", arguments),
+        (CommandId::RaftTransfer, []) => Outcome::Transfer(None),
+        (CommandId::RaftTransfer, [node]) => match parse_node(node) {
+            Some(node) => Outcome::Transfer(Some(node)),
+            None => usage(),
+        },
         (CommandId::KvGet | CommandId::KvSet, _) | (_, [_, ..]) => usage(),
         (CommandId::Reboot, []) => Outcome::Reboot,
         (CommandId::PowerOff, []) => Outcome::PowerOff,
@@ -152,6 +162,10 @@ fn ask(name: &'static [u8], arguments: Vec<Vec<u8>>) -> Outcome {
 
 fn parse_count(word: &[u8]) -> Option<usize> {
     core::str::from_utf8(word).ok()?.parse().ok()
+}
+
+fn parse_node(word: &[u8]) -> Option<NodeId> {
+    NodeId::new(core::str::from_utf8(word).ok()?.parse().ok()?)
 }
 
 /// A reply of the key-value service as the shell shows it, and whether it is a good one.

@@ -23,6 +23,9 @@ use crate::settings::Settings;
 use crate::web;
 
 mod console;
+mod leaving;
+
+use leaving::Leaving;
 
 /// What `INFO` shows is at most this old while somebody asks.
 const FACTS_EVERY: Duration = Duration::from_millis(100);
@@ -62,6 +65,8 @@ pub struct Node {
     requests: BTreeMap<ClientId, Asker>,
     next_client: u64,
     facts_due: Instant,
+    /// The node was told to stop.
+    leaving: Option<Leaving>,
     is_stopped: bool,
     #[cfg(feature = "mutants")]
     kv_mutant: Option<kv::Mutant>,
@@ -150,6 +155,7 @@ impl Node {
             requests: BTreeMap::new(),
             next_client: 0,
             facts_due: now,
+            leaving: None,
             is_stopped: false,
             #[cfg(feature = "mutants")]
             kv_mutant: None,
@@ -203,7 +209,8 @@ impl Node {
         let kv = self.kv.as_ref().and_then(KvService::poll_timeout);
         // Nobody is served before the disk is read.
         let clients = self.kv.is_some().then(|| self.clients.poll_timeout(now)).flatten();
-        Instant::earliest([self.replica.poll_timeout(), kv, clients])
+        let leaving = self.leaving.as_ref().map(Leaving::until);
+        Instant::earliest([self.replica.poll_timeout(), kv, clients, leaving])
     }
 
     /// The next thing to do. Call it until there is none, after every burst of other calls: what came in
@@ -243,6 +250,7 @@ impl Node {
             self.execute_line(line, now);
         }
         self.show_console();
+        self.stop_if_left(now);
     }
 
     /// Tells the key-value service what it shows of the node in `INFO`.

@@ -11,7 +11,7 @@ use net::links::{self, Disposition, Links};
 use pool::{Frame, Pool};
 use raft::{
     Encoder, FetchId, LogEntry, Payload, ProposeError, RaftNode, ReadError, Restored, TermRuns,
-    Ticket,
+    Ticket, TransferError,
 };
 use store::{Record, Recovered, Store};
 use wire::{Lane, Refusal, ServiceId, TraceContext};
@@ -162,6 +162,18 @@ impl Replica {
         match &mut self.member {
             Some(member) => member.raft.read_index(context),
             None => Err(ReadError::NoLeader),
+        }
+    }
+
+    /// Hands leadership over, to `to` or to the best follower, and answers to whom.
+    pub(crate) fn hand_over(
+        &mut self,
+        to: Option<NodeId>,
+        now: Instant,
+    ) -> Result<NodeId, TransferError> {
+        match &mut self.member {
+            Some(member) => member.raft.transfer_leadership(to, now),
+            None => Err(TransferError::NotLeader { leader: None }),
         }
     }
 

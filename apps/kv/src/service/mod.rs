@@ -311,6 +311,11 @@ impl KvService {
         self.outputs.pop_front()
     }
 
+    /// Whether writes of this node's clients are under way.
+    pub fn has_writes(&self) -> bool {
+        self.writes.len() > 0
+    }
+
     /// The data.
     pub fn machine(&self) -> &KvMachine {
         &self.machine

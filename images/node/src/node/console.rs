@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use base::Instant;
+use base::{Instant, NodeId};
 use bytes::Bytes;
 use kv::service::ClientId;
 use kv::{Command, Reply};
@@ -39,8 +39,9 @@ impl Node {
             }
             Outcome::Report(report) => self.console.answer(&source, &report.to_text(), 0),
             Outcome::Ask(words) => self.ask(Asker::Console { source, is_json }, &words, now),
-            Outcome::Reboot => self.stop(&source, "the node starts afresh\n", Stop::Restart),
-            Outcome::PowerOff => self.stop(&source, "the node stops\n", Stop::PowerOff),
+            Outcome::Transfer(to) => self.transfer(&source, to, now),
+            Outcome::Reboot => self.leave(&source, "the node starts afresh\n", Stop::Restart, now),
+            Outcome::PowerOff => self.leave(&source, "the node stops\n", Stop::PowerOff, now),
             Outcome::Failed(text) => {
                 self.console.answer(&source, &alloc::format!("error: {text}\n"), 1);
             }
@@ -48,12 +49,12 @@ impl Node {
         }
     }
 
-    /// Says farewell, and stops. What is acknowledged is on the disk: there is nothing to wait for.
-    fn stop(&mut self, source: &Source, farewell: &str, stop: Stop) {
-        self.console.answer(source, farewell, 0);
-        self.show_console();
-        self.is_stopped = true;
-        self.outputs.push_back(Output::Stop(stop));
+    fn transfer(&mut self, source: &Source, to: Option<NodeId>, now: Instant) {
+        let (text, status) = match self.replica.hand_over(to, now) {
+            Ok(to) => (alloc::format!("leadership passes to node {to}\n"), 0),
+            Err(error) => (alloc::format!("error: {error}\n"), 1),
+        };
+        self.console.answer(source, &text, status);
     }
 
     pub(super) fn show_console(&mut self) {
