@@ -137,6 +137,7 @@ impl Node {
             cluster: settings.cluster,
             node: settings.id,
             capacity_sectors: hardware.disk_sectors,
+            wanted_kinds: &[],
         };
         let store = Store::new(config, hardware.blocks)
             .map_err(|error| Stop::Disk(alloc::format!("{error}")))?;

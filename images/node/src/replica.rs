@@ -228,6 +228,11 @@ impl Replica {
                 }
             }
             store::Output::Read(id, records) => self.take_records(id, records),
+            // Nobody takes snapshots yet.
+            store::Output::SnapshotStored { .. }
+            | store::Output::SnapshotDurable(_)
+            | store::Output::SnapshotRead { .. }
+            | store::Output::SnapshotDamaged { .. } => {}
             store::Output::Failed(failure) => self.fail(alloc::format!("{failure}")),
         }
     }

@@ -204,6 +204,20 @@ const _: () = assert!(KV_PATTERN_STEPS_MAX > (KEY_MAX_BYTES * KEY_MAX_BYTES) as 
 /// How much of what has changed since a snapshot was begun is remembered for it; beyond, it is given up.
 pub const KV_SNAPSHOT_KEPT_MAX_BYTES: usize = KV_MEMORY_MAX_BYTES / 2;
 
+// ---- Snapshots ----------------------------------------------------------------------------------
+
+/// The longest snapshot. A small disk takes only shorter ones: an eighth of it.
+pub const SNAPSHOT_MAX_BYTES: usize = 24 * 1024 * 1024;
+
+/// The longest configuration that a snapshot carries beside its data.
+pub const SNAPSHOT_CONFIGURATION_MAX_BYTES: usize = 1024;
+
+/// How many indices of wanted kinds the store lists when it has read its disk: the last ones.
+pub const WANTED_RECORDS_MAX: usize = 1024;
+
+// Everything that the key-value service may hold fits a snapshot, with a quarter for its encoding.
+const _: () = assert!(SNAPSHOT_MAX_BYTES >= KV_MEMORY_MAX_BYTES + KV_MEMORY_MAX_BYTES / 4);
+
 // ---- Packets ------------------------------------------------------------------------------------
 
 /// How many packet buffers a node's pool has.

@@ -1,17 +1,21 @@
 //! The hard state and the marker: the little that changes with every batch.
 //!
-//! There are two places, used in turn, so that the state before is there while the new one is written; and
-//! each place is two sectors with the same content, so that one that rots loses nothing.
+//! There are two places, used in turn, so that the state before is there while the new one is written; and each
+//! place is two sectors with the same content, so that one that rots loses nothing.
 //!
 //! ```text
 //! 0 magic "HS" (u16)  2 vote (u16)  4 zero (u32)  8 sequence  16 term  24 boot epoch
-//! 32 durable batch  40 durable end of the log  48 position of the last header's copy  56 its checksum
-//! 60 checksum of the 60 above
+//! 32 durable batch  40 durable end of the log  48 position of the last header's copy  56 its checksum (u32)
+//! 60 checksum of the header before the first that is kept (u32)   64 index of the first that is kept
+//! 72 term of the one before it  80 end of the bodies  88 checksum of the 88 above (u32)
 //! ```
+//!
+//! The header before the first that is kept is the *front*: the chain begins with its checksum. Before index 1
+//! it is 0; behind a reset, where there never was such a header, it is computed from index and term.
 
 use alloc::vec::Vec;
 
-use base::checksum::crc32c;
+use base::checksum::{Crc32c, crc32c};
 use base::codec::{DecodeError, Reader, Writer};
 use base::{LogIndex, NodeId, Term};
 use block::SECTOR_BYTES;
@@ -19,7 +23,10 @@ use block::SECTOR_BYTES;
 use crate::layout::HARD_STATE_SECTORS;
 
 const MAGIC: u16 = u16::from_le_bytes(*b"HS");
-const CHECKED_BYTES: usize = 60;
+const CHECKED_BYTES: usize = 88;
+
+/// The highest index that a log may end at: there is always room to count on from it.
+pub(crate) const INDEX_MAX: u64 = u64::MAX / 4;
 
 /// What a node must never forget, the log aside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -31,7 +38,7 @@ pub struct HardState {
 }
 
 /// What is written to one of the places.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Mark {
     /// Grows with every write; its last bit chooses the place.
     pub(crate) sequence: u64,
@@ -44,16 +51,38 @@ pub(crate) struct Mark {
     pub(crate) durable_last: LogIndex,
     /// Where the copy of the last header is. With its checksum, this holds the whole chain.
     pub(crate) last_position: u64,
-    /// The checksum of the last header; 0 for an empty log.
+    /// The checksum of the last header; the front's for an empty log.
     pub(crate) last_checksum: u32,
+    /// The first index that is kept; one behind the end if the log is empty.
+    pub(crate) first: LogIndex,
+    /// What the chain begins with.
+    pub(crate) front_checksum: u32,
+    /// The term of the record before the first, 0 if there never was one.
+    pub(crate) front_term: Term,
+    /// Where the bodies of the next batch begin.
+    pub(crate) body_end: u64,
+}
+
+/// That of a disk on which nothing was written yet.
+impl Default for Mark {
+    fn default() -> Mark {
+        Mark {
+            sequence: 0,
+            hard_state: HardState::default(),
+            epoch: 0,
+            durable_batch: 0,
+            durable_last: LogIndex(0),
+            last_position: 0,
+            last_checksum: 0,
+            first: LogIndex(1),
+            front_checksum: 0,
+            front_term: Term(0),
+            body_end: 0,
+        }
+    }
 }
 
 impl Mark {
-    /// The mark that says that the node has started once more.
-    pub(crate) fn next_start(self) -> Mark {
-        Mark { sequence: self.sequence + 1, epoch: self.epoch + 1, ..self }
-    }
-
     /// Where it is written.
     pub(crate) fn sector(&self) -> u64 {
         HARD_STATE_SECTORS[(self.sequence % 2) as usize]
@@ -72,7 +101,11 @@ impl Mark {
             .u64(self.durable_batch)
             .log_index(self.durable_last)
             .u64(self.last_position)
-            .u32(self.last_checksum);
+            .u32(self.last_checksum)
+            .u32(self.front_checksum)
+            .log_index(self.first)
+            .term(self.front_term)
+            .u64(self.body_end);
         let checksum = crc32c(&sector);
         Writer::new(&mut sector).u32(checksum);
         sector.resize(SECTOR_BYTES, 0);
@@ -92,8 +125,16 @@ impl Mark {
         let durable_batch = reader.u64()?;
         let durable_last = reader.log_index()?;
         let (last_position, last_checksum) = (reader.u64()?, reader.u32()?);
+        let front_checksum = reader.u32()?;
+        let first = reader.log_index()?;
+        let (front_term, body_end) = (reader.term()?, reader.u64()?);
         let checksum = reader.u32()?;
-        let is_whole = magic == MAGIC && zero == 0 && checksum == crc32c(&sector[..CHECKED_BYTES]);
+        let is_whole = magic == MAGIC
+            && zero == 0
+            && first.0 >= 1
+            && first.0 - 1 <= durable_last.0
+            && durable_last.0 <= INDEX_MAX
+            && checksum == crc32c(&sector[..CHECKED_BYTES]);
         let mark = Mark {
             sequence,
             hard_state,
@@ -102,8 +143,29 @@ impl Mark {
             durable_last,
             last_position,
             last_checksum,
+            first,
+            front_checksum,
+            front_term,
+            body_end,
         };
         if is_whole { Ok(mark) } else { Err(DecodeError) }
+    }
+
+    /// The log is empty from now on, and ends at `index`: there is a snapshot instead.
+    pub(crate) fn reset(&mut self, index: LogIndex, term: Term) {
+        let mut checksum = Crc32c::new();
+        checksum.update(&index.0.to_le_bytes());
+        checksum.update(&term.0.to_le_bytes());
+        self.front_checksum = checksum.finish();
+        self.front_term = term;
+        self.first = index.next();
+        self.durable_last = index;
+        (self.last_position, self.last_checksum) = (0, self.front_checksum);
+    }
+
+    /// Whether it leaves no record.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first > self.durable_last
     }
 
     /// The newest mark in the first sectors of a disk.

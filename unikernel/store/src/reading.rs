@@ -4,16 +4,16 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use base::LogIndex;
-use base::checksum::crc32c;
 use block::{BlockCompletion, SECTOR_BYTES};
 use bytes::Bytes;
 
-use crate::batch::Writer;
+use crate::bodies::Bodies;
+use crate::error::{Damage, Failure, Where};
 use crate::header::{HEADER_BYTES, Header};
-use crate::layout::{HEADERS_PER_SECTOR, HEADERS_START, header_offset};
-use crate::recovery::payload_of;
-use crate::store::{Damage, Failure, Record, Where};
+use crate::layout::{Layout, header_offset};
+use crate::output::Record;
 use crate::transfer::{Io, Transfer};
+use crate::writing::Writer;
 
 /// How many records one answer has at most.
 const RECORDS_MAX: u64 = 256;
@@ -55,20 +55,21 @@ impl Reader {
         self.answers.pop_front()
     }
 
-    /// Does what can be done now. Nothing is read while the log is being cut.
+    /// Does what can be done now. Nothing is read while the log is being cut or compacted.
     pub(crate) fn pump(&mut self, io: &mut Io, writer: &Writer) {
-        while self.activity.is_none() && !writer.is_cutting() {
+        while self.activity.is_none() && !writer.excludes_readers() {
             let Some(mut question) = self.waiting.pop_front() else { return };
-            // The log may have been cut since.
+            // The log may have been cut or compacted since.
             question.to = question.to.min(writer.durable_last());
-            if question.from > question.to {
+            if question.from > question.to || question.from < writer.first() {
                 self.answers.push_back((question.id, Vec::new()));
                 continue;
             }
             let last = LogIndex(question.to.0.min(question.from.0 + RECORDS_MAX - 1));
-            let sector = writer.layout().header_sector(question.from);
-            let sectors = writer.layout().header_sector(last) - sector + 1;
-            let transfer = Transfer::read(sector, sectors as usize);
+            let layout = writer.layout();
+            let place = layout.header_place(question.from);
+            let sectors = layout.header_place(last) - place + 1;
+            let transfer = Transfer::read(layout.headers(), place, sectors);
             self.activity = Some(Activity::Headers(question, transfer));
         }
         match &mut self.activity {
@@ -82,24 +83,24 @@ impl Reader {
     pub(crate) fn handle_completion(
         &mut self,
         completion: &BlockCompletion,
-        writer: &Writer,
-    ) -> Result<(), Failure> {
-        let taken = match &mut self.activity {
-            Some(Activity::Headers(_, transfer) | Activity::Bodies(_, _, transfer)) => {
-                transfer.take(completion)
+        layout: Layout,
+    ) -> Option<Result<(), Failure>> {
+        match self.activity.as_mut()? {
+            Activity::Headers(_, transfer) | Activity::Bodies(_, _, transfer) => {
+                transfer.take(completion)?;
             }
-            None => None,
-        };
-        match taken {
-            Some(result) => result.map_err(Failure::Io)?,
-            None => return Ok(()),
         }
+        Some(self.proceed(layout))
+    }
+
+    /// Goes to the next activity if this one is done.
+    fn proceed(&mut self, layout: Layout) -> Result<(), Failure> {
         match self.activity.take() {
             Some(Activity::Headers(question, transfer)) if transfer.is_done() => {
-                self.activity = Some(choose(question, &transfer, writer)?);
+                self.activity = Some(choose(question, &transfer, layout)?);
             }
             Some(Activity::Bodies(question, headers, transfer)) if transfer.is_done() => {
-                let records = verify(&headers, transfer, writer)?;
+                let records = verify(&headers, &transfer, layout)?;
                 self.answers.push_back((question.id, records));
             }
             activity => self.activity = activity,
@@ -109,44 +110,44 @@ impl Reader {
 }
 
 /// The headers are read: which bodies are wanted?
-fn choose(question: Question, read: &Transfer, writer: &Writer) -> Result<Activity, Failure> {
+fn choose(question: Question, read: &Transfer, layout: Layout) -> Result<Activity, Failure> {
     let mut chosen: Vec<Header> = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut span) = (0, 0);
     for index in (question.from.0..=question.to.0).map(LogIndex) {
-        let sector = (writer.layout().header_sector(index) - read.sector()) as usize;
+        let sector = (layout.header_place(index) - read.offset()) as usize;
         let start = sector * SECTOR_BYTES + header_offset(index);
         let Some(slot) = read.bytes().get(start..start + HEADER_BYTES) else { break };
         let header = Header::decode(slot)
             .ok()
             .filter(|found| found.index == index)
-            .ok_or(Failure::Damaged(header_damage(index)))?;
+            .ok_or_else(|| Failure::Damaged(header_damage(layout, index)))?;
         bytes += header.length as usize;
-        let span = chosen.first().map_or(0, |first| header.end().saturating_sub(first.position));
-        let is_too_much = bytes > question.max_bytes || span > bytes as u64 + GAPS_MAX_BYTES;
+        let first = chosen.first().unwrap_or(&header).position;
+        let end = layout.bodies().distance(first, header.position) + header.body_bytes();
+        let is_too_much = bytes > question.max_bytes || end > bytes as u64 + GAPS_MAX_BYTES;
         if is_too_much && !chosen.is_empty() {
             break;
         }
+        span = end;
         chosen.push(header);
     }
-    let damage = Failure::Damaged(header_damage(question.from));
-    let (Some(first), Some(last)) = (chosen.first(), chosen.last()) else { return Err(damage) };
-    let start = first.position / SECTOR_BYTES as u64;
-    let end = last.end().div_ceil(SECTOR_BYTES as u64);
-    if start >= end || end * SECTOR_BYTES as u64 > writer.layout().bodies_bytes() {
+    let damage = Failure::Damaged(header_damage(layout, question.from));
+    let Some(first) = chosen.first() else { return Err(damage) };
+    let place = first.position / SECTOR_BYTES as u64;
+    let sectors = (first.position % SECTOR_BYTES as u64 + span).div_ceil(SECTOR_BYTES as u64);
+    if place >= layout.bodies().sectors || sectors > layout.bodies().sectors {
         return Err(damage);
     }
-    let transfer = Transfer::read(writer.layout().bodies_start() + start, (end - start) as usize);
+    let transfer = Transfer::read(layout.bodies(), place, sectors);
     Ok(Activity::Bodies(question, chosen, transfer))
 }
 
 /// The bodies are read: are they what the headers say?
-fn verify(headers: &[Header], read: Transfer, writer: &Writer) -> Result<Vec<Record>, Failure> {
-    let base = (read.sector() - writer.layout().bodies_start()) * SECTOR_BYTES as u64;
-    let bodies = Bytes::from(read.into_bytes());
+fn verify(headers: &[Header], read: &Transfer, layout: Layout) -> Result<Vec<Record>, Failure> {
+    let bodies = Bodies::of(layout, read);
     let record = |header: &Header| {
-        let payload = payload_of(header, base, &bodies)
-            .filter(|payload| crc32c(payload) == header.payload_checksum)
-            .ok_or_else(|| Failure::Damaged(body_damage(header, writer)))?;
+        let payload = bodies.payload(header);
+        let payload = payload.ok_or_else(|| Failure::Damaged(body_damage(layout, header)))?;
         // A copy, so that one small record does not keep its whole neighbourhood in memory.
         let payload = Bytes::copy_from_slice(payload);
         Ok(Record { index: header.index, term: header.term, kind: header.kind, payload })
@@ -154,13 +155,13 @@ fn verify(headers: &[Header], read: Transfer, writer: &Writer) -> Result<Vec<Rec
     headers.iter().map(record).collect()
 }
 
-fn body_damage(header: &Header, writer: &Writer) -> Damage {
-    let sector = writer.layout().bodies_start() + header.position / SECTOR_BYTES as u64;
+fn body_damage(layout: Layout, header: &Header) -> Damage {
+    let sector = layout.bodies().sector(header.position / SECTOR_BYTES as u64);
     Damage { index: header.index, what: Where::Body, sector }
 }
 
 /// The damage of a header whose copy is no help.
-pub(crate) fn header_damage(index: LogIndex) -> Damage {
-    let sector = HEADERS_START + (index.0 - 1) / HEADERS_PER_SECTOR;
+pub(crate) fn header_damage(layout: Layout, index: LogIndex) -> Damage {
+    let sector = layout.headers().sector(layout.header_place(index));
     Damage { index, what: Where::Header, sector }
 }

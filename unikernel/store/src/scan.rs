@@ -2,12 +2,13 @@
 //!
 //! The marker vouches for the last header, and every header for the one before. So the chain is checked from
 //! its end: where the header in a slot is not the one that its successor names, the copy that the successor
-//! names takes its place, and so on towards the front, until a slot holds what is named again.
+//! names takes its place, and so on towards the front, until a slot holds what is named again. The first header
+//! that is kept must name the front that the marker names.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use base::{LogIndex, Term};
+use base::{LogIndex, Term, limits};
 
 use crate::batch::RECORDS_MAX;
 use crate::hard_state::Mark;
@@ -24,6 +25,13 @@ pub(crate) struct Wanted {
     checksum: u32,
 }
 
+/// The first and the last header of a log, if it has any.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ends {
+    pub(crate) first: Option<Header>,
+    pub(crate) last: Option<Header>,
+}
+
 /// What of a slot is needed later; of an unreadable one nothing.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
@@ -35,33 +43,41 @@ struct Slot {
 #[derive(Debug)]
 pub(crate) struct Scan {
     mark: Mark,
-    /// The slots from index 1 on.
+    /// The kinds of records that are looked for.
+    kinds: &'static [u8],
+    /// The slots from the first index that is kept on.
     slots: Vec<Slot>,
     /// Places where a slot's header does not follow from the one before: the index and the position of the
     /// copy of the header before, as the slot says.
     breaks: Vec<(LogIndex, u64)>,
     /// The term in the slots changes at these indices.
     changes: Vec<(LogIndex, Term)>,
-    last: Option<Header>,
+    /// The slots that hold records of the kinds that are looked for.
+    found: Vec<LogIndex>,
+    ends: Ends,
     /// The highest batch that any header tells of.
     pub(crate) batch_max: u64,
     pub(crate) repaired: BTreeMap<LogIndex, Header>,
 }
 
 impl Scan {
-    pub(crate) fn new(mark: Mark) -> Scan {
+    /// A scan of the log that the marker speaks of. `batch_max` is the highest batch that was met before.
+    pub(crate) fn new(mark: Mark, batch_max: u64, kinds: &'static [u8]) -> Scan {
         Scan {
             mark,
+            kinds,
             slots: Vec::new(),
             breaks: Vec::new(),
             changes: Vec::new(),
-            last: None,
-            batch_max: mark.durable_batch,
+            found: Vec::new(),
+            ends: Ends::default(),
+            batch_max: batch_max.max(mark.durable_batch),
             repaired: BTreeMap::new(),
         }
     }
 
-    /// Looks at the slot of `index`; slots come in order, from 1 on, also behind the marker.
+    /// Looks at the slot of `index`; slots come in order, from the first that is kept on, also behind the
+    /// marker. A slot that holds another index is one that an earlier lap left.
     pub(crate) fn slot(&mut self, index: LogIndex, bytes: &[u8]) {
         let header = Header::decode(bytes).ok().filter(|header| header.index == index);
         if let Some(header) = header {
@@ -70,38 +86,40 @@ impl Scan {
         if index > self.mark.durable_last {
             return;
         }
-        let before = self.slots.last().map_or(0, |slot| slot.checksum);
-        match header {
-            Some(header) => {
-                if header.previous_checksum != before && index.0 > 1 {
-                    self.breaks.push((index, header.previous_position));
-                }
-                if self.changes.last().is_none_or(|(_, term)| *term != header.term) {
-                    self.changes.push((index, header.term));
-                }
-                let (checksum, previous_checksum) = (header.checksum, header.previous_checksum);
-                self.slots.push(Slot { checksum, previous_checksum });
-                self.last = Some(header);
-            }
-            None => {
-                self.slots.push(Slot::default());
-                self.last = None;
-            }
+        if index == self.mark.first {
+            self.ends.first = header;
         }
+        self.ends.last = header;
+        let before = self.slots.last().map_or(0, |slot| slot.checksum);
+        let Some(header) = header else { return self.slots.push(Slot::default()) };
+        if header.previous_checksum != before && index > self.mark.first {
+            self.breaks.push((index, header.previous_position));
+        }
+        if self.changes.last().is_none_or(|(_, term)| *term != header.term) {
+            self.changes.push((index, header.term));
+        }
+        if self.kinds.contains(&header.kind) {
+            self.found.push(index);
+        }
+        let (checksum, previous_checksum) = (header.checksum, header.previous_checksum);
+        self.slots.push(Slot { checksum, previous_checksum });
+    }
+
+    fn slot_at(&self, index: LogIndex) -> Slot {
+        let place = index.0.checked_sub(self.mark.first.0);
+        place.and_then(|place| self.slots.get(place as usize)).copied().unwrap_or_default()
     }
 
     fn checksum_at(&self, index: LogIndex) -> u32 {
         let repaired = self.repaired.get(&index).map(|header| header.checksum);
-        let slot = || self.slots.get((index.0 as usize).wrapping_sub(1)).map(|slot| slot.checksum);
-        repaired.or_else(slot).unwrap_or(0)
+        repaired.unwrap_or_else(|| self.slot_at(index).checksum)
     }
 
     /// The copy that is wanted next: the marker's, if the last slot does not hold it; else the one that a
-    /// repaired header or the rightmost break names. `None` when the chain holds from the marker to the
-    /// front.
+    /// repaired header or the rightmost break names. `None` when the chain holds from the marker to the front.
     pub(crate) fn wanted(&mut self) -> Option<Wanted> {
         let mark = self.mark;
-        if mark.durable_last.0 == 0 {
+        if mark.is_empty() {
             return None;
         }
         if self.checksum_at(mark.durable_last) != mark.last_checksum {
@@ -114,7 +132,7 @@ impl Scan {
         // The front of the rightmost run of repaired headers, if its predecessor is not what it names.
         let broken = self.repaired.iter().rev().find(|(index, header)| {
             let before = LogIndex(index.0 - 1);
-            before.0 > 0 && self.checksum_at(before) != header.previous_checksum
+            before >= mark.first && self.checksum_at(before) != header.previous_checksum
         });
         if let Some((index, header)) = broken {
             return Some(Wanted {
@@ -127,7 +145,7 @@ impl Scan {
             let before = LogIndex(index.0 - 1);
             // A slot that was repaired itself does not matter any more.
             let is_of_chain = !self.repaired.contains_key(&index);
-            let checksum = self.slots[index.0 as usize - 1].previous_checksum;
+            let checksum = self.slot_at(index).previous_checksum;
             if is_of_chain && self.checksum_at(before) != checksum {
                 return Some(Wanted { index: before, position, checksum });
             }
@@ -144,22 +162,27 @@ impl Scan {
             return Err(wanted.index);
         }
         if header.index == self.mark.durable_last {
-            self.last = Some(header);
+            self.ends.last = Some(header);
+        }
+        if header.index == self.mark.first {
+            self.ends.first = Some(header);
         }
         self.repaired.insert(header.index, header);
         Ok(())
     }
 
-    /// Whether the first header is one.
+    /// Whether the first header follows from the front that the marker names.
     pub(crate) fn begins_well(&self) -> bool {
-        let repaired = self.repaired.get(&LogIndex(1)).map(|header| header.previous_checksum);
-        let slot = || self.slots.first().map(|slot| slot.previous_checksum);
-        repaired.or_else(slot).unwrap_or(0) == 0
+        let front = self.mark.front_checksum;
+        match self.ends.first {
+            Some(header) => header.previous_checksum == front,
+            None => self.mark.is_empty() && self.mark.last_checksum == front,
+        }
     }
 
-    /// The last header of the log.
-    pub(crate) fn last_header(&self) -> Option<Header> {
-        self.last
+    /// The first and the last header of the log.
+    pub(crate) fn ends(&self) -> Ends {
+        self.ends
     }
 
     /// The terms of the log: for each run its first index.
@@ -180,5 +203,15 @@ impl Scan {
             }
         }
         terms
+    }
+
+    /// The records of the kinds that are looked for: the last ones, if there are too many.
+    pub(crate) fn found(&self) -> Vec<LogIndex> {
+        let in_slots = self.found.iter().filter(|index| !self.repaired.contains_key(index));
+        let repaired = self.repaired.values().filter(|header| self.kinds.contains(&header.kind));
+        let mut found: Vec<LogIndex> =
+            in_slots.copied().chain(repaired.map(|header| header.index)).collect();
+        found.sort_unstable();
+        found.split_off(found.len().saturating_sub(limits::WANTED_RECORDS_MAX))
     }
 }

@@ -1,176 +1,22 @@
-//! The store: what it is asked, what it answers, and in which state it is.
+//! The store: what it is asked, and in which state it is.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
-use base::{Instant, LogIndex, Term, limits};
-use block::{BlockCompletion, BlockError, BlockRequest};
-use bytes::Bytes;
+use base::{Instant, LogIndex, Term};
+use block::BlockCompletion;
 use pool::Pool;
 
-use crate::batch::Writer;
+use crate::error::{CompactError, Failure, PersistError, ReadError, ResetError, SnapshotError};
 use crate::hard_state::HardState;
 use crate::layout::{Config, ConfigError, Layout};
+use crate::output::{Output, Record, Status};
 use crate::reading::Reader;
 use crate::recovery::Recovery;
+use crate::snapshot::{SnapshotMeta, SnapshotReader, SnapshotWriter};
 use crate::transfer::Io;
-
-/// One record of the log.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Record {
-    /// Its position, counted from 1.
-    pub index: LogIndex,
-    /// The term that it was made in.
-    pub term: Term,
-    /// What it is: the caller's number.
-    pub kind: u8,
-    /// What it holds.
-    pub payload: Bytes,
-}
-
-/// What was found on the disk.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Recovered {
-    /// How often the node has started with this disk, this time included. Durable.
-    pub epoch: u64,
-    /// The hard state.
-    pub hard_state: HardState,
-    /// The end of the log, 0 if it is empty.
-    pub last_index: LogIndex,
-    /// The terms of all records: for each run its first index.
-    pub terms: Vec<(LogIndex, Term)>,
-    /// How many records of a torn batch were dropped: nobody was told that they were durable.
-    pub torn: u64,
-    /// How many headers were taken from their copies.
-    pub repaired: usize,
-    /// The disk was empty, and has been formatted.
-    pub is_fresh: bool,
-}
-
-/// What of a record is damaged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Where {
-    /// Its header, and the copy of it.
-    Header,
-    /// Its payload.
-    Body,
-}
-
-/// Something on the disk that was acknowledged and cannot be read any more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Damage {
-    /// Which record.
-    pub index: LogIndex,
-    /// What of it.
-    pub what: Where,
-    /// The sector, as far as it is known.
-    pub sector: u64,
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.what {
-            Where::Header => "header",
-            Where::Body => "body",
-        };
-        write!(f, "the {what} of entry {} is damaged (sector {})", self.index, self.sector)
-    }
-}
-
-/// Why the store has given up.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Failure {
-    /// The disk is neither empty nor one of ours.
-    NotOurs,
-    /// The disk belongs to another node, or another cluster: what it says it is.
-    WrongOwner(String),
-    /// The disk has another size than when it was formatted.
-    Resized,
-    /// Both places of the hard state are unreadable: the node does not know what it has promised.
-    HardStateLost,
-    /// A record that may have been acknowledged is damaged.
-    Damaged(Damage),
-    /// The disk reported an error. What of the last writes is durable is not known.
-    Io(BlockError),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::NotOurs => {
-                f.write_str("the disk holds something else; give the node an empty one")
-            }
-            Failure::WrongOwner(owner) => write!(f, "the disk belongs to {owner}"),
-            Failure::Resized => {
-                f.write_str("the size of the disk has changed since it was formatted")
-            }
-            Failure::HardStateLost => {
-                f.write_str("the hard state is damaged: this node cannot know whom it voted for")
-            }
-            Failure::Damaged(damage) => {
-                write!(f, "{damage}; this node may have acknowledged it and must not forget it")
-            }
-            Failure::Io(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-/// Why something cannot be written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PersistError {
-    /// There is no room on the disk.
-    Full,
-    /// The store is not ready, or has given up.
-    NotReady,
-}
-
-/// Why something cannot be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ReadError {
-    /// There is no such durable record.
-    Absent,
-    /// The store is not ready, or has given up.
-    NotReady,
-}
-
-/// What the store wants done, or has done.
-#[derive(Debug)]
-pub enum Output {
-    /// Hand this to the disk.
-    Request(BlockRequest),
-    /// The disk is read: the store is ready.
-    Recovered(Recovered),
-    /// Everything up to this ticket is durable.
-    Persisted(u64),
-    /// Records that were asked for: consecutive, at least one.
-    Read(u64, Vec<Record>),
-    /// The store has given up; nothing more comes from it.
-    Failed(Failure),
-}
-
-/// How the store is doing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Status {
-    /// The last record that is durable.
-    pub durable_last: LogIndex,
-    /// How many records there is a place for.
-    pub slots: u64,
-    /// Bytes of bodies in use, padding and what was cut off included.
-    pub body_bytes_used: u64,
-    /// Bytes of bodies that there is room for.
-    pub body_bytes: u64,
-    /// Batches written since the start.
-    pub batches: u64,
-    /// Records written since the start.
-    pub records: u64,
-    /// Flushes since the start.
-    pub flushes: u64,
-    /// How often the node has started with this disk.
-    pub epoch: u64,
-}
+use crate::writing::Writer;
 
 /// See the crate.
 #[derive(Debug)]
@@ -184,8 +30,62 @@ pub struct Store {
 #[derive(Debug)]
 enum State {
     Recovering(Box<Recovery>),
-    Ready { writer: Box<Writer>, reader: Reader },
+    Ready(Box<Ready>),
     Failed,
+}
+
+/// The parts of a store whose disk is read.
+#[derive(Debug)]
+struct Ready {
+    writer: Writer,
+    reader: Reader,
+    snapshot_writer: SnapshotWriter,
+    snapshot_reader: SnapshotReader,
+}
+
+impl Ready {
+    /// The log comes first: whoever comes first takes the buffers that are free.
+    fn pump(&mut self, io: &mut Io, outputs: &mut VecDeque<Output>) {
+        self.writer.pump(io, self.reader.is_busy());
+        while let Some(ticket) = self.writer.take_persisted() {
+            outputs.push_back(Output::Persisted(ticket));
+        }
+        self.reader.pump(io, &self.writer);
+        while let Some((id, records)) = self.reader.take_answer() {
+            outputs.push_back(Output::Read(id, records));
+        }
+        let is_writing = self.writer.is_writing();
+        self.snapshot_writer.pump(io, self.snapshot_reader.place(), is_writing);
+        outputs.extend(core::iter::from_fn(|| self.snapshot_writer.take_output()));
+        self.snapshot_reader.pump(io, &self.snapshot_writer, is_writing);
+        outputs.extend(core::iter::from_fn(|| self.snapshot_reader.take_output()));
+    }
+
+    fn handle_completion(
+        &mut self,
+        completion: &BlockCompletion,
+        now: Instant,
+    ) -> Result<(), Failure> {
+        let layout = self.writer.layout();
+        let result = self.writer.handle_completion(completion, now);
+        let result = result.or_else(|| self.reader.handle_completion(completion, layout));
+        if let Some(result) = result {
+            return result;
+        }
+        let taken = self.snapshot_writer.handle_completion(completion);
+        taken.or_else(|| self.snapshot_reader.handle_completion(completion));
+        Ok(())
+    }
+
+    fn status(&self) -> Status {
+        let installed = self.snapshot_writer.installed();
+        Status {
+            snapshot_index: installed.map_or(LogIndex(0), |installed| installed.head.meta.index),
+            snapshot_bytes: installed.map_or(0, |installed| installed.head.total_bytes),
+            snapshot_max_bytes: self.snapshot_writer.data_max_bytes(),
+            ..self.writer.status()
+        }
+    }
 }
 
 impl Store {
@@ -197,7 +97,7 @@ impl Store {
     pub fn new(config: Config, pool: Pool) -> Result<Store, ConfigError> {
         let layout = Layout::new(config.capacity_sectors)?;
         let mut io = Io::new(pool);
-        let recovery = Recovery::start(layout, &mut io);
+        let recovery = Recovery::start(layout, &config, &mut io);
         Ok(Store {
             config,
             io,
@@ -207,24 +107,24 @@ impl Store {
     }
 
     /// Writes a hard state, records, or both, after everything that was asked for before: all or nothing, if
-    /// there are no more than 1024 records. Records are consecutive; what the log holds from the first of
-    /// them on is replaced. What is asked for while the disk is busy is written together, with one flush.
+    /// there are no more than 1024 records. Records are consecutive; what the log holds from the first of them
+    /// on is replaced. What is asked for while the disk is busy is written together, with one flush.
     ///
     /// # Errors
     /// If there is no room, or the store has given up; then nothing has changed.
     ///
     /// # Panics
-    /// If the records are not consecutive, or leave a gap behind the log.
+    /// If the records are not consecutive, leave a gap behind the log, or replace what was given up.
     pub fn persist(
         &mut self,
         ticket: u64,
         hard_state: Option<HardState>,
         records: Vec<Record>,
     ) -> Result<(), PersistError> {
-        let State::Ready { writer, .. } = &mut self.state else {
+        let State::Ready(ready) = &mut self.state else {
             return Err(PersistError::NotReady);
         };
-        writer.enqueue(ticket, hard_state, records)?;
+        ready.writer.enqueue(ticket, hard_state, records)?;
         self.pump();
         Ok(())
     }
@@ -241,14 +141,121 @@ impl Store {
         to: LogIndex,
         max_bytes: usize,
     ) -> Result<(), ReadError> {
-        let State::Ready { writer, reader } = &mut self.state else {
+        let State::Ready(ready) = &mut self.state else {
             return Err(ReadError::NotReady);
         };
-        let to = to.min(writer.durable_last());
-        if from == LogIndex(0) || from > to {
+        let to = to.min(ready.writer.durable_last());
+        if from < ready.writer.first() || from > to {
             return Err(ReadError::Absent);
         }
-        reader.enqueue(id, from, to, max_bytes);
+        ready.reader.enqueue(id, from, to, max_bytes);
+        self.pump();
+        Ok(())
+    }
+
+    /// Gives up the records before `first`, at once or soon: their room is free, and they cannot be read any
+    /// more, when a mark that says so is durable. What is given up already is given up again without effect.
+    ///
+    /// A log that reaches back to the index of the snapshot before the newest survives the loss of the newest.
+    ///
+    /// # Errors
+    /// If the durable snapshot does not stand for all that is before `first`, or that is not all durable, or is
+    /// about to be replaced; then nothing has changed.
+    pub fn compact(&mut self, first: LogIndex) -> Result<(), CompactError> {
+        let State::Ready(ready) = &mut self.state else {
+            return Err(CompactError::NotReady);
+        };
+        let installed = ready.snapshot_writer.installed();
+        let index = installed.map_or(LogIndex(0), |installed| installed.head.meta.index);
+        if first > index.next() {
+            return Err(CompactError::BeyondSnapshot);
+        }
+        ready.writer.compact(first)?;
+        self.pump();
+        Ok(())
+    }
+
+    /// Empties the log, after everything that was asked for before: it ends at `index`, as if it had held a
+    /// record of `term` there, and the next record is the one behind. That is for a snapshot that another node
+    /// has made; the log that holds its record goes on as it is. The reset is durable when the next
+    /// [`Store::persist`] is, even one of nothing.
+    ///
+    /// # Errors
+    /// If that is not what the durable snapshot is of; then nothing has changed.
+    pub fn reset_log(&mut self, index: LogIndex, term: Term) -> Result<(), ResetError> {
+        let State::Ready(ready) = &mut self.state else {
+            return Err(ResetError::NotReady);
+        };
+        let installed = ready.snapshot_writer.installed();
+        let is_its = |meta: &SnapshotMeta| meta.index == index && meta.term == term;
+        if !installed.is_some_and(|installed| is_its(&installed.head.meta)) {
+            return Err(ResetError::NoSuchSnapshot);
+        }
+        ready.writer.reset(index, term);
+        self.pump();
+        Ok(())
+    }
+
+    /// Begins to write a snapshot, beside the one that counts.
+    ///
+    /// # Errors
+    /// If there is one at least as new, or another is being written, or the configuration is too long.
+    pub fn begin_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), SnapshotError> {
+        self.change_snapshot(|writer| writer.begin(meta))
+    }
+
+    /// The next part of its data, of any length. [`Output::SnapshotStored`] tells how far it has come.
+    ///
+    /// # Errors
+    /// If none is being written, or too much waits, or there is no room for it.
+    pub fn append_snapshot(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        self.change_snapshot(|writer| writer.append(bytes))
+    }
+
+    /// All of its data is there. When it is durable it counts, and [`Output::SnapshotDurable`] says so.
+    ///
+    /// # Errors
+    /// If none is being written.
+    pub fn finish_snapshot(&mut self) -> Result<(), SnapshotError> {
+        self.change_snapshot(SnapshotWriter::finish)
+    }
+
+    /// Forgets the snapshot that is being written.
+    ///
+    /// # Errors
+    /// If none is being written, or it is too late: it is about to count, and will be heard of.
+    pub fn abandon_snapshot(&mut self) -> Result<(), SnapshotError> {
+        self.change_snapshot(SnapshotWriter::abandon)
+    }
+
+    fn change_snapshot(
+        &mut self,
+        change: impl FnOnce(&mut SnapshotWriter) -> Result<(), SnapshotError>,
+    ) -> Result<(), SnapshotError> {
+        let State::Ready(ready) = &mut self.state else {
+            return Err(SnapshotError::NotReady);
+        };
+        change(&mut ready.snapshot_writer)?;
+        self.pump();
+        Ok(())
+    }
+
+    /// Reads the snapshot that counts from `offset` on, one byte at the least, `max_bytes` at the most, and no
+    /// further than the next multiple of [`crate::SNAPSHOT_BLOCK_BYTES`]. The answer is an output with this `id`.
+    ///
+    /// # Errors
+    /// If there is no snapshot, or it ends before `offset`, or too many questions wait.
+    pub fn read_snapshot(
+        &mut self,
+        id: u64,
+        offset: u64,
+        max_bytes: usize,
+    ) -> Result<(), ReadError> {
+        let State::Ready(ready) = &mut self.state else {
+            return Err(ReadError::NotReady);
+        };
+        let installed = ready.snapshot_writer.installed();
+        ready.snapshot_reader.enqueue(id, offset, max_bytes, installed)?;
         self.pump();
         Ok(())
     }
@@ -259,10 +266,9 @@ impl Store {
             State::Recovering(recovery) => {
                 recovery.handle_completion(&completion, &self.config, &mut self.io)
             }
-            State::Ready { writer, reader } => match writer.handle_completion(&completion, now) {
-                Some(result) => result,
-                None => reader.handle_completion(&completion, writer),
-            },
+            // Also when nobody waits for it any more: a failed flush may have lost what the others wrote.
+            State::Ready(_) if completion.result.is_err() => completion.result.map_err(Failure::Io),
+            State::Ready(ready) => ready.handle_completion(&completion, now),
             State::Failed => Ok(()),
         };
         // The buffer goes back before anybody looks for one.
@@ -275,8 +281,8 @@ impl Store {
 
     /// A deadline of [`Store::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let State::Ready { writer, .. } = &mut self.state {
-            writer.handle_timeout(now);
+        if let State::Ready(ready) = &mut self.state {
+            ready.writer.handle_timeout(now);
             self.pump();
         }
     }
@@ -284,7 +290,7 @@ impl Store {
     /// When [`Store::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
-            State::Ready { writer, .. } => writer.poll_timeout(),
+            State::Ready(ready) => ready.writer.poll_timeout(),
             State::Recovering(_) | State::Failed => None,
         }
     }
@@ -298,7 +304,7 @@ impl Store {
     /// How much room there is for records with payload: how many records, and how many bytes of bodies.
     pub fn room(&self) -> (u64, u64) {
         match &self.state {
-            State::Ready { writer, .. } => writer.room(),
+            State::Ready(ready) => ready.writer.room(),
             State::Recovering(_) | State::Failed => (0, 0),
         }
     }
@@ -306,7 +312,7 @@ impl Store {
     /// How the store is doing.
     pub fn status(&self) -> Status {
         match &self.state {
-            State::Ready { writer, .. } => writer.status(),
+            State::Ready(ready) => ready.status(),
             State::Recovering(_) | State::Failed => Status::default(),
         }
     }
@@ -316,22 +322,18 @@ impl Store {
         match &mut self.state {
             State::Recovering(recovery) => {
                 recovery.pump(&mut self.io);
-                if let Some((recovered, writer)) = recovery.take_result() {
+                if let Some((recovered, writer, installed)) = recovery.take_result() {
                     self.outputs.push_back(Output::Recovered(recovered));
-                    let writer = Box::new(writer);
-                    self.state = State::Ready { writer, reader: Reader::default() };
+                    let snapshot_writer = SnapshotWriter::new(writer.layout(), installed);
+                    self.state = State::Ready(Box::new(Ready {
+                        writer,
+                        reader: Reader::default(),
+                        snapshot_writer,
+                        snapshot_reader: SnapshotReader::default(),
+                    }));
                 }
             }
-            State::Ready { writer, reader } => {
-                writer.pump(&mut self.io, reader.is_busy());
-                while let Some(ticket) = writer.take_persisted() {
-                    self.outputs.push_back(Output::Persisted(ticket));
-                }
-                reader.pump(&mut self.io, writer);
-                while let Some((id, records)) = reader.take_answer() {
-                    self.outputs.push_back(Output::Read(id, records));
-                }
-            }
+            State::Ready(ready) => ready.pump(&mut self.io, &mut self.outputs),
             State::Failed => {}
         }
     }
@@ -348,11 +350,9 @@ impl Store {
     /// # Panics
     /// If something does not: a bug.
     pub fn check_invariants(&self) {
-        if let State::Ready { writer, .. } = &self.state {
-            writer.check_invariants();
+        if let State::Ready(ready) = &self.state {
+            ready.writer.check_invariants();
+            ready.snapshot_writer.check_invariants();
         }
     }
 }
-
-/// How many payload bytes go into one batch at most, if they come in more than one piece.
-pub(crate) const BATCH_MAX_BYTES: usize = limits::ENTRY_PAYLOAD_MAX_BYTES;

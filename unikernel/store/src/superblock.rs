@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! 0 magic "COTERIE\0"   8 version (u32)   12 node (u16)   14 zero (u16)   16 cluster (u64)
-//! 24 sectors of the disk (u64)   32 sectors of headers (u64)   40 checksum of the 40 above
+//! 24 sectors of the disk (u64)   32 sectors of headers (u64)   40 sectors of each snapshot area (u64)
+//! 48 checksum of the 48 above
 //! ```
 
 use alloc::vec::Vec;
@@ -14,8 +15,9 @@ use base::{ClusterId, NodeId};
 use crate::layout::Layout;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"COTERIE\0");
-const VERSION: u32 = 1;
-const CHECKED_BYTES: usize = 40;
+/// Version 1 had neither rings nor snapshots; nothing reads it any more.
+const VERSION: u32 = 2;
+const CHECKED_BYTES: usize = 48;
 
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,7 +38,8 @@ impl Superblock {
             .u16(0)
             .u64(self.cluster.0)
             .u64(self.layout.capacity_sectors)
-            .u64(self.layout.header_sectors);
+            .u64(self.layout.header_sectors)
+            .u64(self.layout.snapshot_sectors);
         let checksum = crc32c(&bytes[start..]);
         Writer::new(bytes).u32(checksum);
     }
@@ -47,12 +50,22 @@ impl Superblock {
         let (magic, version) = (reader.u64()?, reader.u32()?);
         let (node, zero) = (reader.node_id()?, reader.u16()?);
         let cluster = ClusterId(reader.u64()?);
-        let layout = Layout { capacity_sectors: reader.u64()?, header_sectors: reader.u64()? };
+        let layout = Layout {
+            capacity_sectors: reader.u64()?,
+            header_sectors: reader.u64()?,
+            snapshot_sectors: reader.u64()?,
+        };
         let checksum = reader.u32()?;
         let is_whole = magic == MAGIC
             && version == VERSION
             && zero == 0
             && checksum == crc32c(&sector[..CHECKED_BYTES]);
         if is_whole { Ok(Superblock { cluster, node, layout }) } else { Err(DecodeError) }
+    }
+    /// The version of a superblock that this store does not know, if that is what the sector begins with.
+    pub(crate) fn foreign_version(sector: &[u8]) -> Option<u32> {
+        let mut reader = Reader::new(sector);
+        let (magic, version) = (reader.u64().ok()?, reader.u32().ok()?);
+        (magic == MAGIC && version != VERSION).then_some(version)
     }
 }

@@ -3,9 +3,12 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
 
-use block::{BlockCompletion, BlockError, BlockRequest, Operation, SECTOR_BYTES};
+use block::{BlockCompletion, BlockRequest, Operation, SECTOR_BYTES};
 use pool::Pool;
+
+use crate::layout::Area;
 
 /// Where requests go out, with the buffers for them.
 #[derive(Debug)]
@@ -39,41 +42,36 @@ enum Direction {
     Write,
 }
 
-/// A run of sectors on its way.
+/// A run of sectors of an area on its way. In memory it is one piece, also where it crosses the area's end.
 #[derive(Debug)]
 pub(crate) struct Transfer {
     direction: Direction,
-    sector: u64,
+    area: Area,
+    /// Where it begins, in sectors from the start of the area; or beyond its end, a lap later.
+    offset: u64,
     bytes: Vec<u8>,
     /// How many bytes have been asked for.
     issued: usize,
     /// Pieces under way, by tag: where they belong.
-    under_way: BTreeMap<u64, usize>,
+    under_way: BTreeMap<u64, Range<usize>>,
 }
 
 impl Transfer {
-    /// Reads `sectors` sectors from `sector` on.
-    pub(crate) fn read(sector: u64, sectors: usize) -> Transfer {
-        let bytes = vec![0; sectors * SECTOR_BYTES];
-        Transfer {
-            direction: Direction::Read,
-            sector,
-            bytes,
-            issued: 0,
-            under_way: BTreeMap::new(),
-        }
+    /// Reads `sectors` sectors of `area` from `offset` on.
+    pub(crate) fn read(area: Area, offset: u64, sectors: u64) -> Transfer {
+        let bytes = vec![0; sectors as usize * SECTOR_BYTES];
+        Transfer::new(Direction::Read, area, offset, bytes)
     }
 
-    /// Writes `bytes`, which are whole sectors, from `sector` on.
-    pub(crate) fn write(sector: u64, bytes: Vec<u8>) -> Transfer {
+    /// Writes `bytes`, which are whole sectors, to `area` from `offset` on.
+    pub(crate) fn write(area: Area, offset: u64, bytes: Vec<u8>) -> Transfer {
+        Transfer::new(Direction::Write, area, offset, bytes)
+    }
+
+    fn new(direction: Direction, area: Area, offset: u64, bytes: Vec<u8>) -> Transfer {
         debug_assert!(bytes.len().is_multiple_of(SECTOR_BYTES));
-        Transfer {
-            direction: Direction::Write,
-            sector,
-            bytes,
-            issued: 0,
-            under_way: BTreeMap::new(),
-        }
+        debug_assert!(bytes.len() as u64 <= area.bytes(), "it does not meet itself");
+        Transfer { direction, area, offset, bytes, issued: 0, under_way: BTreeMap::new() }
     }
 
     /// Asks for as many pieces as there are buffers.
@@ -81,8 +79,10 @@ impl Transfer {
         while self.issued < self.bytes.len() {
             let Some(mut buffer) = io.pool.allocate() else { return };
             let start = self.issued;
-            let end = self.bytes.len().min(start + buffer.len());
-            let sector = self.sector + (start / SECTOR_BYTES) as u64;
+            let place = (self.offset + (start / SECTOR_BYTES) as u64) % self.area.sectors;
+            let until_lap = (self.area.sectors - place) as usize * SECTOR_BYTES;
+            let end = self.bytes.len().min(start + buffer.len().min(until_lap));
+            let sector = self.area.sector(place);
             let sectors = ((end - start) / SECTOR_BYTES) as u32;
             let operation = match self.direction {
                 Direction::Read => Operation::Read { sector, sectors },
@@ -93,22 +93,21 @@ impl Transfer {
             };
             let tag = io.take_tag();
             io.requests.push_back(BlockRequest { tag, operation, buffer: Some(buffer) });
-            self.under_way.insert(tag, start);
+            self.under_way.insert(tag, start..end);
             self.issued = end;
         }
     }
 
-    /// Whether the completion belongs here; then it is taken in.
-    pub(crate) fn take(&mut self, completion: &BlockCompletion) -> Option<Result<(), BlockError>> {
-        let start = self.under_way.remove(&completion.tag)?;
-        if completion.result.is_ok()
-            && self.direction == Direction::Read
+    /// Takes in the completion of a request that succeeded, if it belongs here.
+    pub(crate) fn take(&mut self, completion: &BlockCompletion) -> Option<()> {
+        let place = self.under_way.remove(&completion.tag)?;
+        if self.direction == Direction::Read
             && let Some(buffer) = &completion.buffer
         {
-            let end = self.bytes.len().min(start + buffer.len());
-            self.bytes[start..end].copy_from_slice(&buffer[..end - start]);
+            let length = place.len();
+            self.bytes[place].copy_from_slice(&buffer[..length]);
         }
-        Some(completion.result)
+        Some(())
     }
 
     /// Whether everything is done.
@@ -116,9 +115,14 @@ impl Transfer {
         self.issued == self.bytes.len() && self.under_way.is_empty()
     }
 
-    /// The sector that it starts at.
-    pub(crate) fn sector(&self) -> u64 {
-        self.sector
+    /// Whether nothing of it is under way; the rest may still be to come.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// Where it begins, as it was told.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// What was read.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use base::{ClusterId, Instant, LogIndex, NodeId, Prng, Term};
 use block::{BlockCompletion, BlockError, BlockRequest, Operation, SECTOR_BYTES};
+use bytes::Bytes;
 use pool::{PAGE_BYTES, Pool};
-use store::{Config, Failure, HardState, Output, Record, Recovered, Store};
+use store::{Config, Failure, HardState, Output, Record, Recovered, SnapshotMeta, Store};
 
 type Sector = [u8; SECTOR_BYTES];
 
@@ -17,6 +18,7 @@ pub struct Disk {
     completed: Vec<u64>,
     writes: u64,
     pub flushes: u64,
+    pub sectors_read: u64,
     pub fail_next: Option<BlockError>,
 }
 
@@ -87,13 +89,33 @@ pub struct Machine {
     pub recovered: Option<Recovered>,
     pub failed: Option<Failure>,
     pub reads: Vec<(u64, Vec<Record>)>,
+    /// What was told of the snapshot that is written: how far it is.
+    pub stored: Vec<u64>,
+    pub durable_snapshots: Vec<SnapshotMeta>,
+    pub parts: Vec<Part>,
+}
+
+/// An answer of a snapshot: bytes, or the place of the damage.
+pub struct Part {
+    pub id: u64,
+    pub meta: SnapshotMeta,
+    pub offset: u64,
+    pub total_bytes: u64,
+    pub bytes: Option<Bytes>,
 }
 
 pub fn config(sectors: u64) -> Config {
-    Config { cluster: ClusterId(7), node: NodeId::new(1).unwrap(), capacity_sectors: sectors }
+    Config {
+        cluster: ClusterId(7),
+        node: NodeId::new(1).unwrap(),
+        capacity_sectors: sectors,
+        wanted_kinds: &[9],
+    }
 }
 
 pub const SECTORS: u64 = 8192;
+/// The smallest disk: 2048 slots, and 636 KiB of bodies.
+pub const SMALL: u64 = 2048;
 
 impl Machine {
     pub fn start(disk: Disk) -> Machine {
@@ -111,6 +133,9 @@ impl Machine {
             recovered: None,
             failed: None,
             reads: Vec::new(),
+            stored: Vec::new(),
+            durable_snapshots: Vec::new(),
+            parts: Vec::new(),
         };
         machine.drain();
         machine
@@ -125,6 +150,15 @@ impl Machine {
                 Output::Persisted(ticket) => self.persisted.push(ticket),
                 Output::Read(id, records) => self.reads.push((id, records)),
                 Output::Failed(failure) => self.failed = Some(failure),
+                Output::SnapshotStored { offset, .. } => self.stored.push(offset),
+                Output::SnapshotDurable(meta) => self.durable_snapshots.push(meta),
+                Output::SnapshotRead { id, meta, offset, total_bytes, bytes } => {
+                    let bytes = Some(bytes);
+                    self.parts.push(Part { id, meta, offset, total_bytes, bytes });
+                }
+                Output::SnapshotDamaged { id, meta, offset } => {
+                    self.parts.push(Part { id, meta, offset, total_bytes: 0, bytes: None });
+                }
             }
         }
         self.store.check_invariants();
@@ -148,12 +182,17 @@ impl Machine {
 
     /// Finishes one request, any of those under way.
     pub fn step(&mut self, prng: &mut Prng) {
-        let position = prng.below(self.pending.len() as u64) as usize;
+        self.step_at(prng.below(self.pending.len() as u64) as usize);
+    }
+
+    /// Finishes the request at this position of those under way, counted from the oldest.
+    pub fn step_at(&mut self, position: usize) -> Operation {
         let Pending { request, write, covered } = self.pending.remove(position);
         let BlockRequest { tag, operation, mut buffer } = request;
         let result = self.disk.fail_next.take().map_or(Ok(()), Err);
         match operation {
             Operation::Read { sector, sectors } => {
+                self.disk.sectors_read += u64::from(sectors);
                 let room = buffer.as_mut().unwrap().chunks_exact_mut(SECTOR_BYTES);
                 for (sector, room) in (sector..sector + u64::from(sectors)).zip(room) {
                     room.copy_from_slice(&self.disk.read(sector));
@@ -165,6 +204,12 @@ impl Machine {
         let completion = BlockCompletion { tag, operation, buffer, result };
         self.store.handle_completion(completion, self.now);
         self.drain();
+        operation
+    }
+
+    /// Finishes the request that was made last.
+    pub fn step_newest(&mut self) {
+        self.step_at(self.pending.len() - 1);
     }
 
     pub fn finish(&mut self) {
@@ -179,10 +224,51 @@ impl Machine {
         self.drain();
     }
 
+    /// Gives up the records before `first`, the last of which is of `term`: they are in a snapshot.
+    pub fn compact(&mut self, first: u64, term: u64) {
+        if first > self.store.status().snapshot_index.0 + 1 {
+            self.write_snapshot(&meta(first - 1, term), b"all of it");
+        }
+        self.store.compact(LogIndex(first)).unwrap();
+        self.drain();
+    }
+
+    /// Writes a whole snapshot.
+    pub fn write_snapshot(&mut self, meta: &SnapshotMeta, data: &[u8]) {
+        self.store.begin_snapshot(meta.clone()).unwrap();
+        for part in data.chunks(10_000) {
+            self.store.append_snapshot(part).unwrap();
+            self.drain();
+            self.finish();
+        }
+        self.store.finish_snapshot().unwrap();
+        self.drain();
+        self.finish();
+        assert_eq!(self.durable_snapshots.last(), Some(meta));
+    }
+
+    /// The whole snapshot, or where it is damaged.
+    pub fn read_snapshot(&mut self) -> Result<Vec<u8>, u64> {
+        let mut data = Vec::new();
+        loop {
+            self.store.read_snapshot(7, data.len() as u64, 50_000).unwrap();
+            self.drain();
+            self.finish();
+            let part = self.parts.pop().expect("there is an answer");
+            let bytes = part.bytes.ok_or(part.offset)?;
+            assert_eq!((part.id, part.offset), (7, data.len() as u64));
+            data.extend_from_slice(&bytes);
+            if bytes.is_empty() {
+                assert_eq!(data.len() as u64, part.total_bytes);
+                return Ok(data);
+            }
+        }
+    }
+
     /// Everything that the log holds, read back.
     pub fn read_all(&mut self, last: LogIndex) -> Vec<Record> {
         let mut records = Vec::new();
-        let mut from = LogIndex(1);
+        let mut from = self.store.status().first_index;
         while from <= last && self.failed.is_none() {
             self.store.read(from.0, from, last, 3000).unwrap();
             self.drain();
@@ -198,4 +284,15 @@ impl Machine {
 pub fn record(index: u64, term: u64, length: usize) -> Record {
     let payload = vec![(index * 31 + term) as u8; length].into();
     Record { index: LogIndex(index), term: Term(term), kind: 1, payload }
+}
+
+pub fn meta(index: u64, term: u64) -> SnapshotMeta {
+    let configuration = vec![index as u8; 20].into();
+    SnapshotMeta { index: LogIndex(index), term: Term(term), configuration }
+}
+
+/// What a snapshot of this record holds in tests.
+pub fn snapshot_data(index: u64, length: usize) -> Vec<u8> {
+    let mut prng = Prng::new(index);
+    (0..length.div_ceil(8)).flat_map(|_| prng.next_u64().to_le_bytes()).take(length).collect()
 }

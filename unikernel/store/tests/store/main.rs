@@ -3,3 +3,7 @@
 mod crash;
 mod damage;
 mod disk;
+mod install;
+mod model;
+mod ring;
+mod snapshot;

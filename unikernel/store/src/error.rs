@@ -1,0 +1,145 @@
+//! What can go wrong: why something is refused, and why a store gives up.
+
+use alloc::string::String;
+use core::fmt;
+
+use base::LogIndex;
+use block::BlockError;
+
+/// What of a record is damaged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Where {
+    /// Its header, and the copy of it.
+    Header,
+    /// Its payload.
+    Body,
+    /// The snapshot that stands for it, and for all before it.
+    Snapshot,
+}
+
+/// Something on the disk that was acknowledged and cannot be read any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Damage {
+    /// Which record.
+    pub index: LogIndex,
+    /// What of it.
+    pub what: Where,
+    /// The sector, as far as it is known.
+    pub sector: u64,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.what {
+            Where::Header => "header of",
+            Where::Body => "body of",
+            Where::Snapshot => "snapshot up to",
+        };
+        write!(f, "the {what} entry {} is damaged (sector {})", self.index, self.sector)
+    }
+}
+
+/// Why the store has given up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The disk is neither empty nor one of ours.
+    NotOurs,
+    /// The disk belongs to another node, or another cluster: what it says it is.
+    WrongOwner(String),
+    /// The disk was formatted by another version of the store, which wrote this number.
+    OtherVersion(u32),
+    /// The disk has another size than when it was formatted.
+    Resized,
+    /// Both places of the hard state are unreadable: the node does not know what it has promised.
+    HardStateLost,
+    /// A record that may have been acknowledged is damaged.
+    Damaged(Damage),
+    /// The disk reported an error. What of the last writes is durable is not known.
+    Io(BlockError),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::NotOurs => {
+                f.write_str("the disk holds something else; give the node an empty one")
+            }
+            Failure::WrongOwner(owner) => write!(f, "the disk belongs to {owner}"),
+            Failure::OtherVersion(version) => {
+                write!(
+                    f,
+                    "the disk has format {version}, which this version cannot read; give the node an empty one"
+                )
+            }
+            Failure::Resized => {
+                f.write_str("the size of the disk has changed since it was formatted")
+            }
+            Failure::HardStateLost => {
+                f.write_str("the hard state is damaged: this node cannot know whom it voted for")
+            }
+            Failure::Damaged(damage) => {
+                write!(f, "{damage}; this node may have acknowledged it and must not forget it")
+            }
+            Failure::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// Why something cannot be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PersistError {
+    /// There is no room on the disk.
+    Full,
+    /// The store is not ready, or has given up.
+    NotReady,
+}
+
+/// Why the log cannot be compacted to somewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CompactError {
+    /// There is no durable snapshot of all that is before it.
+    BeyondSnapshot,
+    /// A record before it is not durable yet, or is about to be replaced.
+    NotSettled,
+    /// The store is not ready, or has given up.
+    NotReady,
+}
+
+/// Why the log cannot be emptied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResetError {
+    /// The durable snapshot is not of that record.
+    NoSuchSnapshot,
+    /// The store is not ready, or has given up.
+    NotReady,
+}
+
+/// Why a snapshot cannot be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SnapshotError {
+    /// It is not of a later record than the one that counts.
+    NotNewer,
+    /// Another one is being written.
+    UnderWay,
+    /// None is being written, or it is finished already.
+    NotBegun,
+    /// It does not fit: its data, or its configuration.
+    TooLarge,
+    /// As much as may wait waits already: come back after the next [`crate::Output::SnapshotStored`].
+    Busy,
+    /// It is about to count.
+    TooLate,
+    /// The store is not ready, or has given up.
+    NotReady,
+}
+
+/// Why something cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadError {
+    /// There is no such durable record, or not any more; or no such byte of a snapshot.
+    Absent,
+    /// Too many questions wait.
+    Busy,
+    /// The store is not ready, or has given up.
+    NotReady,
+}

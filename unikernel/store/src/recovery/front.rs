@@ -1,0 +1,84 @@
+//! Whose disk is it, and where does it say that the log ends?
+
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use block::SECTOR_BYTES;
+
+use super::{Phase, Recovery};
+use crate::error::Failure;
+use crate::hard_state::Mark;
+use crate::layout::{Config, HEAD_COPIES, HEAD_SECTORS};
+use crate::superblock::Superblock;
+use crate::transfer::Transfer;
+
+impl Recovery {
+    /// Superblock and hard state are there: whose disk is it, and where does the log end?
+    pub(super) fn read_front(&mut self, bytes: &[u8], config: &Config) -> Result<(), Failure> {
+        let copies = || bytes.chunks_exact(SECTOR_BYTES).take(2);
+        let superblock = copies().find_map(|sector| Superblock::decode(sector).ok());
+        let Some(superblock) = superblock else {
+            if self.is_beginning_of_format(bytes, config) {
+                self.format(config);
+                return Ok(());
+            }
+            if let Some(version) = copies().find_map(Superblock::foreign_version) {
+                return Err(Failure::OtherVersion(version));
+            }
+            return Err(Failure::NotOurs);
+        };
+        if superblock.cluster != config.cluster || superblock.node != config.node {
+            let owner = format!("node {} of cluster {}", superblock.node, superblock.cluster);
+            return Err(Failure::WrongOwner(owner));
+        }
+        if superblock.layout != self.layout {
+            return Err(Failure::Resized);
+        }
+        self.mark = Mark::newest(bytes).ok_or(Failure::HardStateLost)?;
+        let has_slots = self.mark.durable_last <= self.layout.last_with_slot(self.mark.first);
+        let is_sector = self.mark.body_end.is_multiple_of(SECTOR_BYTES as u64);
+        if !has_slots || !is_sector || self.mark.body_end >= self.layout.bodies().bytes() {
+            return Err(Failure::HardStateLost);
+        }
+        let heads = |area| Transfer::read(area, 0, HEAD_COPIES * HEAD_SECTORS);
+        self.phase = Phase::Heads(self.layout.snapshots().map(heads));
+        Ok(())
+    }
+
+    /// Makes an empty disk ours. The superblock comes last: a disk that has one has a hard state too.
+    fn format(&mut self, config: &Config) {
+        self.recovered.is_fresh = true;
+        self.superblock = Some(self.superblock_sectors(config));
+        // A disk of which only the front was emptied may still hold a snapshot of another log.
+        let wiped = (HEAD_COPIES * HEAD_SECTORS) as usize * SECTOR_BYTES;
+        let wipe = |area| Transfer::write(area, 0, vec![0; wiped]);
+        self.mended.extend(self.layout.snapshots().map(wipe));
+        self.seal();
+    }
+
+    /// The superblock and its copy.
+    fn superblock_sectors(&self, config: &Config) -> Vec<u8> {
+        let superblock =
+            Superblock { cluster: config.cluster, node: config.node, layout: self.layout };
+        let mut sectors = Vec::with_capacity(2 * SECTOR_BYTES);
+        superblock.encode(&mut sectors);
+        sectors.resize(SECTOR_BYTES, 0);
+        sectors.extend_from_within(..);
+        sectors
+    }
+
+    /// Whether the disk is empty, or holds nothing but what an interrupted [`Recovery::format`] has left.
+    fn is_beginning_of_format(&self, bytes: &[u8], config: &Config) -> bool {
+        let mark = Mark { sequence: 1, epoch: 1, ..Mark::default() };
+        let mut whole = vec![0; bytes.len()];
+        whole[..2 * SECTOR_BYTES].copy_from_slice(&self.superblock_sectors(config));
+        let start = mark.sector() as usize * SECTOR_BYTES;
+        whole[start..start + 2 * SECTOR_BYTES].copy_from_slice(&mark.encode());
+        let is_beginning = |(found, whole): (&[u8], &[u8])| {
+            let same = found.iter().zip(whole).take_while(|(found, whole)| found == whole).count();
+            found[same..].iter().all(|byte| *byte == 0)
+        };
+        bytes.chunks(SECTOR_BYTES).zip(whole.chunks(SECTOR_BYTES)).all(is_beginning)
+    }
+}
