@@ -205,6 +205,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::configuration::Configuration;
+
+    /// An empty command stands for a configuration here: both have their place among the entries.
+    fn payload(command: Option<Vec<u8>>) -> Payload {
+        match command {
+            None => Payload::Noop,
+            Some(command) if command.is_empty() => {
+                let voters = (1..4).filter_map(base::NodeId::new).collect();
+                Payload::Configuration(Configuration::of_voters(voters))
+            }
+            Some(command) => Payload::Command(command.into()),
+        }
+    }
 
     fn message() -> impl Strategy<Value = Message> {
         let number = || 0..=limits::RAFT_NUMBER_MAX;
@@ -242,7 +255,7 @@ mod tests {
                         .map(|(index, (term, command))| LogEntry {
                             index: LogIndex(index),
                             term: Term(term),
-                            payload: command.map_or(Payload::Noop, |c| Payload::Command(c.into())),
+                            payload: payload(command),
                         })
                         .collect(),
                 ),

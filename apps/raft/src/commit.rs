@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use base::LogIndex;
 use base::limits::{APPLY_BATCH_MAX_BYTES, APPLY_BATCH_MAX_ENTRIES};
+use base::{LogIndex, NodeId};
 
 use crate::config::Mutant;
 use crate::message::LogEntry;
@@ -39,16 +39,18 @@ impl RaftNode {
     pub(crate) fn advance_commit(&mut self) {
         let own = self.persistence.durable_index();
         let Role::Leader(leadership) = &mut self.role else { return };
-        let mut matches: Vec<LogIndex> =
-            leadership.progress.values().map(|progress| progress.match_index).collect();
-        matches.push(own);
-        matches.sort_unstable_by(|a, b| b.cmp(a));
-        let candidate = matches[self.config.quorum() - 1];
+        let has = |id: NodeId| match leadership.progress.get(&id) {
+            Some(progress) => progress.match_index,
+            None if id == self.config.id => own,
+            None => LogIndex(0),
+        };
+        let Some(candidate) = self.membership.current().quorum().reached(has) else { return };
         let is_own = self.log.term_at(candidate) == Some(self.hard_state.term);
         let may_count = is_own || self.config.has_bug(Mutant::CommitOldTermByCount);
         if candidate > self.commit && may_count {
             self.commit = candidate;
             leadership.note_committed(candidate);
+            self.settle_membership();
         }
     }
 

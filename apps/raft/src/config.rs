@@ -10,7 +10,9 @@ use base::{Duration, NodeId, limits};
 pub struct Config {
     /// This member.
     pub id: NodeId,
-    /// All members that vote, in ascending order, this one included.
+    /// Who votes in the group when it begins, in ascending order, this member included. It matters only until
+    /// a configuration is found on the disk, or comes with the log. Nobody: this node waits until a leader
+    /// makes it a member.
     pub voters: Vec<NodeId>,
     /// A leader speaks to every follower at least this often.
     pub heartbeat: Duration,
@@ -154,7 +156,7 @@ impl Config {
         if !self.voters.is_sorted_by(|a, b| a < b) {
             return Err(ConfigError::VotersNotAscending);
         }
-        if !self.voters.contains(&self.id) {
+        if !self.voters.is_empty() && !self.voters.contains(&self.id) {
             return Err(ConfigError::NotAVoter(self.id));
         }
         if self.voters.len() > limits::CLUSTER_NODES_MAX {
@@ -177,16 +179,6 @@ impl Config {
             self.entry_cache_max_bytes,
         ];
         if limits.contains(&0) { Err(ConfigError::ZeroLimit) } else { Ok(()) }
-    }
-
-    /// How many members make a majority.
-    pub(crate) fn quorum(&self) -> usize {
-        self.voters.len() / 2 + 1
-    }
-
-    /// The other members.
-    pub(crate) fn peers(&self) -> impl Iterator<Item = NodeId> {
-        self.voters.iter().copied().filter(|voter| *voter != self.id)
     }
 
     #[cfg(feature = "mutants")]
@@ -214,6 +206,7 @@ mod tests {
         assert_eq!(good.validate(), Ok(()));
         let stranger = Config { id: node(4), ..good.clone() };
         assert_eq!(stranger.validate(), Err(ConfigError::NotAVoter(node(4))));
+        assert_eq!(Config::new(node(4), Vec::new()).validate(), Ok(()), "it joins later");
         let twice = Config { voters: vec![node(1), node(1)], ..good.clone() };
         assert_eq!(twice.validate(), Err(ConfigError::VotersNotAscending));
         let hasty = Config { election_timeout_min: good.heartbeat, ..good.clone() };

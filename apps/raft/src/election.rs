@@ -18,7 +18,8 @@ use base::{Instant, LogIndex, NodeId, Term, limits};
 use crate::config::Mutant;
 use crate::message::{HardState, Message};
 use crate::node::{RaftNode, Role};
-use crate::output::{Event, StepDown};
+use crate::output::{Event, Output, StepDown};
+use crate::quorum::Quorum;
 use crate::replication::Leadership;
 use crate::status::{ElectionOutcome, ElectionRecord};
 
@@ -40,6 +41,10 @@ impl Ballot {
 
     pub(crate) fn votes(&self) -> usize {
         self.granted.len()
+    }
+
+    fn wins(&self, quorum: Quorum<'_>) -> bool {
+        quorum.has(|id| self.granted.contains(&id))
     }
 }
 
@@ -124,6 +129,11 @@ impl RaftNode {
             }
             Role::Follower { leader: None } | Role::PreCandidate(_) | Role::Leader(_) => {}
         }
+        if !self.may_stand() {
+            self.role = Role::Follower { leader: None };
+            self.draw_election_deadline(now);
+            return;
+        }
         if self.is_disk_stalled(now) {
             // It could not keep what it would promise (pitfall 9).
             self.counters.stands_withheld += 1;
@@ -136,7 +146,7 @@ impl RaftNode {
         self.draw_election_deadline(now);
         let mut ballot = Ballot::default();
         ballot.cast(self.config.id, true);
-        let is_enough = ballot.votes() >= self.config.quorum();
+        let is_enough = ballot.wins(self.quorum());
         self.role = Role::PreCandidate(ballot);
         if is_enough {
             self.stand(false, now);
@@ -151,9 +161,9 @@ impl RaftNode {
     }
 
     fn send_to_all(&mut self, message: &Message) {
-        let peers: alloc::vec::Vec<NodeId> = self.config.peers().collect();
-        for peer in peers {
-            self.send(peer, message.clone());
+        let voters = self.membership.current().all_voters();
+        for peer in voters.into_iter().filter(|id| *id != self.config.id) {
+            self.outputs.push_back(Output::Send { to: peer, message: message.clone() });
         }
     }
 
@@ -188,13 +198,13 @@ impl RaftNode {
         now: Instant,
     ) {
         let asked = self.hard_state.term.next();
-        let quorum = self.config.quorum();
+        let quorum = self.membership.current().quorum();
         let Role::PreCandidate(ballot) = &mut self.role else { return };
         if granted && term != asked {
             return;
         }
         ballot.cast(from, granted);
-        if ballot.votes() >= quorum {
+        if ballot.wins(quorum) {
             self.stand(false, now);
         }
     }
@@ -238,6 +248,8 @@ impl RaftNode {
         }
     }
 
+    /// Whoever is asked votes, a learner too: perhaps it has been promoted and has not heard of it, and its
+    /// vote is needed (pitfall 4). Whether it counts is for the candidate to know.
     pub(crate) fn handle_vote(
         &mut self,
         from: NodeId,
@@ -275,14 +287,15 @@ impl RaftNode {
 
     fn lead_if_elected(&mut self, now: Instant) {
         let Role::Candidate(ballot, _) = &self.role else { return };
-        let votes = ballot.votes();
-        if votes < self.config.quorum() {
+        if !ballot.wins(self.quorum()) {
             return;
         }
+        let votes = ballot.votes();
         self.close_election(ElectionOutcome::Won, Some(votes), now);
         let (term, leader) = (self.hard_state.term, self.config.id);
         self.fruitless = 0;
-        self.role = Role::Leader(Leadership::new(&self.config, &self.log, now));
+        let peers = self.membership.current().members().filter(|id| *id != leader);
+        self.role = Role::Leader(Leadership::new(&self.config, peers, &self.log, now));
         self.note(Event::Leader { term, leader });
         self.start_leading(now);
     }

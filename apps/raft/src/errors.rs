@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use base::NodeId;
+use base::{NodeId, limits};
 
 /// Why a proposal is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +59,64 @@ impl fmt::Display for ReadError {
 }
 
 impl core::error::Error for ReadError {}
+
+/// Why the members are not changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChangeError {
+    /// This member does not lead; perhaps it knows who does.
+    NotLeader {
+        /// Who leads.
+        leader: Option<NodeId>,
+    },
+    /// Leadership is being handed over.
+    Transferring {
+        /// To whom.
+        to: NodeId,
+    },
+    /// The leader has committed nothing in its term yet: try again soon.
+    TooEarly,
+    /// Another change is not finished: try again soon.
+    InProgress,
+    /// There is nothing to change.
+    Nothing,
+    /// The node is no member, or not of the kind that this concerns.
+    Unknown(NodeId),
+    /// The node is a member already.
+    AlreadyMember(NodeId),
+    /// The node was removed from the group; numbers are not used twice.
+    UsedBefore(NodeId),
+    /// The learner lacks too much of the log.
+    NotCaughtUp(NodeId),
+    /// Nobody would vote any more.
+    LastVoter,
+    /// There would be more members than a group may have.
+    TooMany,
+}
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChangeError::NotLeader { leader: Some(leader) } => write!(f, "node {leader} leads"),
+            ChangeError::NotLeader { leader: None } => f.write_str("nobody is known to lead"),
+            ChangeError::Transferring { to } => write!(f, "leadership is passing to node {to}"),
+            ChangeError::TooEarly => {
+                f.write_str("the leader has committed nothing in its term yet")
+            }
+            ChangeError::InProgress => f.write_str("another change is not finished"),
+            ChangeError::Nothing => f.write_str("there is nothing to change"),
+            ChangeError::Unknown(id) => write!(f, "node {id} is no such member"),
+            ChangeError::AlreadyMember(id) => write!(f, "node {id} is a member already"),
+            ChangeError::UsedBefore(id) => write!(f, "node {id} was removed: use another number"),
+            ChangeError::NotCaughtUp(id) => write!(f, "node {id} lacks too much of the log"),
+            ChangeError::LastVoter => f.write_str("nobody would vote any more"),
+            ChangeError::TooMany => {
+                write!(f, "there would be more than {} members", limits::CLUSTER_NODES_MAX)
+            }
+        }
+    }
+}
+
+impl core::error::Error for ChangeError {}
 
 /// Why leadership is not handed over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -9,6 +9,7 @@
 //! | module | question |
 //! |---|---|
 //! | `config`, `message`, `codec`, `errors` | what do members agree on, and a member and its caller? |
+//! | `configuration`, `quorum` | who belongs to the group, and how many of them must agree? |
 //! | `log` | which entries are there, of which terms, and which are in memory? |
 //! | `persist` | what is on the disk, and which messages wait for it? |
 //! | `node` | what came in, and whose business is it? |
@@ -17,6 +18,7 @@
 //! | `suspicion` | what if the caller knows that the leader is gone? |
 //! | `transfer` | how does a leader hand over? |
 //! | `progress`, `replication` | what does each follower have, and what is it sent next? |
+//! | `membership`, `change` | which configuration holds, and how does a leader change it? |
 //! | `commit` | what is decided, and what may be applied? |
 //! | `reads` | may a read be answered now? (ReadIndex, thesis section 6.4) |
 //! | `status` | what does an operator see? |
@@ -25,17 +27,21 @@
 
 extern crate alloc;
 
+mod change;
 mod codec;
 mod commit;
 mod config;
+mod configuration;
 mod election;
 mod errors;
 mod log;
+mod membership;
 mod message;
 mod node;
 mod output;
 mod persist;
 mod progress;
+mod quorum;
 mod reads;
 mod replication;
 mod status;
@@ -45,7 +51,8 @@ mod transfer;
 
 pub use codec::Encoder;
 pub use config::{Config, ConfigError, Mutant};
-pub use errors::{ProposeError, ReadError, TransferError};
+pub use configuration::{Change, Configuration};
+pub use errors::{ChangeError, ProposeError, ReadError, TransferError};
 pub use log::TermRuns;
 pub use message::{HardState, LogEntry, Message, Payload, PayloadError};
 pub use node::{RaftNode, Restored};

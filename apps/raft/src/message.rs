@@ -7,6 +7,8 @@ use core::fmt;
 use base::{LogIndex, NodeId, Term, limits};
 use bytes::Bytes;
 
+use crate::configuration::Configuration;
+
 /// What an entry carries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Payload {
@@ -14,15 +16,17 @@ pub enum Payload {
     Noop,
     /// A command for the state machine.
     Command(Bytes),
+    /// Who belongs to the group from this entry on.
+    Configuration(Configuration),
 }
 
-/// The kind of a payload is not known.
+/// The kind of a payload is not known, or its content is not of that kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PayloadError;
 
 impl fmt::Display for PayloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an entry is of no known kind")
+        f.write_str("an entry is of no known kind, or not what its kind says")
     }
 }
 
@@ -34,25 +38,34 @@ impl Payload {
         match self {
             Payload::Noop => 0,
             Payload::Command(_) => 1,
+            Payload::Configuration(_) => 2,
         }
     }
 
-    /// The command, or nothing.
+    /// The content as bytes, perhaps none.
     pub fn bytes(&self) -> Bytes {
         match self {
             Payload::Noop => Bytes::new(),
             Payload::Command(command) => command.clone(),
+            Payload::Configuration(configuration) => {
+                let mut bytes = Vec::with_capacity(configuration.encoded_length());
+                configuration.encode(&mut bytes);
+                bytes.into()
+            }
         }
     }
 
     /// The payload of this kind.
     ///
     /// # Errors
-    /// If there is no such kind, or a no-op with content.
+    /// If there is no such kind, a no-op with content, or a configuration that is none.
     pub fn from_parts(kind: u8, bytes: Bytes) -> Result<Payload, PayloadError> {
         match kind {
             0 if bytes.is_empty() => Ok(Payload::Noop),
             1 => Ok(Payload::Command(bytes)),
+            2 => {
+                Configuration::decode(&bytes).map(Payload::Configuration).map_err(|_| PayloadError)
+            }
             _ => Err(PayloadError),
         }
     }
@@ -62,6 +75,7 @@ impl Payload {
         match self {
             Payload::Noop => 0,
             Payload::Command(command) => command.len(),
+            Payload::Configuration(configuration) => configuration.encoded_length(),
         }
     }
 }

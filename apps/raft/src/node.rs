@@ -10,12 +10,15 @@ use bytes::Bytes;
 
 use crate::commit::Applying;
 use crate::config::{Config, ConfigError};
+use crate::configuration::Configuration;
 use crate::election::Ballot;
 use crate::errors::{ProposeError, ReadError};
 use crate::log::{Log, TermRuns};
+use crate::membership::Membership;
 use crate::message::{HardState, LogEntry, Message, Payload};
 use crate::output::{Event, FetchId, Output, StepDown, Ticket};
 use crate::persist::Persistence;
+use crate::quorum::Quorum;
 use crate::reads::PendingReads;
 use crate::replication::Leadership;
 use crate::status::{Counters, ElectionRecord};
@@ -30,6 +33,8 @@ pub struct Restored {
     pub terms: TermRuns,
     /// The last entry, or 0.
     pub last_index: LogIndex,
+    /// The configurations in the log, and where they are: all entries of that kind, in order.
+    pub configurations: Vec<(LogIndex, Configuration)>,
     /// The end of the log, as much of it as is at hand: consecutive entries up to `last_index`.
     pub recent: Vec<LogEntry>,
 }
@@ -55,6 +60,7 @@ pub struct RaftNode {
     pub(crate) hard_state: HardState,
     pub(crate) role: Role,
     pub(crate) log: Log,
+    pub(crate) membership: Membership,
     pub(crate) persistence: Persistence,
     /// The last entry that is known to be committed. It never decreases while the member runs.
     pub(crate) commit: LogIndex,
@@ -103,11 +109,13 @@ impl RaftNode {
         now: Instant,
     ) -> Result<RaftNode, ConfigError> {
         config.validate()?;
+        let bootstrap = (LogIndex(0), Configuration::of_voters(config.voters.clone()));
         let mut node = RaftNode {
             prng: Prng::new(seed),
             hard_state: restored.hard_state,
             role: Role::Follower { leader: None },
             log: Log::new(restored.terms, restored.last_index, restored.recent),
+            membership: Membership::new(bootstrap, restored.configurations),
             persistence: Persistence::new(restored.last_index),
             commit: LogIndex(0),
             applying: Applying::default(),
@@ -127,15 +135,16 @@ impl RaftNode {
             config,
         };
         node.draw_election_deadline(now);
-        if node.config.voters.len() == 1 {
+        if node.quorum().has(|id| id == node.config.id) {
             node.election_deadline = now;
         }
         Ok(node)
     }
 
-    /// A message has arrived. Whatever it says, the member stays in a legal state.
+    /// A message has arrived. Whatever it says, the member stays in a legal state. It may come from a node that
+    /// this member does not know: the group may have changed without it.
     pub fn handle_message(&mut self, from: NodeId, message: Message, now: Instant) {
-        if from == self.config.id || !self.config.voters.contains(&from) {
+        if self.is_stranger(from) {
             self.counters.strangers += 1;
             return;
         }
@@ -289,6 +298,7 @@ impl RaftNode {
     /// The caller has applied everything up to `index`.
     pub fn handle_applied(&mut self, index: LogIndex) {
         self.applying.finish(index);
+        self.membership.forget_before(self.applying.applied());
         self.evict();
     }
 
@@ -390,6 +400,11 @@ impl RaftNode {
         self.log.term_at(index)
     }
 
+    /// Whose agreement is needed.
+    pub(crate) fn quorum(&self) -> Quorum<'_> {
+        self.membership.current().quorum()
+    }
+
     pub(crate) fn send(&mut self, to: NodeId, message: Message) {
         self.outputs.push_back(Output::Send { to, message });
     }
@@ -411,6 +426,8 @@ impl RaftNode {
     pub fn check_invariants(&self) {
         self.log.check_invariants();
         self.persistence.check_invariants(&self.log);
+        self.membership.check_invariants();
+        assert!(self.membership.current_index() <= self.log.last_index(), "it is in the log");
         assert!(self.commit <= self.log.last_index(), "what is committed is in the log");
         assert!(self.applying.applied() <= self.commit, "what is applied is committed");
         if let Role::Leader(leadership) = &self.role {

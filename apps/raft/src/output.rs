@@ -95,6 +95,17 @@ pub enum Event {
         /// Why.
         reason: StepDown,
     },
+    /// Another configuration has come into the log, and holds.
+    MembershipChanged {
+        /// Where.
+        index: LogIndex,
+        /// How many vote.
+        voters: usize,
+        /// How many learn.
+        learners: usize,
+        /// The old voters must agree too.
+        is_joint: bool,
+    },
     /// This leader hands over.
     Transferring {
         /// The term that it leads.
@@ -129,6 +140,8 @@ pub enum StepDown {
     NotElected,
     /// Its disk has not finished a write for too long.
     DiskStalled,
+    /// It is no voter any more.
+    Removed,
 }
 
 impl fmt::Display for Event {
@@ -143,8 +156,13 @@ impl fmt::Display for Event {
                     StepDown::NoQuorum => "no majority was heard of",
                     StepDown::NotElected => "not elected in time",
                     StepDown::DiskStalled => "the disk does not answer",
+                    StepDown::Removed => "no longer a voter",
                 };
                 write!(f, "stepped down in term {term}: {reason}")
+            }
+            Event::MembershipChanged { index, voters, learners, is_joint } => {
+                let also = if *is_joint { ", and those before" } else { "" };
+                write!(f, "entry {index}: {voters} voters{also}, {learners} learners")
             }
             Event::Transferring { term, to } => {
                 write!(f, "leadership of term {term} is passing to node {to}")

@@ -111,15 +111,16 @@ impl RaftNode {
 
     /// Answers the reads whose round a majority has acknowledged.
     pub(crate) fn confirm_reads(&mut self) {
-        let (quorum, term) = (self.config.quorum(), self.hard_state.term);
+        let (own, term) = (self.config.id, self.hard_state.term);
+        let quorum = self.membership.current().quorum();
         let needs_nobody = self.config.has_bug(Mutant::ReadWithoutQuorum);
         let Role::Leader(leadership) = &mut self.role else { return };
         let is_confirmed = |round: &mut Round| {
-            needs_nobody || {
-                let acknowledged =
-                    leadership.progress.values().filter(|p| p.acknowledged_round >= round.number);
-                1 + acknowledged.count() >= quorum
-            }
+            let has_acknowledged = |id| {
+                let progress = leadership.progress.get(&id);
+                progress.is_some_and(|peer| peer.acknowledged_round >= round.number)
+            };
+            needs_nobody || quorum.has(|id| id == own || has_acknowledged(id))
         };
         let Some(round) = leadership.reads.confirming.take_if(is_confirmed) else { return };
         for Question { from, context } in round.questions {

@@ -34,10 +34,15 @@ pub(crate) struct Leadership {
 }
 
 impl Leadership {
-    pub(crate) fn new(config: &Config, log: &Log, now: Instant) -> Leadership {
+    pub(crate) fn new(
+        config: &Config,
+        peers: impl Iterator<Item = NodeId>,
+        log: &Log,
+        now: Instant,
+    ) -> Leadership {
         let last = log.last_index();
         Leadership {
-            progress: config.peers().map(|peer| (peer, Progress::new(last))).collect(),
+            progress: peers.map(|peer| (peer, Progress::new(last))).collect(),
             first_own: last.next(),
             round: 0,
             heartbeat_due: now,
@@ -107,22 +112,27 @@ impl RaftNode {
             self.resign(StepDown::DiskStalled, now);
             return;
         }
-        let quorum = self.config.quorum();
+        let own = self.config.id;
+        let quorum = self.membership.current().quorum();
         let Role::Leader(leadership) = &mut self.role else { return };
         if now >= leadership.quorum_due {
             leadership.quorum_due = now + self.config.election_timeout_max;
-            let heard = 1 + leadership.progress.values().filter(|peer| peer.is_active).count();
+            let is_active = |id| leadership.progress.get(&id).is_some_and(|peer| peer.is_active);
+            let has_quorum = quorum.has(|id| id == own || is_active(id));
+            self.abandon_removed();
+            let Role::Leader(leadership) = &mut self.role else { return };
             for peer in leadership.progress.values_mut() {
                 // Who is silent is not fed: it would only fill the links.
                 if !core::mem::take(&mut peer.is_active) {
                     peer.note_unreachable();
                 }
             }
-            if heard < quorum {
+            if !has_quorum {
                 self.step_down(StepDown::NoQuorum, now);
                 return;
             }
         }
+        let Role::Leader(leadership) = &mut self.role else { return };
         if now >= leadership.heartbeat_due {
             leadership.heartbeat_due = now + self.config.heartbeat;
             self.send_heartbeats();
@@ -320,9 +330,17 @@ impl RaftNode {
             }
             self.log.truncate(first_new);
             let vouches = self.config.has_bug(Mutant::LateConfirmationVouches);
+            self.membership.truncate(first_new);
             self.persistence.note_truncation(first_new, vouches);
         }
         for entry in entries.into_iter().skip(known) {
+            if let Payload::Configuration(configuration) = &entry.payload {
+                if self.membership.is_full() {
+                    // The leader sends it again; by then some are applied.
+                    return false;
+                }
+                self.adopt(entry.index, configuration.clone());
+            }
             self.log.append(entry);
         }
         true
@@ -351,6 +369,7 @@ impl RaftNode {
         }
         if progress.note_accepted(match_index) {
             self.advance_commit();
+            self.dismiss_removed();
         }
         self.push_transfer(from);
     }

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use base::{Duration, Instant, LogIndex, NodeId, Term};
 
+use crate::configuration::Configuration;
 use crate::log::TermRuns;
 use crate::message::LogEntry;
 use crate::node::{RaftNode, Role};
@@ -97,7 +98,7 @@ pub struct Counters {
     pub stale: u64,
     /// Messages that no correct member sends.
     pub malformed: u64,
-    /// Messages from nodes that are not members.
+    /// Messages from nodes that were removed.
     pub strangers: u64,
 }
 
@@ -151,6 +152,10 @@ pub struct Status {
     pub persisted_index: LogIndex,
     /// All voters.
     pub voters: Vec<NodeId>,
+    /// Who belongs to the group, as far as this member knows.
+    pub configuration: Configuration,
+    /// Where that is in the log.
+    pub configuration_index: LogIndex,
     /// Its followers, if it leads.
     pub peers: Vec<PeerStatus>,
     /// Bytes of entries in memory.
@@ -187,7 +192,9 @@ impl RaftNode {
             first_index: self.log.first_index(),
             last_index: self.log.last_index(),
             persisted_index: self.persistence.durable_index(),
-            voters: self.config.voters.clone(),
+            voters: self.membership.current().voters.clone(),
+            configuration: self.membership.current().clone(),
+            configuration_index: self.membership.current_index(),
             peers: self.peer_status(now),
             cached_bytes: self.log.recent_bytes(),
             uncommitted_bytes: match &self.role {
@@ -220,6 +227,11 @@ impl RaftNode {
     /// Counts since the member started.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// The configuration that holds at `index`, which is applied already: for a snapshot that ends there.
+    pub fn configuration_at(&self, index: LogIndex) -> &Configuration {
+        self.membership.at(index)
     }
 
     /// The last entry that is applied.

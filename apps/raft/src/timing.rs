@@ -54,7 +54,8 @@ impl RaftNode {
     }
 
     fn draw_by_rank(&mut self, low: Duration, high: Duration) -> Duration {
-        let rank = Rank::of(self.config.id, &self.config.voters, self.hard_state.term);
+        let voters = self.membership.current().all_voters();
+        let rank = Rank::of(self.config.id, &voters, self.hard_state.term);
         let (first, last) = rank.share(low, high);
         self.prng.duration_between(first, last)
     }

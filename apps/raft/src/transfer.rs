@@ -38,7 +38,9 @@ impl RaftNode {
         }
         let to = match to {
             Some(to) if to == self.config.id => return Err(TransferError::AlreadyLeads),
-            Some(to) if !self.is_voter(to) => return Err(TransferError::NotAVoter(to)),
+            Some(to) if !self.membership.current().voters.contains(&to) => {
+                return Err(TransferError::NotAVoter(to));
+            }
             Some(to) => to,
             None => self.most_advanced_follower(now).ok_or(TransferError::NobodyElse)?,
         };
@@ -47,7 +49,7 @@ impl RaftNode {
         Ok(to)
     }
 
-    fn start_transfer(&mut self, to: NodeId, now: Instant) {
+    pub(crate) fn start_transfer(&mut self, to: NodeId, now: Instant) {
         let deadline = now + self.config.election_timeout_max;
         let Role::Leader(leadership) = &mut self.role else { return };
         leadership.transfer = Some(Transfer { to, deadline });
@@ -57,13 +59,14 @@ impl RaftNode {
     }
 
     /// The voter that has the most of the log, of those that were heard of lately.
-    fn most_advanced_follower(&self, now: Instant) -> Option<NodeId> {
+    pub(crate) fn most_advanced_follower(&self, now: Instant) -> Option<NodeId> {
         let Role::Leader(leadership) = &self.role else { return None };
         let patience = self.config.election_timeout_max;
         let is_near = |progress: &Progress| {
             progress.last_heard.is_some_and(|heard| now.since(heard) < patience)
         };
-        let near = leadership.progress.iter().filter(|(id, p)| self.is_voter(**id) && is_near(p));
+        let voters = &self.membership.current().voters;
+        let near = leadership.progress.iter().filter(|(id, p)| voters.contains(id) && is_near(p));
         // Of equals, the first.
         near.rev().max_by_key(|(_, progress)| progress.match_index).map(|(id, _)| *id)
     }
@@ -89,6 +92,10 @@ impl RaftNode {
         };
         self.counters.transfers_failed += 1;
         self.note(Event::TransferFailed { term: self.hard_state.term, to: transfer.to });
+        if !self.is_voter(self.config.id) {
+            // It was removed, and there is nothing that it could go on with.
+            self.step_down(StepDown::Removed, now);
+        }
     }
 
     /// Steps down for a reason of its own, and names a successor so that nobody waits for a timeout.
@@ -105,15 +112,11 @@ impl RaftNode {
 
     /// The leader wants this member to lead.
     pub(crate) fn stand_at_once(&mut self, now: Instant) {
-        if !self.is_voter(self.config.id) || self.is_disk_stalled(now) {
+        if !self.may_stand() || self.is_disk_stalled(now) {
             self.counters.stands_withheld += 1;
             return;
         }
         self.fail_reads();
         self.stand(true, now);
-    }
-
-    fn is_voter(&self, id: NodeId) -> bool {
-        self.config.voters.contains(&id)
     }
 }

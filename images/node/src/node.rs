@@ -376,7 +376,7 @@ impl Node {
         for entry in entries {
             last = entry.index;
             match entry.payload {
-                Payload::Noop => kv.handle_skipped(entry.index, now),
+                Payload::Noop | Payload::Configuration(_) => kv.handle_skipped(entry.index, now),
                 Payload::Command(command) => kv.handle_applied(entry.index, &command, now),
             }
         }

@@ -253,6 +253,8 @@ impl Replica {
             hard_state: raft::HardState { term: hard_state.term, vote: hard_state.vote },
             terms,
             last_index: recovered.last_index,
+            // NOTE: the store does not tell of configurations yet; nothing here asks for a change.
+            configurations: Vec::new(),
             recent: Vec::new(),
         };
         let config = self.config.raft.clone();

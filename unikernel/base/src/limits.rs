@@ -96,6 +96,12 @@ const _: () = assert!(SUSPICION_DELAY_MAX_MS < ELECTION_TIMEOUT_MIN_MS);
 /// often.
 pub const ELECTION_BACKOFF_MAX: u64 = 4;
 
+/// A learner that lacks more entries than this has not caught up, and is not made a voter.
+pub const PROMOTION_LAG_MAX_ENTRIES: u64 = 256;
+
+/// How many configurations a member remembers whose entries it has not applied; a leader makes no more.
+pub const CONFIGURATIONS_REMEMBERED: usize = 32;
+
 /// The highest term that is believed: a correct cluster never comes near it, and one more still has a number.
 pub const TERM_MAX: u64 = u64::MAX / 2;
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use base::{Duration, Instant, LogIndex, NodeId, Prng, Term};
 use raft::{
-    Config, HardState, LogEntry, Message, Output, Payload, Persist, RaftNode, Restored, TermRuns,
+    Change, ChangeError, Config, Configuration, HardState, LogEntry, Message, Output, Payload,
+    Persist, RaftNode, Restored, TermRuns,
 };
 
 pub fn node(number: u16) -> NodeId {
@@ -39,7 +40,16 @@ impl Disk {
         let recent = self.entries[self.entries.len().saturating_sub(3)..].to_vec();
         let last_index = LogIndex(self.entries.len() as u64);
         let terms = TermRuns::new(runs).expect("terms ascend");
-        Restored { hard_state: self.hard_state, terms, last_index, recent }
+        let configurations = self.configurations();
+        Restored { hard_state: self.hard_state, terms, last_index, configurations, recent }
+    }
+
+    fn configurations(&self) -> Vec<(LogIndex, Configuration)> {
+        let configuration = |entry: &LogEntry| match &entry.payload {
+            Payload::Configuration(configuration) => Some((entry.index, configuration.clone())),
+            Payload::Noop | Payload::Command(_) => None,
+        };
+        self.entries.iter().filter_map(configuration).collect()
     }
 }
 
@@ -49,6 +59,7 @@ enum Event {
     Wake { node: NodeId },
 }
 
+#[derive(Default)]
 pub struct Member {
     pub raft: Option<RaftNode>,
     pub disk: Disk,
@@ -60,6 +71,8 @@ pub struct Member {
 pub struct Cluster {
     pub now: Instant,
     pub members: BTreeMap<NodeId, Member>,
+    /// The voters that the group began with.
+    pub founders: Vec<NodeId>,
     pub prng: Prng,
     /// Chances per mille.
     pub loss: u64,
@@ -94,6 +107,7 @@ impl Cluster {
         let mut cluster = Cluster {
             now: Instant::ORIGIN,
             members: BTreeMap::new(),
+            founders: (1..=size).map(node).collect(),
             prng: Prng::new(seed),
             loss: 0,
             duplication: 0,
@@ -112,14 +126,7 @@ impl Cluster {
             leaders: BTreeMap::new(),
         };
         for number in 1..=size {
-            let member = Member {
-                raft: None,
-                disk: Disk::default(),
-                applied: Vec::new(),
-                reads: Vec::new(),
-                life: 0,
-            };
-            cluster.members.insert(node(number), member);
+            cluster.members.insert(node(number), Member::default());
         }
         for number in 1..=size {
             cluster.start(node(number));
@@ -127,8 +134,16 @@ impl Cluster {
         cluster
     }
 
+    /// Switches on a node that knows of no group.
+    pub fn join(&mut self, id: NodeId) {
+        self.members.insert(id, Member::default());
+        self.start(id);
+    }
+
     pub fn start(&mut self, id: NodeId) {
-        let mut config = Config::new(id, self.members.keys().copied().collect());
+        let is_founder = self.founders.contains(&id);
+        let voters = if is_founder { self.founders.clone() } else { Vec::new() };
+        let mut config = Config::new(id, voters);
         (self.adjust)(&mut config);
         let seed = self.prng.next_u64();
         let member = self.members.get_mut(&id).unwrap();
@@ -275,7 +290,8 @@ impl Cluster {
         let now = self.now;
         match event {
             Event::Deliver { to, from, message } => {
-                if self.blocked.contains(&(from, to)) || self.members[&to].raft.is_none() {
+                let is_on = self.members.get(&to).is_some_and(|member| member.raft.is_some());
+                if self.blocked.contains(&(from, to)) || !is_on {
                     return;
                 }
                 self.raft(to).handle_message(from, message, now);
@@ -316,6 +332,13 @@ impl Cluster {
         let accepted = self.raft(id).propose(command.to_vec().into()).is_ok();
         self.drain(id);
         accepted
+    }
+
+    pub fn change(&mut self, changes: &[Change]) -> Result<LogIndex, ChangeError> {
+        let leader = self.leader().expect("somebody leads");
+        let answer = self.raft(leader).change_membership(changes);
+        self.drain(leader);
+        answer
     }
 
     pub fn isolate(&mut self, id: NodeId) {

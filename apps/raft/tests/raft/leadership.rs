@@ -129,6 +129,7 @@ fn stepped_down(event: &Event) -> Option<StepDown> {
         Event::SteppedDown { reason, .. } => Some(*reason),
         Event::Standing { .. }
         | Event::Leader { .. }
+        | Event::MembershipChanged { .. }
         | Event::Transferring { .. }
         | Event::TransferFailed { .. }
         | Event::LeaderLost { .. } => None,

@@ -4,6 +4,7 @@ mod behaviour;
 mod cluster;
 mod flow;
 mod leadership;
+mod members;
 mod split_votes;
 mod stage;
 mod transcripts;

@@ -17,6 +17,8 @@
 //! | `propose 1 x` | a client of 1 proposes |
 //! | `read 1` | a client of 1 reads |
 //! | `transfer 1`, `transfer 1 2` | 1 is to hand over, to 2 |
+//! | `join 4` | a node that knows of no group is switched on |
+//! | `change 1 learn 4 promote 4 demote 2 remove 3` | 1 is to change the members, all at once |
 //! | `unreachable 2 1` | 2 learns that 1 is out of reach |
 //! | `status`, `logs` | what the members are; what is in their logs |
 
@@ -24,7 +26,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 
 use base::{Duration, Instant, LogIndex, NodeId, Term};
-use raft::{Config, LogEntry, Message, Output, Payload, Persist, RaftNode, RaftState};
+use raft::{
+    Change, Config, Configuration, LogEntry, Message, Output, Payload, Persist, RaftNode, RaftState,
+};
 
 use crate::cluster::{Disk, node};
 
@@ -42,6 +46,7 @@ pub struct Stage {
     network: VecDeque<(NodeId, NodeId, Message)>,
     cut: BTreeSet<(NodeId, NodeId)>,
     contexts: u64,
+    founders: u16,
     batch_max_entries: Option<usize>,
     is_quiet: bool,
     told: String,
@@ -99,6 +104,12 @@ impl Stage {
                 self.raft(id(who)).handle_peer_unreachable(id(peer), now);
                 self.drain(id(who));
             }
+            ["join", who] => {
+                let actor = Actor { raft: None, disk: Disk::default(), hung: None };
+                self.actors.insert(id(who), actor);
+                self.restart(id(who));
+            }
+            ["change", who, ref steps @ ..] => self.change(id(who), steps),
             ["status"] => self.status(),
             ["logs"] => self.logs(),
             _ => panic!("what is {line:?}?"),
@@ -114,6 +125,7 @@ impl Stage {
     }
 
     fn start(&mut self, count: u16, logs: &[&str]) {
+        self.founders = count;
         self.actors.clear();
         self.network.clear();
         self.cut.clear();
@@ -137,7 +149,9 @@ impl Stage {
     }
 
     fn restart(&mut self, id: NodeId) {
-        let mut config = Config::new(id, self.actors.keys().copied().collect());
+        let is_founder = id.get() <= self.founders;
+        let founders = (1..=self.founders).map(node).filter(|_| is_founder).collect();
+        let mut config = Config::new(id, founders);
         if let Some(count) = self.batch_max_entries {
             config.append_batch_max_entries = count;
         }
@@ -224,6 +238,21 @@ impl Stage {
         self.drain(id);
     }
 
+    fn change(&mut self, who: NodeId, steps: &[&str]) {
+        let step = |pair: &[&str]| match pair {
+            ["learn", who] => Change::AddLearner(id(who)),
+            ["promote", who] => Change::Promote(id(who)),
+            ["demote", who] => Change::Demote(id(who)),
+            ["remove", who] => Change::Remove(id(who)),
+            _ => panic!("what is {pair:?}?"),
+        };
+        let changes: Vec<Change> = steps.chunks(2).map(step).collect();
+        if let Err(error) = self.raft(who).change_membership(&changes) {
+            self.tell(&format!("{who} refuses: {error}"));
+        }
+        self.drain(who);
+    }
+
     fn transfer(&mut self, id: NodeId, to: Option<NodeId>) {
         let now = self.now;
         if let Err(error) = self.raft(id).transfer_leadership(to, now) {
@@ -308,10 +337,26 @@ fn entries_in_words(entries: &[LogEntry]) -> String {
         let content = match &entry.payload {
             Payload::Noop => "-".to_string(),
             Payload::Command(command) => String::from_utf8_lossy(command).into_owned(),
+            Payload::Configuration(configuration) => members_in_words(configuration),
         };
         format!("{}/{} {content}", entry.index, entry.term)
     };
     entries.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+fn members_in_words(configuration: &Configuration) -> String {
+    let list = |ids: &[NodeId]| ids.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ");
+    let mut text = format!("voters {}", list(&configuration.voters));
+    let others = [
+        ("before", &configuration.voters_outgoing),
+        ("learners", &configuration.learners),
+        ("learners next", &configuration.learners_next),
+        ("retired", &configuration.retired),
+    ];
+    for (name, ids) in others.iter().filter(|(_, ids)| !ids.is_empty()) {
+        write!(text, "; {name} {}", list(ids)).unwrap();
+    }
+    text
 }
 
 /// A message as text: positions are index/term.

@@ -1,0 +1,159 @@
+//! How a leader changes who belongs to the group (thesis, chapter 4).
+//!
+//! One change at a time, and none before the leader has committed an entry of its own term: only then does
+//! it know the configuration that it changes (pitfall 29). A new configuration holds as soon as it is in
+//! the log; a joint one is left when it is committed. Whoever is removed is fed until it has the entry that
+//! removes it. A leader that is removed leads until that is committed, without counting itself, and then
+//! hands over.
+
+use alloc::vec::Vec;
+
+use base::{LogIndex, NodeId, limits};
+
+use crate::configuration::{Change, Configuration};
+use crate::errors::ChangeError;
+use crate::message::{Message, Payload};
+use crate::node::{RaftNode, Role};
+use crate::output::{Event, Output, StepDown};
+use crate::progress::{Progress, ProgressState};
+
+impl RaftNode {
+    /// Changes who belongs to the group, and answers where the change is in the log. It is done when that
+    /// entry, and the one that leaves the joint configuration if there is one, is committed.
+    ///
+    /// # Errors
+    /// If it is refused; then nothing has changed.
+    pub fn change_membership(&mut self, changes: &[Change]) -> Result<LogIndex, ChangeError> {
+        let Role::Leader(leadership) = &self.role else {
+            return Err(ChangeError::NotLeader { leader: self.leader() });
+        };
+        if let Some(to) = leadership.transferring_to() {
+            return Err(ChangeError::Transferring { to });
+        }
+        if self.commit < leadership.first_own {
+            return Err(ChangeError::TooEarly);
+        }
+        let current = self.membership.current();
+        let is_settled = self.membership.current_index() <= self.commit && !current.is_joint();
+        if !is_settled || self.membership.is_full() {
+            return Err(ChangeError::InProgress);
+        }
+        let next = current.changed(changes)?;
+        for change in changes {
+            if let Change::Promote(id) = change
+                && !leadership.progress.get(id).is_some_and(|learner| self.has_caught_up(learner))
+            {
+                return Err(ChangeError::NotCaughtUp(*id));
+            }
+        }
+        Ok(self.append_configuration(next))
+    }
+
+    fn has_caught_up(&self, learner: &Progress) -> bool {
+        let lag = self.log.last_index().0 - learner.match_index.0;
+        learner.state == ProgressState::Replicate && lag <= limits::PROMOTION_LAG_MAX_ENTRIES
+    }
+
+    fn append_configuration(&mut self, next: Configuration) -> LogIndex {
+        let last = self.log.last_index();
+        let index = self.append_own(Payload::Configuration(next.clone()));
+        self.adopt(index, next);
+        let Role::Leader(leadership) = &mut self.role else { return index };
+        for id in self.membership.current().members().filter(|id| *id != self.config.id) {
+            leadership.progress.entry(id).or_insert_with(|| Progress::new(last));
+        }
+        index
+    }
+
+    /// A configuration has come into the log, and holds.
+    pub(crate) fn adopt(&mut self, index: LogIndex, configuration: Configuration) {
+        let (voters, learners) = (configuration.voters.len(), configuration.learners.len());
+        let is_joint = configuration.is_joint();
+        self.membership.push(index, configuration);
+        self.note(Event::MembershipChanged { index, voters, learners, is_joint });
+    }
+
+    /// The leader has committed more: perhaps the configuration.
+    pub(crate) fn settle_membership(&mut self) {
+        if self.membership.current_index() > self.commit {
+            return;
+        }
+        let current = self.membership.current();
+        if current.is_joint() {
+            let next = current.left();
+            self.append_configuration(next);
+            return;
+        }
+        let is_voter = current.is_voter(self.config.id);
+        self.dismiss_removed();
+        if !is_voter {
+            self.leave_office();
+        }
+    }
+
+    /// Those that are removed, and know it, are told that it is final, and then nothing any more.
+    pub(crate) fn dismiss_removed(&mut self) {
+        let (index, commit, term) =
+            (self.membership.current_index(), self.commit, self.hard_state.term);
+        let current = self.membership.current();
+        let Role::Leader(leadership) = &mut self.role else { return };
+        if index > commit || current.is_joint() {
+            return;
+        }
+        let knows = |(id, peer): (&NodeId, &Progress)| {
+            (!current.contains(*id) && peer.match_index >= index).then_some((*id, peer.match_index))
+        };
+        let dismissed: Vec<(NodeId, LogIndex)> =
+            leadership.progress.iter().filter_map(knows).collect();
+        for (to, matched) in dismissed {
+            leadership.progress.remove(&to);
+            let message = Message::Commit { term, commit: commit.min(matched) };
+            self.outputs.push_back(Output::Send { to, message });
+        }
+    }
+
+    /// Those that are removed, and have not been heard of for a while, will not hear of it from this leader.
+    pub(crate) fn abandon_removed(&mut self) {
+        let is_final = self.membership.current_index() <= self.commit;
+        let current = self.membership.current();
+        let Role::Leader(leadership) = &mut self.role else { return };
+        if is_final && !current.is_joint() {
+            leadership.progress.retain(|id, peer| current.contains(*id) || peer.is_active);
+        }
+    }
+
+    /// This leader is no voter any more, and that is final.
+    fn leave_office(&mut self) {
+        let Role::Leader(leadership) = &self.role else { return };
+        if leadership.transfer.is_some() {
+            return;
+        }
+        match self.most_advanced_follower(self.now) {
+            Some(to) => self.start_transfer(to, self.now),
+            None => self.step_down(StepDown::Removed, self.now),
+        }
+    }
+
+    /// Whether this member's vote counts.
+    pub(crate) fn is_voter(&self, id: NodeId) -> bool {
+        self.membership.current().is_voter(id)
+    }
+
+    /// Whether this member may stand. One that is being removed may, as long as that is not known to be
+    /// final: it may be the only one in reach whose log is long enough (pitfall 8).
+    pub(crate) fn may_stand(&self) -> bool {
+        let id = self.config.id;
+        self.is_voter(id) || self.membership.at(self.commit).is_voter(id)
+    }
+
+    /// Whether what this node says concerns nobody here: it was removed, and that is final. A leader that was
+    /// removed is listened to as long as it leads, and a follower as long as it is fed.
+    pub(crate) fn is_stranger(&self, from: NodeId) -> bool {
+        let is_retired = self.membership.at(self.commit).retired.contains(&from);
+        let is_fed = match &self.role {
+            Role::Leader(leadership) => leadership.progress.contains_key(&from),
+            Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => false,
+        };
+        from == self.config.id || (is_retired && !is_fed && self.leader() != Some(from))
+    }
+}

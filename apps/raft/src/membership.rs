@@ -1,0 +1,113 @@
+//! Which configuration holds: the latest in the log, committed or not (thesis, section 4.1). It goes when
+//! its entry is cut off, and then the one before holds again (pitfall 29).
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use base::{LogIndex, limits};
+
+use crate::configuration::Configuration;
+
+/// The configurations that may still hold at some point of the log that matters.
+#[derive(Clone, Debug)]
+pub(crate) struct Membership {
+    /// The configurations and where they are in the log.
+    ///
+    /// Invariant: at least one; indexes ascend.
+    known: VecDeque<(LogIndex, Configuration)>,
+}
+
+impl Membership {
+    /// `first` holds until the first of `entries`.
+    pub(crate) fn new(
+        first: (LogIndex, Configuration),
+        entries: Vec<(LogIndex, Configuration)>,
+    ) -> Membership {
+        let behind = first.0;
+        let later = entries.into_iter().filter(|(index, _)| *index > behind);
+        let membership = Membership { known: core::iter::once(first).chain(later).collect() };
+        membership.check_invariants();
+        membership
+    }
+
+    /// The configuration that holds.
+    pub(crate) fn current(&self) -> &Configuration {
+        &self.known.back().expect("one is always known").1
+    }
+
+    /// Where it is in the log.
+    pub(crate) fn current_index(&self) -> LogIndex {
+        self.known.back().expect("one is always known").0
+    }
+
+    /// The configuration that holds at `index`, as far back as is remembered.
+    pub(crate) fn at(&self, index: LogIndex) -> &Configuration {
+        let behind = self.known.partition_point(|(at, _)| *at <= index);
+        &self.known[behind.saturating_sub(1)].1
+    }
+
+    /// Whether no more configurations can be remembered before some are applied.
+    pub(crate) fn is_full(&self) -> bool {
+        self.known.len() >= limits::CONFIGURATIONS_REMEMBERED
+    }
+
+    /// A configuration was appended to the log.
+    pub(crate) fn push(&mut self, index: LogIndex, configuration: Configuration) {
+        self.known.push_back((index, configuration));
+    }
+
+    /// The log was cut at `index`.
+    pub(crate) fn truncate(&mut self, index: LogIndex) {
+        while self.known.len() > 1 && self.known.pop_back_if(|(at, _)| *at >= index).is_some() {}
+    }
+
+    /// Nobody will ask for what held before `index`.
+    pub(crate) fn forget_before(&mut self, index: LogIndex) {
+        while self.known.get(1).is_some_and(|(at, _)| *at <= index) {
+            self.known.pop_front();
+        }
+    }
+
+    pub(crate) fn check_invariants(&self) {
+        assert!(!self.known.is_empty(), "a configuration is known");
+        assert!(self.known.iter().is_sorted_by(|(a, _), (b, _)| a < b), "in the order of the log");
+        assert!(self.known.len() <= limits::CONFIGURATIONS_REMEMBERED);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::NodeId;
+
+    use super::*;
+
+    fn of(number: u16) -> Configuration {
+        Configuration::of_voters(NodeId::new(number).into_iter().collect())
+    }
+
+    #[test]
+    fn the_latest_holds_until_it_is_cut_off() {
+        let mut membership = Membership::new((LogIndex(0), of(1)), vec![(LogIndex(4), of(2))]);
+        membership.push(LogIndex(9), of(3));
+        assert_eq!((membership.current(), membership.current_index()), (&of(3), LogIndex(9)));
+        assert_eq!(membership.at(LogIndex(8)), &of(2));
+        assert_eq!(membership.at(LogIndex(3)), &of(1));
+        membership.truncate(LogIndex(9));
+        assert_eq!(membership.current(), &of(2));
+        membership.truncate(LogIndex(1));
+        assert_eq!(membership.current(), &of(1));
+        membership.check_invariants();
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_forgotten() {
+        let entries = (1..10).map(|index| (LogIndex(10 * index), of(index as u16 + 1))).collect();
+        let mut membership = Membership::new((LogIndex(0), of(1)), entries);
+        membership.forget_before(LogIndex(35));
+        assert_eq!(membership.at(LogIndex(35)), &of(4));
+        assert_eq!(membership.at(LogIndex(40)), &of(5));
+        membership.forget_before(LogIndex(1_000));
+        assert_eq!(membership.current(), &of(10));
+        membership.check_invariants();
+    }
+}
