@@ -7,7 +7,8 @@ use base::codec::{DecodeError, Reader, Writer};
 use base::{LogIndex, Term, limits};
 use bytes::Bytes;
 
-use crate::message::{LogEntry, Message, Payload};
+use crate::configuration::Configuration;
+use crate::message::{LogEntry, Message, Payload, SnapshotMeta};
 
 /// The tag of each message. A number is never used for another message.
 mod tag {
@@ -25,6 +26,8 @@ mod tag {
     pub(super) const READ_INDEX_REPLY: u8 = 12;
     pub(super) const TIMEOUT_NOW: u8 = 13;
     pub(super) const VOTE_ON_TRANSFER: u8 = 14;
+    pub(super) const SNAPSHOT: u8 = 15;
+    pub(super) const SNAPSHOT_ACCEPTED: u8 = 16;
 }
 
 impl Message {
@@ -69,6 +72,17 @@ impl Message {
             Message::TimeoutNow { term } => {
                 writer.u8(tag::TIMEOUT_NOW).term(*term);
             }
+            Message::Snapshot { term, meta, total_bytes, offset, bytes } => {
+                let mut configuration = Vec::with_capacity(meta.configuration.encoded_length());
+                meta.configuration.encode(&mut configuration);
+                writer.u8(tag::SNAPSHOT).term(*term).log_index(meta.index).term(meta.term);
+                writer.length_prefixed(&configuration).u64(*total_bytes).u64(*offset);
+                writer.length_prefixed(bytes);
+            }
+            Message::SnapshotAccepted { term, index, snapshot_term, next_offset } => {
+                writer.u8(tag::SNAPSHOT_ACCEPTED).term(*term).log_index(*index);
+                writer.term(*snapshot_term).u64(*next_offset);
+            }
             Message::ReadIndex { term, context } => {
                 writer.u8(tag::READ_INDEX).term(*term).u64(*context);
             }
@@ -99,6 +113,13 @@ impl Message {
                 last_index: read_index(&mut reader)?,
                 last_term: read_term(&mut reader)?,
                 on_transfer: tag == tag::VOTE_ON_TRANSFER,
+            },
+            tag::SNAPSHOT => decode_snapshot(&mut reader, bytes, term)?,
+            tag::SNAPSHOT_ACCEPTED => Message::SnapshotAccepted {
+                term,
+                index: reader.log_index()?,
+                snapshot_term: reader.term()?,
+                next_offset: reader.u64()?,
             },
             tag::TIMEOUT_NOW => Message::TimeoutNow { term },
             tag::VOTE_REPLY => Message::VoteReply { term, granted: reader.bool()? },
@@ -177,6 +198,24 @@ fn encode_entries(writer: &mut Writer<'_>, entries: &[LogEntry]) {
     }
 }
 
+fn decode_snapshot(
+    reader: &mut Reader<'_>,
+    bytes: &Bytes,
+    term: Term,
+) -> Result<Message, DecodeError> {
+    let (index, snapshot_term) = (reader.log_index()?, reader.term()?);
+    let configuration = reader.length_prefixed(limits::CONFIGURATION_MAX_BYTES)?;
+    let configuration = Configuration::decode(configuration)?;
+    let meta = SnapshotMeta { index, term: snapshot_term, configuration };
+    let (total_bytes, offset) = (reader.u64()?, reader.u64()?);
+    let part = bytes.slice_ref(reader.length_prefixed(limits::SNAPSHOT_PART_MAX_BYTES)?);
+    let end = offset.checked_add(part.len() as u64).ok_or(DecodeError)?;
+    if part.is_empty() || end > total_bytes {
+        return Err(DecodeError);
+    }
+    Ok(Message::Snapshot { term, meta, total_bytes, offset, bytes: part })
+}
+
 fn decode_entries(
     reader: &mut Reader<'_>,
     bytes: &Bytes,
@@ -205,7 +244,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::configuration::Configuration;
 
     /// An empty command stands for a configuration here: both have their place among the entries.
     fn payload(command: Option<Vec<u8>>) -> Payload {
@@ -217,6 +255,31 @@ mod tests {
             }
             Some(command) => Payload::Command(command.into()),
         }
+    }
+
+    fn meta(number: u64) -> SnapshotMeta {
+        let voters = (1..4).filter_map(base::NodeId::new).collect();
+        let configuration = Configuration::of_voters(voters);
+        SnapshotMeta { index: LogIndex(number), term: Term(number / 3), configuration }
+    }
+
+    #[test]
+    fn a_part_that_is_no_part_of_its_snapshot_is_refused() {
+        let encoded = |total_bytes, offset, bytes: &'static [u8]| {
+            let mut encoded = Vec::new();
+            let bytes = Bytes::from_static(bytes);
+            let message =
+                Message::Snapshot { term: Term(1), meta: meta(9), total_bytes, offset, bytes };
+            message.encode(&mut encoded);
+            Message::decode(&encoded.into())
+        };
+        assert!(encoded(10, 7, b"abc").is_ok());
+        assert_eq!(encoded(10, 8, b"abc"), Err(DecodeError));
+        assert_eq!(encoded(10, 5, b""), Err(DecodeError));
+        assert_eq!(encoded(10, u64::MAX, b"abc"), Err(DecodeError));
+        static LONG: [u8; limits::SNAPSHOT_PART_MAX_BYTES + 1] =
+            [0; limits::SNAPSHOT_PART_MAX_BYTES + 1];
+        assert_eq!(encoded(1 << 20, 0, &LONG), Err(DecodeError));
     }
 
     fn message() -> impl Strategy<Value = Message> {
@@ -239,6 +302,23 @@ mod tests {
                 }
             ),
             number().prop_map(|term| Message::TimeoutNow { term: Term(term) }),
+            (number(), 0..1u64 << 60, prop::collection::vec(any::<u8>(), 1..64)).prop_map(
+                |(term, offset, bytes)| Message::Snapshot {
+                    term: Term(term),
+                    meta: meta(term),
+                    total_bytes: offset + bytes.len() as u64 + term % 3,
+                    offset,
+                    bytes: bytes.into(),
+                }
+            ),
+            (number(), number(), number()).prop_map(|(term, index, next_offset)| {
+                Message::SnapshotAccepted {
+                    term: Term(term),
+                    index: LogIndex(index),
+                    snapshot_term: Term(term / 2),
+                    next_offset,
+                }
+            }),
             (number(), any::<bool>())
                 .prop_map(|(term, granted)| Message::VoteReply { term: Term(term), granted }),
             (number(), number(), prop::option::of(number())).prop_map(|(term, context, index)| {

@@ -20,6 +20,11 @@ pub(crate) struct Applying {
 }
 
 impl Applying {
+    /// Everything up to `index` is in the state that the caller has, or is about to restore.
+    pub(crate) fn restore(&mut self, index: LogIndex) {
+        *self = Applying { applied: index, given: None, is_fetching: false };
+    }
+
     pub(crate) fn applied(self) -> LogIndex {
         self.applied
     }

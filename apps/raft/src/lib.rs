@@ -19,6 +19,7 @@
 //! | `transfer` | how does a leader hand over? |
 //! | `progress`, `replication` | what does each follower have, and what is it sent next? |
 //! | `membership`, `change` | which configuration holds, and how does a leader change it? |
+//! | `sending`, `install` | how does a snapshot get to a follower, and into its place? |
 //! | `commit` | what is decided, and what may be applied? |
 //! | `reads` | may a read be answered now? (ReadIndex, thesis section 6.4) |
 //! | `status` | what does an operator see? |
@@ -34,6 +35,7 @@ mod config;
 mod configuration;
 mod election;
 mod errors;
+mod install;
 mod log;
 mod membership;
 mod message;
@@ -44,6 +46,7 @@ mod progress;
 mod quorum;
 mod reads;
 mod replication;
+mod sending;
 mod status;
 mod suspicion;
 mod timing;
@@ -54,7 +57,7 @@ pub use config::{Config, ConfigError, Mutant};
 pub use configuration::{Change, Configuration};
 pub use errors::{ChangeError, ProposeError, ReadError, TransferError};
 pub use log::TermRuns;
-pub use message::{HardState, LogEntry, Message, Payload, PayloadError};
+pub use message::{HardState, LogEntry, Message, Payload, PayloadError, SnapshotMeta};
 pub use node::{RaftNode, Restored};
 pub use output::{Event, FetchId, FetchRequest, Output, Persist, StepDown, Ticket};
 pub use progress::ProgressState;

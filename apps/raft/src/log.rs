@@ -40,6 +40,16 @@ impl TermRuns {
         }
     }
 
+    /// Forgets the entries up to and including `index`.
+    fn forget(&mut self, index: LogIndex) {
+        let first = index.next();
+        let begun = self.runs.partition_point(|(start, _)| *start <= first);
+        self.runs.drain(..begun.saturating_sub(1));
+        if let Some((start, _)) = self.runs.first_mut() {
+            *start = first.max(*start);
+        }
+    }
+
     /// Forgets the entries from `index` on.
     fn truncate(&mut self, index: LogIndex) {
         let kept = self.runs.partition_point(|(first, _)| *first < index);
@@ -50,6 +60,10 @@ impl TermRuns {
 /// The log of a member.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
+    /// The entry before the first: 0, or the end of a snapshot.
+    base: LogIndex,
+    base_term: Term,
+    /// The terms of the entries behind `base`.
     terms: TermRuns,
     last: LogIndex,
     /// The entries `last - len + 1 ..= last`.
@@ -61,12 +75,69 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// A log as it was found on the disk. `recent` is its end, or a part of the end.
-    pub(crate) fn new(terms: TermRuns, last: LogIndex, recent: Vec<LogEntry>) -> Log {
+    /// A log as it was found on the disk, behind a snapshot that ends at `base`. `recent` is its end, or a part
+    /// of the end.
+    pub(crate) fn new(
+        (base, base_term): (LogIndex, Term),
+        terms: TermRuns,
+        last: LogIndex,
+        recent: Vec<LogEntry>,
+    ) -> Log {
         let recent_bytes = recent.iter().map(LogEntry::weight).sum();
-        let log = Log { terms, last, recent: recent.into(), recent_bytes };
+        let start = (LogIndex(0), Term(0));
+        let mut log = Log {
+            base: start.0,
+            base_term: start.1,
+            terms,
+            last,
+            recent: recent.into(),
+            recent_bytes,
+        };
+        if (base, base_term) != start {
+            let known = if last < base { None } else { log.terms.at(base) };
+            // The entry itself may be gone from the disk already, but not what follows it.
+            let is_before_first = log.terms.runs.first().is_some_and(|(first, _)| *first > base);
+            if known == Some(base_term) || (last > base && is_before_first) {
+                (log.base, log.base_term) = (base, base_term);
+                log.terms.forget(base);
+                log.forget_recent(base);
+            } else {
+                log.reset(base, base_term);
+            }
+        }
         log.check_invariants();
         log
+    }
+
+    /// The entry before the first.
+    pub(crate) fn base(&self) -> LogIndex {
+        self.base
+    }
+
+    /// Forgets the entries up to and including `index`, which is in the log: a snapshot has them.
+    pub(crate) fn compact(&mut self, index: LogIndex) {
+        self.base_term = self.term_at(index).expect("what is compacted is in the log");
+        self.base = index;
+        if index == self.last {
+            self.terms = TermRuns::default();
+        } else {
+            self.terms.forget(index);
+        }
+        self.forget_recent(index);
+    }
+
+    /// Forgets all entries: the log begins behind a snapshot that ends with this one.
+    pub(crate) fn reset(&mut self, index: LogIndex, term: Term) {
+        (self.base, self.base_term, self.last) = (index, term, index);
+        self.terms = TermRuns::default();
+        self.recent.clear();
+        self.recent_bytes = 0;
+    }
+
+    fn forget_recent(&mut self, index: LogIndex) {
+        while let Some(entry) = self.recent.pop_front_if(|entry| entry.index <= index) {
+            self.recent_bytes -= entry.weight();
+        }
     }
 
     pub(crate) fn last_index(&self) -> LogIndex {
@@ -86,21 +157,21 @@ impl Log {
         self.term_at(self.last).expect("the last entry has a term")
     }
 
-    /// The first index of which nothing is missing. There are no snapshots yet: always 1.
+    /// The first entry that is in the log, if any is.
     pub(crate) fn first_index(&self) -> LogIndex {
-        LogIndex(1)
+        self.base.next()
     }
 
     pub(crate) fn recent_bytes(&self) -> usize {
         self.recent_bytes
     }
 
-    /// The term of the entry at `index`; term 0 precedes the log; `None` behind its end.
+    /// The term of the entry at `index`, that before the first included; `None` before that, and behind the end.
     pub(crate) fn term_at(&self, index: LogIndex) -> Option<Term> {
-        if index == LogIndex(0) {
-            return Some(Term(0));
+        if index == self.base {
+            return Some(self.base_term);
         }
-        if index > self.last { None } else { self.terms.at(index) }
+        if index < self.base || index > self.last { None } else { self.terms.at(index) }
     }
 
     /// Whether a log that ends so is at least as up to date as this one (section 5.4.1).
@@ -109,16 +180,17 @@ impl Log {
     }
 
     /// The greatest index up to `index` whose term is at most `term`, and its term: where another log that
-    /// has `term` at `index` may agree with this one (section 5.3, last paragraphs).
+    /// has `term` at `index` may agree with this one (section 5.3, last paragraphs). Before the first entry
+    /// nothing is known, and both may be what the other says.
     pub(crate) fn agreement(&self, index: LogIndex, term: Term) -> (LogIndex, Term) {
         let mut index = index.min(self.last);
         loop {
-            let here = self.term_at(index).expect("the index is not behind the end");
-            if here <= term {
+            let Some(here) = self.term_at(index) else { return (index, term) };
+            if here <= term || index == self.base {
                 return (index, here);
             }
             let run = self.terms.runs.partition_point(|(first, _)| *first <= index) - 1;
-            index = self.terms.runs[run].0.previous().expect("runs start at 1 or later");
+            index = self.terms.runs[run].0.previous().expect("runs start behind the base");
         }
     }
 
@@ -137,6 +209,7 @@ impl Log {
 
     /// Forgets the entries from `index` on.
     pub(crate) fn truncate(&mut self, index: LogIndex) {
+        assert!(index > self.base, "what is in a snapshot is never cut off");
         while let Some(entry) = self.recent.pop_back_if(|entry| entry.index >= index) {
             self.recent_bytes -= entry.weight();
         }
@@ -175,12 +248,16 @@ impl Log {
     }
 
     pub(crate) fn check_invariants(&self) {
-        assert!(self.recent.len() as u64 <= self.last.0, "no more in memory than there are");
+        assert!(self.base <= self.last);
+        let count = self.last.0 - self.base.0;
+        assert!(self.recent.len() as u64 <= count, "no more in memory than there are");
         for (index, entry) in (self.recent_first().0..).zip(&self.recent) {
             assert_eq!(entry.index, LogIndex(index), "the entries in memory have no gaps");
             assert_eq!(self.term_at(entry.index), Some(entry.term), "and the terms that are noted");
         }
-        assert_eq!(self.last == LogIndex(0), self.terms.runs.is_empty(), "every entry has a term");
+        assert_eq!(count == 0, self.terms.runs.is_empty(), "every entry has a term");
+        let first = self.terms.runs.first();
+        assert!(first.is_none_or(|(index, _)| *index == self.first_index()), "and no other has");
     }
 }
 
@@ -209,7 +286,8 @@ mod tests {
     }
 
     fn log(terms: &[u64]) -> Log {
-        let mut log = Log::new(TermRuns::default(), LogIndex(0), Vec::new());
+        let start = (LogIndex(0), Term(0));
+        let mut log = Log::new(start, TermRuns::default(), LogIndex(0), Vec::new());
         for (index, term) in (1..).zip(terms) {
             log.append(entry(index, *term));
         }
@@ -241,6 +319,50 @@ mod tests {
         assert_eq!(log.agreement(LogIndex(9), Term(3)), (LogIndex(2), Term(1)));
         assert_eq!(log.agreement(LogIndex(4), Term(4)), (LogIndex(4), Term(4)));
         assert_eq!(log.agreement(LogIndex(4), Term(0)), (LogIndex(0), Term(0)));
+    }
+
+    #[test]
+    fn compaction_forgets_the_start_and_nothing_else() {
+        let mut log = log(&[1, 1, 2, 5, 5]);
+        log.compact(LogIndex(2));
+        log.check_invariants();
+        let terms: Vec<_> = (0..=6).map(|i| log.term_at(LogIndex(i)).map(|t| t.0)).collect();
+        assert_eq!(terms, [None, None, Some(1), Some(2), Some(5), Some(5), None]);
+        log.compact(LogIndex(4));
+        log.check_invariants();
+        assert_eq!((log.base(), log.term_at(LogIndex(4))), (LogIndex(4), Some(Term(5))));
+        assert_eq!(log.agreement(LogIndex(5), Term(3)), (LogIndex(4), Term(5)), "no further back");
+        assert_eq!(log.agreement(LogIndex(2), Term(3)), (LogIndex(2), Term(3)), "who knows");
+        log.truncate(LogIndex(5));
+        log.check_invariants();
+        assert_eq!((log.last_index(), log.last_term()), (LogIndex(4), Term(5)));
+        log.append(entry(5, 7));
+        log.check_invariants();
+        log.reset(LogIndex(9), Term(8));
+        log.check_invariants();
+        assert_eq!((log.last_index(), log.last_term()), (LogIndex(9), Term(8)));
+    }
+
+    /// Every way in which a disk's log and its snapshot can lie to each other.
+    #[test]
+    fn a_log_is_restored_behind_its_snapshot() {
+        let runs = |runs: &[(u64, u64)]| {
+            TermRuns::new(runs.iter().map(|(i, t)| (LogIndex(*i), Term(*t))).collect()).unwrap()
+        };
+        let restored = |base, runs, last| Log::new(base, runs, LogIndex(last), Vec::new());
+        let base = (LogIndex(5), Term(3));
+        let whole = restored(base, runs(&[(1, 1), (4, 3), (7, 4)]), 9);
+        assert_eq!((whole.first_index(), whole.last_index()), (LogIndex(6), LogIndex(9)));
+        assert_eq!(whole.term_at(LogIndex(6)), Some(Term(3)));
+        let behind = restored(base, runs(&[(6, 3), (7, 4)]), 9);
+        assert_eq!(
+            (behind.term_at(LogIndex(5)), behind.last_index()),
+            (Some(Term(3)), LogIndex(9))
+        );
+        let short = restored(base, runs(&[(1, 1)]), 3);
+        assert_eq!((short.first_index(), short.last_index()), (LogIndex(6), LogIndex(5)));
+        let another = restored(base, runs(&[(1, 1), (4, 2)]), 9);
+        assert_eq!(another.last_index(), LogIndex(5), "what conflicts with the snapshot is void");
     }
 
     #[test]

@@ -61,6 +61,12 @@ impl Membership {
         while self.known.len() > 1 && self.known.pop_back_if(|(at, _)| *at >= index).is_some() {}
     }
 
+    /// A snapshot that ends at `index` has taken the place of the log up to there, or of all of it.
+    pub(crate) fn restore(&mut self, index: LogIndex, first: Configuration, keeps_rest: bool) {
+        self.known.retain(|(at, _)| keeps_rest && *at > index);
+        self.known.push_front((index, first));
+    }
+
     /// Nobody will ask for what held before `index`.
     pub(crate) fn forget_before(&mut self, index: LogIndex) {
         while self.known.get(1).is_some_and(|(at, _)| *at <= index) {
@@ -97,6 +103,18 @@ mod tests {
         membership.truncate(LogIndex(1));
         assert_eq!(membership.current(), &of(1));
         membership.check_invariants();
+    }
+
+    #[test]
+    fn a_snapshot_brings_its_own_and_what_lies_behind_it_stays_or_goes() {
+        let entries = vec![(LogIndex(4), of(2)), (LogIndex(9), of(3))];
+        let membership = Membership::new((LogIndex(0), of(1)), entries);
+        let mut kept = membership.clone();
+        kept.restore(LogIndex(7), of(5), true);
+        assert_eq!((kept.current(), kept.at(LogIndex(8))), (&of(3), &of(5)));
+        let mut reset = membership;
+        reset.restore(LogIndex(7), of(5), false);
+        assert_eq!((reset.current(), reset.current_index()), (&of(5), LogIndex(7)));
     }
 
     #[test]

@@ -108,6 +108,17 @@ pub struct HardState {
     pub vote: Option<NodeId>,
 }
 
+/// What a snapshot is of: the state after applying everything up to `index`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SnapshotMeta {
+    /// The last entry that is in it.
+    pub index: LogIndex,
+    /// The term of that entry.
+    pub term: Term,
+    /// The configuration that holds there.
+    pub configuration: Configuration,
+}
+
 /// A message between members. The sender is known from the envelope.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
@@ -204,6 +215,30 @@ pub enum Message {
         /// The leader's term.
         term: Term,
     },
+    /// A part of a snapshot (section 7), for a follower that needs entries that are gone.
+    Snapshot {
+        /// The leader's term.
+        term: Term,
+        /// What the snapshot is of.
+        meta: SnapshotMeta,
+        /// How long all of it is.
+        total_bytes: u64,
+        /// Where this part begins.
+        offset: u64,
+        /// The part; never empty.
+        bytes: Bytes,
+    },
+    /// How far the follower has stored a snapshot. All of it: it is installed, or no longer needed.
+    SnapshotAccepted {
+        /// The follower's term.
+        term: Term,
+        /// Where the snapshot ends.
+        index: LogIndex,
+        /// The term of that entry.
+        snapshot_term: Term,
+        /// Everything before is stored.
+        next_offset: u64,
+    },
     /// From which index on may I answer a read?
     ReadIndex {
         /// The follower's term.
@@ -237,15 +272,20 @@ impl Message {
             | Message::HeartbeatReply { term, .. }
             | Message::Commit { term, .. }
             | Message::TimeoutNow { term }
+            | Message::Snapshot { term, .. }
+            | Message::SnapshotAccepted { term, .. }
             | Message::ReadIndex { term, .. }
             | Message::ReadIndexReply { term, .. } => *term,
         }
     }
 
-    /// Whether it must not wait behind bulk: everything but entries and their acknowledgements.
+    /// Whether it must not wait behind bulk: everything but entries, snapshots, and their acknowledgements.
     pub fn is_urgent(&self) -> bool {
         match self {
-            Message::Append { .. } | Message::AppendAccepted { .. } => false,
+            Message::Append { .. }
+            | Message::AppendAccepted { .. }
+            | Message::Snapshot { .. }
+            | Message::SnapshotAccepted { .. } => false,
             Message::PreVote { .. }
             | Message::PreVoteReply { .. }
             | Message::Vote { .. }

@@ -13,9 +13,10 @@ use crate::config::{Config, ConfigError};
 use crate::configuration::Configuration;
 use crate::election::Ballot;
 use crate::errors::{ProposeError, ReadError};
+use crate::install::Receiving;
 use crate::log::{Log, TermRuns};
 use crate::membership::Membership;
-use crate::message::{HardState, LogEntry, Message, Payload};
+use crate::message::{HardState, LogEntry, Message, Payload, SnapshotMeta};
 use crate::output::{Event, FetchId, Output, StepDown, Ticket};
 use crate::persist::Persistence;
 use crate::quorum::Quorum;
@@ -29,9 +30,11 @@ use crate::suspicion::Suspicion;
 pub struct Restored {
     /// The hard state; the default for a fresh disk.
     pub hard_state: HardState,
+    /// The snapshot that the caller's state is restored from: the log begins behind it.
+    pub snapshot: Option<SnapshotMeta>,
     /// The terms of all entries.
     pub terms: TermRuns,
-    /// The last entry, or 0.
+    /// The last entry, or 0 if there is none.
     pub last_index: LogIndex,
     /// The configurations in the log, and where they are: all entries of that kind, in order.
     pub configurations: Vec<(LogIndex, Configuration)>,
@@ -65,6 +68,8 @@ pub struct RaftNode {
     /// The last entry that is known to be committed. It never decreases while the member runs.
     pub(crate) commit: LogIndex,
     pub(crate) applying: Applying,
+    /// The snapshot that comes in.
+    pub(crate) receiving: Option<Receiving>,
     pub(crate) reads: PendingReads,
     /// When a follower stands for election, and a candidate starts over.
     pub(crate) election_deadline: Instant,
@@ -94,8 +99,8 @@ pub(crate) enum FetchPurpose {
 }
 
 impl RaftNode {
-    /// A member as its disk remembers it. It starts as a follower, and applies everything from the first
-    /// entry on.
+    /// A member as its disk remembers it. It starts as a follower, and applies everything behind the
+    /// snapshot.
     ///
     /// # Errors
     /// If the configuration cannot work.
@@ -109,16 +114,26 @@ impl RaftNode {
         now: Instant,
     ) -> Result<RaftNode, ConfigError> {
         config.validate()?;
-        let bootstrap = (LogIndex(0), Configuration::of_voters(config.voters.clone()));
+        let (base, first) = match restored.snapshot {
+            Some(meta) => ((meta.index, meta.term), meta.configuration),
+            None => ((LogIndex(0), Term(0)), Configuration::of_voters(config.voters.clone())),
+        };
+        let log = Log::new(base, restored.terms, restored.last_index, restored.recent);
+        let last = log.last_index();
+        let in_log = |(index, _): &(LogIndex, Configuration)| *index <= last;
+        let configurations = restored.configurations.into_iter().filter(in_log).collect();
+        let mut applying = Applying::default();
+        applying.restore(base.0);
         let mut node = RaftNode {
             prng: Prng::new(seed),
             hard_state: restored.hard_state,
             role: Role::Follower { leader: None },
-            log: Log::new(restored.terms, restored.last_index, restored.recent),
-            membership: Membership::new(bootstrap, restored.configurations),
-            persistence: Persistence::new(restored.last_index),
-            commit: LogIndex(0),
-            applying: Applying::default(),
+            log,
+            membership: Membership::new((base.0, first), configurations),
+            persistence: Persistence::new(last),
+            commit: base.0,
+            applying,
+            receiving: None,
             reads: PendingReads::default(),
             election_deadline: now,
             leader_heard: None,
@@ -166,7 +181,7 @@ impl RaftNode {
         self.counters.stale += 1;
         let term = self.hard_state.term;
         let reply = match message {
-            Message::Append { .. } | Message::Heartbeat { .. } => {
+            Message::Append { .. } | Message::Heartbeat { .. } | Message::Snapshot { .. } => {
                 Message::HeartbeatReply { term, round: 0 }
             }
             Message::PreVote { .. } => Message::PreVoteReply { term, granted: false },
@@ -181,6 +196,7 @@ impl RaftNode {
             | Message::HeartbeatReply { .. }
             | Message::Commit { .. }
             | Message::TimeoutNow { .. }
+            | Message::SnapshotAccepted { .. }
             | Message::ReadIndexReply { .. } => return,
         };
         // It reveals the term, which may not be on the disk yet.
@@ -208,6 +224,8 @@ impl RaftNode {
             | Message::HeartbeatReply { term, .. }
             | Message::Commit { term, .. }
             | Message::TimeoutNow { term }
+            | Message::Snapshot { term, .. }
+            | Message::SnapshotAccepted { term, .. }
             | Message::ReadIndex { term, .. }
             | Message::ReadIndexReply { term, .. } => {
                 self.enter_term(term, StepDown::LaterTerm, now);
@@ -257,6 +275,14 @@ impl RaftNode {
                 if self.follow(from, now) {
                     self.stand_at_once(now);
                 }
+            }
+            Message::Snapshot { meta, total_bytes, offset, bytes, .. } => {
+                if self.follow(from, now) {
+                    self.handle_snapshot(from, meta, total_bytes, offset, bytes);
+                }
+            }
+            Message::SnapshotAccepted { index, snapshot_term, next_offset, .. } => {
+                self.handle_snapshot_accepted(from, (index, snapshot_term), next_offset, now);
             }
             Message::ReadIndex { context, .. } => self.handle_read_index(from, context),
             Message::ReadIndexReply { context, index, .. } => {
@@ -395,7 +421,7 @@ impl RaftNode {
         self.hard_state.term
     }
 
-    /// The term of an entry: 0 for index 0, `None` behind the end.
+    /// The term of an entry, that before the first included; `None` before that, and behind the end.
     pub fn term_at(&self, index: LogIndex) -> Option<Term> {
         self.log.term_at(index)
     }
@@ -430,6 +456,10 @@ impl RaftNode {
         assert!(self.membership.current_index() <= self.log.last_index(), "it is in the log");
         assert!(self.commit <= self.log.last_index(), "what is committed is in the log");
         assert!(self.applying.applied() <= self.commit, "what is applied is committed");
+        assert!(self.log.base() <= self.applying.applied(), "what is given up is applied");
+        assert!(self.log.base() <= self.persistence.durable_index(), "and durable");
+        assert!(self.installing().is_none_or(|index| self.commit < index), "it goes forward");
+        self.receiving.iter().for_each(Receiving::check_invariants);
         if let Role::Leader(leadership) = &self.role {
             leadership.check_invariants(self.log.last_index());
             assert_eq!(self.hard_state.vote, Some(self.config.id), "a leader voted for itself");

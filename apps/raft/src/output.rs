@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use base::{LogIndex, NodeId, Term};
+use bytes::Bytes;
 
-use crate::message::{HardState, LogEntry, Message};
+use crate::message::{HardState, LogEntry, Message, SnapshotMeta};
 
 /// The name of a write to the disk. Later ones are greater.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -57,6 +58,38 @@ pub enum Output {
     Apply(Vec<LogEntry>),
     /// Read from the disk.
     Fetch(FetchRequest),
+    /// Read a part of the latest snapshot from the disk, and answer with
+    /// [`crate::RaftNode::handle_snapshot_part`].
+    FetchSnapshot {
+        /// To be named then.
+        id: FetchId,
+        /// Whom it is for; all parts of one follower's should be of one snapshot, as long as that is there.
+        peer: NodeId,
+        /// Where the part begins.
+        offset: u64,
+        /// How long it may be.
+        max_bytes: usize,
+    },
+    /// Store a part of a snapshot that comes in, behind those before; a part at offset 0 begins anew. Then call
+    /// [`crate::RaftNode::handle_snapshot_stored`], and after the last part, when the whole is verified, and
+    /// installed after all earlier writes and in place of the log up to its end,
+    /// [`crate::RaftNode::handle_snapshot_installed`] or [`crate::RaftNode::handle_snapshot_refused`].
+    StoreSnapshot {
+        /// What the snapshot is of.
+        meta: SnapshotMeta,
+        /// How long all of it is.
+        total_bytes: u64,
+        /// Where the part begins.
+        offset: u64,
+        /// The part.
+        bytes: Bytes,
+    },
+    /// Replace the state with that of the installed snapshot. What was given to apply before, and is not
+    /// applied, is in it.
+    RestoreState {
+        /// What the snapshot is of.
+        meta: SnapshotMeta,
+    },
     /// A read may be answered from the state after applying `index`.
     ReadReady {
         /// The caller's name for the read.
@@ -105,6 +138,16 @@ pub enum Event {
         learners: usize,
         /// The old voters must agree too.
         is_joint: bool,
+    },
+    /// The log begins anew behind a snapshot.
+    SnapshotInstalled {
+        /// Where that ends.
+        index: LogIndex,
+    },
+    /// A snapshot came in damaged.
+    SnapshotRefused {
+        /// Where it ends.
+        index: LogIndex,
     },
     /// This leader hands over.
     Transferring {
@@ -163,6 +206,12 @@ impl fmt::Display for Event {
             Event::MembershipChanged { index, voters, learners, is_joint } => {
                 let also = if *is_joint { ", and those before" } else { "" };
                 write!(f, "entry {index}: {voters} voters{also}, {learners} learners")
+            }
+            Event::SnapshotInstalled { index } => {
+                write!(f, "a snapshot up to entry {index} is installed")
+            }
+            Event::SnapshotRefused { index } => {
+                write!(f, "a snapshot up to entry {index} came in damaged")
             }
             Event::Transferring { term, to } => {
                 write!(f, "leadership of term {term} is passing to node {to}")

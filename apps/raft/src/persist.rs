@@ -69,6 +69,17 @@ impl Persistence {
         }
     }
 
+    /// A snapshot that ends at `index` is on the disk in place of the log up to there, and what was behind it
+    /// is there still, or is not.
+    pub(crate) fn note_snapshot(&mut self, index: LogIndex, keeps_rest: bool) {
+        let clamp = |at: LogIndex| if keeps_rest { at.max(index) } else { index };
+        self.durable_index = clamp(self.durable_index);
+        self.unwritten = if keeps_rest { self.unwritten.max(index.next()) } else { index.next() };
+        for pending in &mut self.pending {
+            pending.last = clamp(pending.last);
+        }
+    }
+
     /// How far the log is on the disk.
     pub(crate) fn durable_index(&self) -> LogIndex {
         self.durable_index

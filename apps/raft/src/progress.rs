@@ -4,6 +4,8 @@ use alloc::collections::VecDeque;
 
 use base::{Instant, LogIndex};
 
+use crate::sending::Sending;
+
 /// How a follower is fed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProgressState {
@@ -11,6 +13,8 @@ pub enum ProgressState {
     Probe,
     /// Its log agrees up to what was sent: messages follow each other without waiting.
     Replicate,
+    /// It needs entries that are gone: it is sent a snapshot.
+    Snapshot,
 }
 
 /// An append message on its way.
@@ -33,11 +37,13 @@ pub(crate) struct Window {
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
     pub(crate) state: ProgressState,
+    /// In `Snapshot`: how far that has come.
+    sending: Option<Sending>,
     /// The follower's log is durable and equal to the leader's up to here. It never decreases.
     ///
     /// Invariant: `match_index < next_index`.
     pub(crate) match_index: LogIndex,
-    /// The next entry to send.
+    /// The next entry to send; in `Snapshot`, the one that was wanted and is gone.
     pub(crate) next_index: LogIndex,
     /// Messages with entries that were sent and not answered; in `Probe` at most one, with or without
     /// entries.
@@ -68,6 +74,7 @@ impl Progress {
     pub(crate) fn new(last: LogIndex) -> Progress {
         Progress {
             state: ProgressState::Probe,
+            sending: None,
             match_index: LogIndex(0),
             next_index: last.next(),
             in_flight: VecDeque::new(),
@@ -101,6 +108,7 @@ impl Progress {
                 self.in_flight.len() < window.messages
                     && (self.in_flight.is_empty() || self.in_flight_bytes < window.bytes)
             }
+            ProgressState::Snapshot => false,
         }
     }
 
@@ -119,6 +127,7 @@ impl Progress {
                     self.next_index = last.next();
                 }
             }
+            ProgressState::Snapshot => {}
         }
     }
 
@@ -130,10 +139,14 @@ impl Progress {
         while let Some(sent) = self.in_flight.pop_front_if(|message| message.last <= index) {
             self.in_flight_bytes -= sent.bytes;
         }
-        if self.state == ProgressState::Probe {
-            self.state = ProgressState::Replicate;
-            self.probe_sent = false;
-            self.next_index = self.match_index.next();
+        match self.state {
+            ProgressState::Replicate => {}
+            ProgressState::Probe | ProgressState::Snapshot => {
+                self.state = ProgressState::Replicate;
+                self.sending = None;
+                self.probe_sent = false;
+                self.next_index = self.match_index.next();
+            }
         }
         self.wants_append = true;
         news
@@ -147,6 +160,8 @@ impl Progress {
             ProgressState::Replicate => {}
             ProgressState::Probe if self.next_index.previous() != Some(rejected) => return false,
             ProgressState::Probe => {}
+            // Its log is to be replaced.
+            ProgressState::Snapshot => return false,
         }
         let next = rejected.min(hint.next()).max(self.match_index.next());
         self.probe_from(next);
@@ -165,8 +180,10 @@ impl Progress {
 
     /// It is out of reach, or seems so: nothing is sent until it answers a heartbeat.
     pub(crate) fn note_unreachable(&mut self) {
-        if self.state == ProgressState::Replicate {
-            self.probe_from(self.match_index.next());
+        match self.state {
+            ProgressState::Replicate => self.probe_from(self.match_index.next()),
+            ProgressState::Probe => {}
+            ProgressState::Snapshot => self.sending.iter_mut().for_each(Sending::pause),
         }
         self.probe_sent = true;
         self.probe_round = 0;
@@ -178,10 +195,28 @@ impl Progress {
         self.acknowledged_round = self.acknowledged_round.max(round);
         self.probe_sent &= round <= self.probe_round;
         self.wants_append |= self.match_index < last;
+        self.sending.iter_mut().for_each(Sending::note_heard);
+    }
+
+    /// What it needs is gone from the log: it is sent a snapshot.
+    pub(crate) fn start_snapshot(&mut self) {
+        self.probe_from(self.next_index);
+        self.state = ProgressState::Snapshot;
+        self.sending = Some(Sending::default());
+    }
+
+    pub(crate) fn sending(&self) -> Option<&Sending> {
+        self.sending.as_ref()
+    }
+
+    pub(crate) fn sending_mut(&mut self) -> Option<&mut Sending> {
+        self.sending.as_mut()
     }
 
     pub(crate) fn check_invariants(&self, last: LogIndex) {
         assert!(self.match_index < self.next_index);
+        assert_eq!(self.state == ProgressState::Snapshot, self.sending.is_some());
+        self.sending.iter().for_each(Sending::check_invariants);
         assert!(self.next_index <= last.next(), "nothing is sent that is not there");
         assert!(self.in_flight.iter().is_sorted_by(|a, b| a.last < b.last));
         let bytes: usize = self.in_flight.iter().map(|message| message.bytes).sum();

@@ -187,6 +187,13 @@ impl RaftNode {
         let (last, window) = (self.log.last_index(), self.window());
         let Role::Leader(leadership) = &mut self.role else { return };
         let Some(progress) = leadership.progress.get_mut(&peer) else { return };
+        if progress.state != ProgressState::Snapshot && progress.next_index <= self.log.base() {
+            progress.start_snapshot();
+        }
+        if progress.state == ProgressState::Snapshot {
+            self.feed_snapshot(peer);
+            return;
+        }
         let has_news = progress.next_index <= last || progress.state == ProgressState::Probe;
         if !has_news || !progress.has_window(window) || progress.is_fetching {
             progress.wants_append = false;
@@ -212,7 +219,11 @@ impl RaftNode {
         let Role::Leader(leadership) = &mut self.role else { return };
         let Some(progress) = leadership.progress.get_mut(&peer) else { return };
         let prev_index = progress.next_index.previous().expect("entries start at 1");
-        let prev_term = self.log.term_at(prev_index).expect("the log has no gaps");
+        let Some(prev_term) = self.log.term_at(prev_index) else {
+            // The log was given up that far in the meantime.
+            progress.wants_append = true;
+            return;
+        };
         let last = entries.last().map_or(prev_index, |entry| entry.index);
         let bytes = entries.iter().map(LogEntry::weight).sum();
         progress.note_sent(last, bytes, leadership.round);
@@ -283,6 +294,11 @@ impl RaftNode {
             self.counters.malformed += 1;
             return;
         }
+        if self.installing().is_some() {
+            // The log is about to be replaced; the leader asks again.
+            return;
+        }
+        let (prev_index, prev_term, entries) = self.behind_base(prev_index, prev_term, entries);
         if self.log.term_at(prev_index) != Some(prev_term) {
             self.counters.appends_rejected += 1;
             let (hint_index, hint_term) = self.log.agreement(prev_index, prev_term);
@@ -300,6 +316,23 @@ impl RaftNode {
             self.send(from, reply);
         } else {
             self.persistence.withhold(from, reply, &self.log);
+        }
+    }
+
+    /// What lies behind the end of the snapshot, which has everything up to there as the leader has it.
+    fn behind_base(
+        &self,
+        prev_index: LogIndex,
+        prev_term: Term,
+        mut entries: Vec<LogEntry>,
+    ) -> (LogIndex, Term, Vec<LogEntry>) {
+        let base = self.log.base();
+        match self.log.term_at(base) {
+            Some(base_term) if prev_index < base => {
+                entries.retain(|entry| entry.index > base);
+                (base, base_term, entries)
+            }
+            _ => (prev_index, prev_term, entries),
         }
     }
 
@@ -348,11 +381,13 @@ impl RaftNode {
 
     /// The leader says how far this follower's log is committed.
     pub(crate) fn follow_commit(&mut self, commit: LogIndex) {
-        self.commit = self.commit.max(commit.min(self.log.last_index()));
+        let before_snapshot = self.installing().and_then(LogIndex::previous);
+        let end = before_snapshot.unwrap_or(LogIndex(u64::MAX)).min(self.log.last_index());
+        self.commit = self.commit.max(commit.min(end));
     }
 
     /// Any word of a follower's of this term.
-    fn hear(&mut self, from: NodeId, now: Instant) -> Option<&mut Progress> {
+    pub(crate) fn hear(&mut self, from: NodeId, now: Instant) -> Option<&mut Progress> {
         let Role::Leader(leadership) = &mut self.role else { return None };
         let progress = leadership.progress.get_mut(&from)?;
         progress.last_heard = Some(now);
@@ -361,10 +396,14 @@ impl RaftNode {
     }
 
     pub(crate) fn handle_accepted(&mut self, from: NodeId, match_index: LogIndex, now: Instant) {
-        let last = self.log.last_index();
+        let (base, last) = (self.log.base(), self.log.last_index());
         let Some(progress) = self.hear(from, now) else { return };
         if match_index > last {
             self.counters.malformed += 1;
+            return;
+        }
+        if progress.state == ProgressState::Snapshot && match_index < base {
+            // It has what it says, and needs the snapshot nevertheless.
             return;
         }
         if progress.note_accepted(match_index) {

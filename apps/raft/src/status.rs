@@ -90,6 +90,14 @@ pub struct Counters {
     pub transfers: u64,
     /// Of those: times that it went on.
     pub transfers_failed: u64,
+    /// Parts of snapshots sent.
+    pub snapshot_parts_sent: u64,
+    /// Parts of snapshots given to the caller to store.
+    pub snapshot_parts_stored: u64,
+    /// Snapshots that took the place of this member's log.
+    pub snapshots_installed: u64,
+    /// Snapshots that came in damaged.
+    pub snapshots_refused: u64,
     /// Votes and questions ignored because a leader was heard.
     pub votes_ignored: u64,
     /// Entries refused because the disk is full.
@@ -242,6 +250,11 @@ impl RaftNode {
     /// The last entry that is known to be committed.
     pub fn commit_index(&self) -> LogIndex {
         self.commit
+    }
+
+    /// The first entry of the log: what comes before is in a snapshot.
+    pub fn first_index(&self) -> LogIndex {
+        self.log.first_index()
     }
 
     /// The last entry of the log.

@@ -112,7 +112,7 @@ impl RaftNode {
 
     /// The leader wants this member to lead.
     pub(crate) fn stand_at_once(&mut self, now: Instant) {
-        if !self.may_stand() || self.is_disk_stalled(now) {
+        if !self.may_stand() || self.is_disk_stalled(now) || self.installing().is_some() {
             self.counters.stands_withheld += 1;
             return;
         }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use net::links::{self, Disposition, Links};
 use pool::{Frame, Pool};
 use raft::{
-    Encoder, FetchId, LogEntry, Payload, ProposeError, RaftNode, ReadError, Restored, TermRuns,
-    Ticket, TransferError,
+    Encoder, FetchId, LogEntry, Payload, ProposeError, RaftNode, ReadError, Restored, SnapshotMeta,
+    TermRuns, Ticket, TransferError,
 };
 use store::{Record, Recovered, Store};
 use wire::{Lane, Refusal, ServiceId, TraceContext};
@@ -253,7 +253,9 @@ impl Replica {
             hard_state: raft::HardState { term: hard_state.term, vote: hard_state.vote },
             terms,
             last_index: recovered.last_index,
-            // NOTE: the store does not tell of configurations yet; nothing here asks for a change.
+            // NOTE: the store keeps no snapshots and does not tell of configurations yet; nothing here gives up
+            // the log or asks for a change of members.
+            snapshot: None,
             configurations: Vec::new(),
             recent: Vec::new(),
         };
@@ -345,6 +347,20 @@ impl Replica {
                 if let (Err(_), Some(member)) = (asked, &mut self.member) {
                     member.raft.handle_fetched(request.id, Vec::new());
                 }
+            }
+            raft::Output::FetchSnapshot { id, .. } => {
+                if let Some(member) = &mut self.member {
+                    let none = SnapshotMeta::default();
+                    member.raft.handle_snapshot_part(id, &none, 0, 0, Bytes::new());
+                }
+            }
+            raft::Output::StoreSnapshot { meta, .. } => {
+                if let Some(member) = &mut self.member {
+                    member.raft.handle_snapshot_refused(&meta);
+                }
+            }
+            raft::Output::RestoreState { .. } => {
+                self.fail("a snapshot was installed, but none is ever stored".into());
             }
             raft::Output::ReadReady { context, index } => {
                 self.outputs.push_back(ReplicaOutput::ReadReady { context, index });

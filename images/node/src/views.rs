@@ -46,6 +46,7 @@ fn peer(id: NodeId, known: Option<&PeerStatus>) -> [Value; 6] {
     let state = known.map(|peer| match peer.state {
         ProgressState::Probe => "probe",
         ProgressState::Replicate => "replicate",
+        ProgressState::Snapshot => "snapshot",
     });
     [
         id.get().into(),

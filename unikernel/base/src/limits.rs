@@ -102,6 +102,15 @@ pub const PROMOTION_LAG_MAX_ENTRIES: u64 = 256;
 /// How many configurations a member remembers whose entries it has not applied; a leader makes no more.
 pub const CONFIGURATIONS_REMEMBERED: usize = 32;
 
+/// How many bytes of a snapshot one message carries at most.
+pub const SNAPSHOT_PART_MAX_BYTES: usize = 64 * 1024;
+
+/// How many parts of a snapshot may be on their way to one follower.
+pub const SNAPSHOT_PARTS_IN_FLIGHT_MAX: usize = 4;
+
+/// The longest configuration in bytes: four lists of members and one of those that were, and their lengths.
+pub const CONFIGURATION_MAX_BYTES: usize = 2 * (5 + 4 * CLUSTER_NODES_MAX + NODE_ID_MAX as usize);
+
 /// The highest term that is believed: a correct cluster never comes near it, and one more still has a number.
 pub const TERM_MAX: u64 = u64::MAX / 2;
 
@@ -118,6 +127,8 @@ const _: () = assert!(PERSIST_STALL_MAX_MS + 2 * ELECTION_TIMEOUT_MAX_MS < KV_AN
 /// The longest message between two nodes, envelope not counted: one largest entry and its frame.
 pub const MESSAGE_MAX_BYTES: usize = ENTRY_PAYLOAD_MAX_BYTES + 4 * 1024;
 
+const _: () = assert!(MESSAGE_MAX_BYTES > SNAPSHOT_PART_MAX_BYTES + CONFIGURATION_MAX_BYTES + 64);
+const _: () = assert!(ENTRY_PAYLOAD_MAX_BYTES > CONFIGURATION_MAX_BYTES);
 const _: () =
     assert!(MESSAGE_MAX_BYTES > APPEND_BATCH_MAX_BYTES + 64 * APPEND_BATCH_MAX_ENTRIES / 32);
 

@@ -3,60 +3,37 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use base::{Duration, Instant, LogIndex, NodeId, Prng, Term};
+use bytes::Bytes;
 use raft::{
-    Change, ChangeError, Config, Configuration, HardState, LogEntry, Message, Output, Payload,
-    Persist, RaftNode, Restored, TermRuns,
+    Change, ChangeError, Config, LogEntry, Message, Output, Payload, Persist, RaftNode,
+    SnapshotMeta,
 };
+
+use crate::disk::Disk;
 
 pub fn node(number: u16) -> NodeId {
     NodeId::new(number).unwrap()
 }
 
-/// What a member's disk holds.
-#[derive(Clone, Default)]
-pub struct Disk {
-    pub hard_state: HardState,
-    pub entries: Vec<LogEntry>,
-}
-
-impl Disk {
-    pub fn write(&mut self, persist: &Persist) {
-        if let Some(hard_state) = persist.hard_state {
-            self.hard_state = hard_state;
-        }
-        if let Some(first) = persist.entries.first() {
-            self.entries.truncate(first.index.0 as usize - 1);
-            self.entries.extend(persist.entries.iter().cloned());
-        }
-    }
-
-    pub fn restored(&self) -> Restored {
-        let mut runs: Vec<(LogIndex, Term)> = Vec::new();
-        for entry in &self.entries {
-            if runs.last().is_none_or(|(_, term)| *term < entry.term) {
-                runs.push((entry.index, entry.term));
-            }
-        }
-        let recent = self.entries[self.entries.len().saturating_sub(3)..].to_vec();
-        let last_index = LogIndex(self.entries.len() as u64);
-        let terms = TermRuns::new(runs).expect("terms ascend");
-        let configurations = self.configurations();
-        Restored { hard_state: self.hard_state, terms, last_index, configurations, recent }
-    }
-
-    fn configurations(&self) -> Vec<(LogIndex, Configuration)> {
-        let configuration = |entry: &LogEntry| match &entry.payload {
-            Payload::Configuration(configuration) => Some((entry.index, configuration.clone())),
-            Payload::Noop | Payload::Command(_) => None,
-        };
-        self.entries.iter().filter_map(configuration).collect()
-    }
-}
-
 enum Event {
-    Deliver { to: NodeId, from: NodeId, message: Message },
-    Written { node: NodeId, life: u64, persist: Persist },
-    Wake { node: NodeId },
+    Deliver {
+        to: NodeId,
+        from: NodeId,
+        message: Message,
+    },
+    /// The oldest write of a member's is done.
+    Written {
+        node: NodeId,
+        life: u64,
+    },
+    Wake {
+        node: NodeId,
+    },
+}
+
+enum Write {
+    Persist(Persist),
+    Part { meta: SnapshotMeta, total: u64, offset: u64, bytes: Bytes },
 }
 
 #[derive(Default)]
@@ -65,6 +42,8 @@ pub struct Member {
     pub disk: Disk,
     pub applied: Vec<LogEntry>,
     pub reads: Vec<(u64, Option<LogIndex>)>,
+    /// Writes that are not done, in order.
+    writes: VecDeque<Write>,
     life: u64,
 }
 
@@ -82,6 +61,8 @@ pub struct Cluster {
     pub blocked: BTreeSet<(NodeId, NodeId)>,
     /// Members whose disks finish nothing.
     pub hung: BTreeSet<NodeId>,
+    /// The chance per mille that a write damages a part of a snapshot.
+    pub rot: u64,
     /// How much later messages to and from these arrive.
     pub slow: BTreeMap<NodeId, Duration>,
     /// Every event of every member.
@@ -115,6 +96,7 @@ impl Cluster {
             write_max: Duration::from_millis(2),
             blocked: BTreeSet::new(),
             hung: BTreeSet::new(),
+            rot: 0,
             slow: BTreeMap::new(),
             events: Vec::new(),
             traffic: BTreeMap::new(),
@@ -147,7 +129,8 @@ impl Cluster {
         (self.adjust)(&mut config);
         let seed = self.prng.next_u64();
         let member = self.members.get_mut(&id).unwrap();
-        member.applied.clear();
+        let restored = member.disk.snapshot.as_ref().map_or(0, |(meta, _)| meta.index.0);
+        member.applied = self.truth[..restored as usize].to_vec();
         let raft = RaftNode::new(config, seed, member.disk.restored(), self.now).unwrap();
         member.raft = Some(raft);
         self.drain(id);
@@ -156,6 +139,8 @@ impl Cluster {
     pub fn crash(&mut self, id: NodeId) {
         let member = self.members.get_mut(&id).unwrap();
         member.raft = None;
+        member.writes.clear();
+        member.disk.crash();
         member.life += 1;
     }
 
@@ -182,23 +167,23 @@ impl Cluster {
             let Some(output) = raft.poll_output() else { break };
             match output {
                 Output::Send { to, message } => self.transmit(id, to, message),
-                Output::Persist(persist) => {
-                    let delay = self.prng.duration_between(Duration::ZERO, self.write_max);
-                    let life = self.members[&id].life;
-                    // Writes are done in order.
-                    let written =
-                        |e: &Event| matches!(e, Event::Written { node, .. } if *node == id);
-                    let last =
-                        self.queue.iter().rev().find(|(_, e)| written(e)).map(|((at, _), _)| *at);
-                    let at = (self.now + delay).max(last.unwrap_or(self.now));
-                    self.schedule(at, Event::Written { node: id, life, persist });
+                Output::Persist(persist) => self.write(id, Write::Persist(persist)),
+                Output::StoreSnapshot { meta, total_bytes: total, offset, bytes } => {
+                    self.write(id, Write::Part { meta, total, offset, bytes });
+                }
+                Output::FetchSnapshot { id: fetch, offset, max_bytes, .. } => {
+                    let (meta, total, bytes) = self.members[&id].disk.part(offset, max_bytes);
+                    self.raft(id).handle_snapshot_part(fetch, &meta, offset, total, bytes);
+                }
+                Output::RestoreState { meta } => {
+                    let state = self.truth[..meta.index.0 as usize].to_vec();
+                    self.members.get_mut(&id).unwrap().applied = state;
                 }
                 Output::Apply(entries) => self.apply(id, entries),
                 Output::Fetch(request) => {
-                    let entries = &self.members[&id].disk.entries;
-                    let from = request.from.0 as usize - 1;
-                    let to = (request.to.0 as usize).min(entries.len());
-                    fetches.push_back((request.id, entries[from..to.min(from + 5)].to_vec()));
+                    let mut entries = self.members[&id].disk.read(request.from, request.to);
+                    entries.truncate(5);
+                    fetches.push_back((request.id, entries));
                 }
                 Output::ReadReady { context, index } => {
                     self.members.get_mut(&id).unwrap().reads.push((context, Some(index)));
@@ -216,6 +201,58 @@ impl Cluster {
         if let Some(at) = self.raft(id).poll_timeout() {
             self.schedule(at, Event::Wake { node: id });
         }
+    }
+
+    fn write(&mut self, id: NodeId, write: Write) {
+        let at = self.now + self.prng.duration_between(Duration::ZERO, self.write_max);
+        let member = self.members.get_mut(&id).unwrap();
+        member.writes.push_back(write);
+        let life = member.life;
+        self.schedule(at, Event::Written { node: id, life });
+    }
+
+    fn finish_write(&mut self, id: NodeId) {
+        let (now, is_rotten) = (self.now, self.prng.chance(self.rot, 1000));
+        let member = self.members.get_mut(&id).unwrap();
+        let (raft, disk) = (member.raft.as_mut().expect("it runs"), &mut member.disk);
+        match member.writes.pop_front().expect("one is done") {
+            Write::Persist(persist) => {
+                disk.write(&persist);
+                raft.handle_persisted(persist.ticket, now);
+            }
+            Write::Part { meta, total, offset, bytes } => {
+                let end = offset + bytes.len() as u64;
+                disk.store_part(offset, &bytes, is_rotten);
+                raft.handle_snapshot_stored(&meta, end);
+                if end < total {
+                    return;
+                }
+                if disk.install(&meta) {
+                    raft.handle_snapshot_installed(&meta);
+                } else {
+                    raft.handle_snapshot_refused(&meta);
+                }
+            }
+        }
+    }
+
+    /// A member takes a snapshot of what it has applied and gives up the log: all of it, or what no follower
+    /// in reach needs.
+    pub fn snapshot(&mut self, id: NodeId, insists: bool) {
+        let now = self.now;
+        let member = self.members.get_mut(&id).unwrap();
+        let Some(raft) = &mut member.raft else { return };
+        let applied = raft.last_applied();
+        if applied == LogIndex(0) {
+            return;
+        }
+        let durable = raft.status(now).persisted_index;
+        let limit = if insists { applied } else { raft.compaction_limit(now) };
+        let up_to = limit.min(applied).min(durable);
+        member.disk.take_snapshot(raft);
+        member.disk.give_up(up_to);
+        raft.compact(up_to);
+        self.drain(id);
     }
 
     fn transmit(&mut self, from: NodeId, to: NodeId, message: Message) {
@@ -262,7 +299,9 @@ impl Cluster {
         raft.check_invariants();
         if raft.is_leader() {
             let term = raft.term();
-            for (entry, committed_in) in self.truth.iter().zip(&self.committed_in) {
+            let given_up = raft.first_index().0 as usize - 1;
+            let known = self.truth.iter().zip(&self.committed_in).skip(given_up);
+            for (entry, committed_in) in known {
                 let is_there = raft.term_at(entry.index) == Some(entry.term);
                 assert!(is_there || *committed_in >= term, "leader completeness");
             }
@@ -297,17 +336,16 @@ impl Cluster {
                 self.raft(to).handle_message(from, message, now);
                 self.drain(to);
             }
-            Event::Written { node, life, persist } => {
+            Event::Written { node, life } => {
                 if self.members[&node].life != life {
                     return;
                 }
                 if self.hung.contains(&node) {
                     let later = now + Duration::from_millis(10);
-                    self.schedule(later, Event::Written { node, life, persist });
+                    self.schedule(later, Event::Written { node, life });
                     return;
                 }
-                self.members.get_mut(&node).unwrap().disk.write(&persist);
-                self.raft(node).handle_persisted(persist.ticket, now);
+                self.finish_write(node);
                 self.drain(node);
             }
             Event::Wake { node } => {

@@ -130,6 +130,8 @@ fn stepped_down(event: &Event) -> Option<StepDown> {
         Event::Standing { .. }
         | Event::Leader { .. }
         | Event::MembershipChanged { .. }
+        | Event::SnapshotInstalled { .. }
+        | Event::SnapshotRefused { .. }
         | Event::Transferring { .. }
         | Event::TransferFailed { .. }
         | Event::LeaderLost { .. } => None,

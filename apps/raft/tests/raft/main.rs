@@ -2,9 +2,11 @@
 
 mod behaviour;
 mod cluster;
+mod disk;
 mod flow;
 mod leadership;
 mod members;
+mod snapshots;
 mod split_votes;
 mod stage;
 mod transcripts;

@@ -105,6 +105,9 @@ impl Election {
                 }
                 Output::Apply(_)
                 | Output::Fetch(_)
+                | Output::FetchSnapshot { .. }
+                | Output::StoreSnapshot { .. }
+                | Output::RestoreState { .. }
                 | Output::ReadReady { .. }
                 | Output::ReadFailed { .. }
                 | Output::Event(_) => {}

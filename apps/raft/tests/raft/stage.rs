@@ -19,6 +19,8 @@
 //! | `transfer 1`, `transfer 1 2` | 1 is to hand over, to 2 |
 //! | `join 4` | a node that knows of no group is switched on |
 //! | `change 1 learn 4 promote 4 demote 2 remove 3` | 1 is to change the members, all at once |
+//! | `snapshot 1` | 1 takes a snapshot of what it has applied and gives up the log |
+//! | `store 3`, `install 3`, `refuse 3` | the disk of 3 has stored the parts that came; has the whole; finds it damaged |
 //! | `unreachable 2 1` | 2 learns that 1 is out of reach |
 //! | `status`, `logs` | what the members are; what is in their logs |
 
@@ -26,17 +28,36 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 
 use base::{Duration, Instant, LogIndex, NodeId, Term};
+use bytes::Bytes;
 use raft::{
-    Change, Config, Configuration, LogEntry, Message, Output, Payload, Persist, RaftNode, RaftState,
+    Change, Config, Configuration, LogEntry, Message, Output, Payload, Persist, RaftNode,
+    RaftState, SnapshotMeta,
 };
 
-use crate::cluster::{Disk, node};
+use crate::cluster::node;
+use crate::disk::Disk;
 
 struct Actor {
     raft: Option<RaftNode>,
     disk: Disk,
     /// Writes that a hung disk has not done.
     hung: Option<Vec<Persist>>,
+    /// Parts of snapshots that are not stored yet: what of, and where they begin.
+    parts: VecDeque<(SnapshotMeta, u64, Bytes)>,
+    /// The snapshot of which a part was stored last.
+    stored: Option<SnapshotMeta>,
+}
+
+impl Actor {
+    fn off() -> Actor {
+        Actor {
+            raft: None,
+            disk: Disk::default(),
+            hung: None,
+            parts: VecDeque::new(),
+            stored: None,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -105,11 +126,14 @@ impl Stage {
                 self.drain(id(who));
             }
             ["join", who] => {
-                let actor = Actor { raft: None, disk: Disk::default(), hung: None };
-                self.actors.insert(id(who), actor);
+                self.actors.insert(id(who), Actor::off());
                 self.restart(id(who));
             }
             ["change", who, ref steps @ ..] => self.change(id(who), steps),
+            ["snapshot", who] => self.snapshot(id(who)),
+            ["store", who] => self.store(id(who)),
+            ["install", who] => self.install(id(who)),
+            ["refuse", who] => self.refuse(id(who)),
             ["status"] => self.status(),
             ["logs"] => self.logs(),
             _ => panic!("what is {line:?}?"),
@@ -130,8 +154,7 @@ impl Stage {
         self.network.clear();
         self.cut.clear();
         for number in 1..=count {
-            let actor = Actor { raft: None, disk: Disk::default(), hung: None };
-            self.actors.insert(node(number), actor);
+            self.actors.insert(node(number), Actor::off());
         }
         for log in logs {
             let (who, terms) = log.split_once(':').expect("a member and its terms");
@@ -165,6 +188,8 @@ impl Stage {
     fn crash(&mut self, id: NodeId) {
         let actor = self.actor(id);
         (actor.raft, actor.hung) = (None, None);
+        actor.parts.clear();
+        actor.disk.crash();
     }
 
     fn timeout(&mut self, id: NodeId) {
@@ -253,6 +278,39 @@ impl Stage {
         self.drain(who);
     }
 
+    fn snapshot(&mut self, id: NodeId) {
+        let actor = self.actor(id);
+        let raft = actor.raft.as_mut().expect("it runs");
+        actor.disk.take_snapshot(raft);
+        actor.disk.give_up(raft.last_applied());
+        raft.compact(raft.last_applied());
+        self.drain(id);
+    }
+
+    fn store(&mut self, id: NodeId) {
+        while let Some((meta, offset, bytes)) = self.actor(id).parts.pop_front() {
+            let actor = self.actor(id);
+            actor.disk.store_part(offset, &bytes, false);
+            actor.stored = Some(meta.clone());
+            let end = offset + bytes.len() as u64;
+            self.raft(id).handle_snapshot_stored(&meta, end);
+            self.drain(id);
+        }
+    }
+
+    fn install(&mut self, id: NodeId) {
+        let meta = self.actor(id).stored.take().expect("something was stored");
+        assert!(self.actor(id).disk.install(&meta), "it is whole");
+        self.raft(id).handle_snapshot_installed(&meta);
+        self.drain(id);
+    }
+
+    fn refuse(&mut self, id: NodeId) {
+        let meta = self.actor(id).stored.take().expect("something was stored");
+        self.raft(id).handle_snapshot_refused(&meta);
+        self.drain(id);
+    }
+
     fn transfer(&mut self, id: NodeId, to: Option<NodeId>) {
         let now = self.now;
         if let Err(error) = self.raft(id).transfer_leadership(to, now) {
@@ -276,10 +334,25 @@ impl Stage {
                     self.raft(id).handle_applied(last);
                 }
                 Output::Fetch(request) => {
-                    let entries = &self.actor(id).disk.entries;
-                    let wanted = |e: &&LogEntry| (request.from..=request.to).contains(&e.index);
-                    let entries = entries.iter().filter(wanted).cloned().collect();
+                    let entries = self.actor(id).disk.read(request.from, request.to);
                     self.raft(id).handle_fetched(request.id, entries);
+                }
+                Output::FetchSnapshot { id: fetch, offset, max_bytes, .. } => {
+                    let (meta, total, bytes) = self.actor(id).disk.part(offset, max_bytes);
+                    self.raft(id).handle_snapshot_part(fetch, &meta, offset, total, bytes);
+                }
+                Output::StoreSnapshot { meta, offset, bytes, .. } => {
+                    let index = meta.index;
+                    self.tell(&format!(
+                        "{id} is to store the snapshot up to {index} from {offset} on"
+                    ));
+                    self.actor(id).parts.push_back((meta, offset, bytes));
+                }
+                Output::RestoreState { meta } => {
+                    self.tell(&format!(
+                        "{id} restores the state after {}/{}",
+                        meta.index, meta.term
+                    ));
                 }
                 Output::ReadReady { context, index } => {
                     self.tell(&format!("{id} may answer read {context} after entry {index}"));
@@ -389,6 +462,13 @@ fn show(message: &Message) -> String {
         }
         Message::HeartbeatReply { term, round } => format!("heard {round}, term {term}"),
         Message::Commit { term, commit } => format!("commit {commit}, term {term}"),
+        Message::Snapshot { term, meta, total_bytes, offset, bytes } => {
+            let (index, of, end) = (meta.index, meta.term, offset + bytes.len() as u64);
+            format!("snapshot up to {index}/{of}: {offset} to {end} of {total_bytes}, term {term}")
+        }
+        Message::SnapshotAccepted { term, index, snapshot_term, next_offset } => {
+            format!("snapshot up to {index}/{snapshot_term}: stored to {next_offset}, term {term}")
+        }
         Message::TimeoutNow { term } => format!("stand now, after term {term}"),
         Message::ReadIndex { term, context } => format!("read {context}? term {term}"),
         Message::ReadIndexReply { term, context, index } => match index {

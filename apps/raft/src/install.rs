@@ -1,0 +1,158 @@
+//! How a follower takes a snapshot: the caller stores part after part, verifies and installs the whole, and
+//! the log begins anew behind it.
+//!
+//! From the moment that the caller has the last part until it says what came of it, this member takes no
+//! entries, learns of no commitment that reaches the snapshot, and does not stand: the state that the
+//! caller is about to have must not be older than what this member counts as applied.
+
+use base::{LogIndex, NodeId, Term};
+use bytes::Bytes;
+
+use crate::message::{Message, SnapshotMeta};
+use crate::node::{FetchPurpose, RaftNode, Role};
+use crate::output::{Event, Output};
+
+/// A snapshot that comes in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Receiving {
+    index: LogIndex,
+    term: Term,
+    total: u64,
+    /// The caller was given everything before.
+    given: u64,
+    /// The caller has stored everything before.
+    ///
+    /// Invariant: `stored <= given <= total`.
+    stored: u64,
+}
+
+impl Receiving {
+    fn new(meta: &SnapshotMeta, total: u64) -> Receiving {
+        Receiving { index: meta.index, term: meta.term, total, given: 0, stored: 0 }
+    }
+
+    fn is_of(&self, meta: &SnapshotMeta) -> bool {
+        (self.index, self.term) == (meta.index, meta.term)
+    }
+
+    /// The caller has all of it, and verifies and installs it.
+    fn is_complete(&self) -> bool {
+        self.given == self.total
+    }
+
+    pub(crate) fn check_invariants(&self) {
+        assert!(self.stored <= self.given && self.given <= self.total);
+    }
+}
+
+impl RaftNode {
+    /// The snapshot that the caller is installing ends here.
+    pub(crate) fn installing(&self) -> Option<LogIndex> {
+        let receiving = self.receiving.as_ref().filter(|receiving| receiving.is_complete());
+        receiving.map(|receiving| receiving.index)
+    }
+
+    /// A part of a snapshot has come from the leader.
+    pub(crate) fn handle_snapshot(
+        &mut self,
+        from: NodeId,
+        meta: SnapshotMeta,
+        total_bytes: u64,
+        offset: u64,
+        bytes: Bytes,
+    ) {
+        if self.installing().is_some() {
+            return;
+        }
+        if meta.index <= self.commit {
+            // It is of no use any more: all of it is here already (pitfall 28).
+            self.receiving = None;
+            self.answer_snapshot(from, (meta.index, meta.term), total_bytes);
+            return;
+        }
+        let end = offset.saturating_add(bytes.len() as u64);
+        if bytes.is_empty() || end > total_bytes || !meta.configuration.is_valid() {
+            self.counters.malformed += 1;
+            return;
+        }
+        let is_known = |known: &Receiving| known.is_of(&meta) && known.total == total_bytes;
+        if !self.receiving.as_ref().is_some_and(is_known) {
+            self.receiving = Some(Receiving::new(&meta, total_bytes));
+        }
+        let Some(receiving) = &mut self.receiving else { return };
+        if offset == receiving.given {
+            receiving.given = end;
+            self.counters.snapshot_parts_stored += 1;
+            self.outputs.push_back(Output::StoreSnapshot { meta, total_bytes, offset, bytes });
+        } else {
+            let stored = receiving.stored;
+            self.answer_snapshot(from, (meta.index, meta.term), stored);
+        }
+    }
+
+    fn answer_snapshot(&mut self, to: NodeId, (index, term): (LogIndex, Term), next_offset: u64) {
+        let reply = Message::SnapshotAccepted {
+            term: self.hard_state.term,
+            index,
+            snapshot_term: term,
+            next_offset,
+        };
+        self.persistence.withhold(to, reply, &self.log);
+    }
+
+    /// Tells the leader, if there is one, how far this snapshot has come.
+    fn tell_leader_of_snapshot(&mut self, meta: &SnapshotMeta, next_offset: u64) {
+        if let Role::Follower { leader: Some(leader) } = self.role {
+            self.answer_snapshot(leader, (meta.index, meta.term), next_offset);
+        }
+    }
+
+    /// The caller has stored the part that ends at `offset_end`, and all before it, durably. After the last
+    /// part it verifies and installs the whole, after all writes that it was asked for before, and says what
+    /// came of that.
+    pub fn handle_snapshot_stored(&mut self, meta: &SnapshotMeta, offset_end: u64) {
+        let Some(receiving) = self.receiving.as_mut().filter(|receiving| receiving.is_of(meta))
+        else {
+            return;
+        };
+        if offset_end <= receiving.stored || offset_end > receiving.given {
+            return;
+        }
+        receiving.stored = offset_end;
+        if offset_end < receiving.total {
+            self.tell_leader_of_snapshot(meta, offset_end);
+        }
+    }
+
+    /// The caller's disk holds the snapshot in place of the log up to its end. If the log had that very entry,
+    /// what lies behind it stays; otherwise nothing of it does (pitfalls 27 and 28).
+    pub fn handle_snapshot_installed(&mut self, meta: &SnapshotMeta) {
+        let Some(receiving) = self.receiving.take_if(|receiving| receiving.is_of(meta)) else {
+            return;
+        };
+        let keeps_rest = self.log.term_at(meta.index) == Some(meta.term);
+        if keeps_rest {
+            self.log.compact(meta.index);
+        } else {
+            self.log.reset(meta.index, meta.term);
+        }
+        self.persistence.note_snapshot(meta.index, keeps_rest);
+        self.membership.restore(meta.index, meta.configuration.clone(), keeps_rest);
+        self.commit = self.commit.max(meta.index);
+        self.applying.restore(meta.index);
+        self.fetches.retain(|_, purpose| *purpose != FetchPurpose::Apply);
+        self.counters.snapshots_installed += 1;
+        self.outputs.push_back(Output::RestoreState { meta: meta.clone() });
+        self.note(Event::SnapshotInstalled { index: meta.index });
+        self.tell_leader_of_snapshot(meta, receiving.total);
+    }
+
+    /// The snapshot is not what its checksum says: it is asked for again from the start.
+    pub fn handle_snapshot_refused(&mut self, meta: &SnapshotMeta) {
+        if self.receiving.take_if(|receiving| receiving.is_of(meta)).is_some() {
+            self.counters.snapshots_refused += 1;
+            self.note(Event::SnapshotRefused { index: meta.index });
+            self.tell_leader_of_snapshot(meta, 0);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! A member's disk: a hard state, a log, and perhaps a snapshot before it.
+
+use base::{LogIndex, Term};
+use bytes::Bytes;
+use raft::{
+    Configuration, HardState, LogEntry, Payload, Persist, RaftNode, Restored, SnapshotMeta,
+    TermRuns,
+};
+
+/// How long every snapshot is: ten parts.
+pub const SNAPSHOT_BYTES: usize = 600_000;
+
+#[derive(Clone, Default)]
+pub struct Disk {
+    pub hard_state: HardState,
+    /// The log begins behind this entry.
+    pub base: LogIndex,
+    pub entries: Vec<LogEntry>,
+    pub snapshot: Option<(SnapshotMeta, Bytes)>,
+    /// What has come in of another snapshot.
+    partial: Vec<u8>,
+}
+
+/// What a snapshot looks like: every member makes the same.
+fn content(index: LogIndex) -> Bytes {
+    (0..SNAPSHOT_BYTES as u64).map(|at| (at * 31 + index.0) as u8).collect::<Vec<u8>>().into()
+}
+
+impl Disk {
+    pub fn write(&mut self, persist: &Persist) {
+        if let Some(hard_state) = persist.hard_state {
+            self.hard_state = hard_state;
+        }
+        let fresh: Vec<LogEntry> =
+            persist.entries.iter().filter(|entry| entry.index > self.base).cloned().collect();
+        if let Some(first) = fresh.first() {
+            let kept = (first.index.0 - self.base.0 - 1) as usize;
+            assert!(kept <= self.entries.len(), "writes leave no gap");
+            self.entries.truncate(kept);
+            self.entries.extend(fresh);
+        }
+    }
+
+    /// The entries from `from` to `to`, or none if the first is gone.
+    pub fn read(&self, from: LogIndex, to: LogIndex) -> Vec<LogEntry> {
+        if from <= self.base {
+            return Vec::new();
+        }
+        let wanted = |entry: &&LogEntry| (from..=to).contains(&entry.index);
+        self.entries.iter().filter(wanted).cloned().collect()
+    }
+
+    pub fn take_snapshot(&mut self, raft: &RaftNode) {
+        let index = raft.last_applied();
+        let term = raft.term_at(index).expect("what is applied has a term");
+        let configuration = raft.configuration_at(index).clone();
+        self.snapshot = Some((SnapshotMeta { index, term, configuration }, content(index)));
+    }
+
+    /// Forgets the entries up to `index`.
+    pub fn give_up(&mut self, index: LogIndex) {
+        self.entries.retain(|entry| entry.index > index);
+        self.base = self.base.max(index);
+    }
+
+    /// A part of the snapshot, and how long all of it is.
+    pub fn part(&self, offset: u64, max_bytes: usize) -> (SnapshotMeta, u64, Bytes) {
+        let Some((meta, bytes)) = &self.snapshot else { return Default::default() };
+        let from = (offset as usize).min(bytes.len());
+        let to = (from + max_bytes).min(bytes.len());
+        (meta.clone(), bytes.len() as u64, bytes.slice(from..to))
+    }
+
+    pub fn store_part(&mut self, offset: u64, bytes: &[u8], is_damaged: bool) {
+        assert!(offset <= self.partial.len() as u64, "parts leave no gap");
+        self.partial.truncate(offset as usize);
+        self.partial.extend_from_slice(bytes);
+        if is_damaged {
+            self.partial[offset as usize] ^= 1;
+        }
+    }
+
+    /// Puts what has come in into its place, if it is what it should be.
+    pub fn install(&mut self, meta: &SnapshotMeta) -> bool {
+        let bytes = Bytes::from(std::mem::take(&mut self.partial));
+        if bytes != content(meta.index) {
+            return false;
+        }
+        let same = |entry: &LogEntry| (entry.index, entry.term) == (meta.index, meta.term);
+        if self.entries.iter().any(same) {
+            self.give_up(meta.index);
+        } else {
+            self.entries.clear();
+            self.base = meta.index;
+        }
+        self.snapshot = Some((meta.clone(), bytes));
+        true
+    }
+
+    /// What was half done is forgotten.
+    pub fn crash(&mut self) {
+        self.partial.clear();
+    }
+
+    pub fn restored(&self) -> Restored {
+        let mut runs: Vec<(LogIndex, Term)> = Vec::new();
+        for entry in &self.entries {
+            if runs.last().is_none_or(|(_, term)| *term < entry.term) {
+                runs.push((entry.index, entry.term));
+            }
+        }
+        let configuration = |entry: &LogEntry| match &entry.payload {
+            Payload::Configuration(configuration) => Some((entry.index, configuration.clone())),
+            Payload::Noop | Payload::Command(_) => None,
+        };
+        Restored {
+            hard_state: self.hard_state,
+            snapshot: self.snapshot.as_ref().map(|(meta, _)| meta.clone()),
+            terms: TermRuns::new(runs).expect("terms ascend"),
+            last_index: LogIndex(self.base.0 + self.entries.len() as u64),
+            configurations: self
+                .entries
+                .iter()
+                .filter_map(configuration)
+                .collect::<Vec<(LogIndex, Configuration)>>(),
+            recent: self.entries[self.entries.len().saturating_sub(3)..].to_vec(),
+        }
+    }
+}
