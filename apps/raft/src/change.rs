@@ -57,12 +57,22 @@ impl RaftNode {
     fn append_configuration(&mut self, next: Configuration) -> LogIndex {
         let last = self.log.last_index();
         let index = self.append_own(Payload::Configuration(next.clone()));
+        // A majority of other voters has confirmed it.
+        self.forget_lease();
         self.adopt(index, next);
         let Role::Leader(leadership) = &mut self.role else { return index };
         for id in self.membership.current().members().filter(|id| *id != self.config.id) {
             leadership.progress.entry(id).or_insert_with(|| Progress::new(last));
         }
+        self.note_departing();
         index
+    }
+
+    /// Looks whether somebody is fed who does not belong to the group any more.
+    fn note_departing(&mut self) {
+        let current = self.membership.current();
+        let Role::Leader(leadership) = &mut self.role else { return };
+        leadership.has_departing = leadership.progress.keys().any(|id| !current.contains(*id));
     }
 
     /// A configuration has come into the log, and holds.
@@ -97,7 +107,7 @@ impl RaftNode {
             (self.membership.current_index(), self.commit, self.hard_state.term);
         let current = self.membership.current();
         let Role::Leader(leadership) = &mut self.role else { return };
-        if index > commit || current.is_joint() {
+        if !leadership.has_departing || index > commit || current.is_joint() {
             return;
         }
         let knows = |(id, peer): (&NodeId, &Progress)| {
@@ -110,6 +120,7 @@ impl RaftNode {
             let message = Message::Commit { term, commit: commit.min(matched) };
             self.outputs.push_back(Output::Send { to, message });
         }
+        self.note_departing();
     }
 
     /// Those that are removed, and have not been heard of for a while, will not hear of it from this leader.
@@ -120,6 +131,7 @@ impl RaftNode {
         if is_final && !current.is_joint() {
             leadership.progress.retain(|id, peer| current.contains(*id) || peer.is_active);
         }
+        self.note_departing();
     }
 
     /// This leader is no voter any more, and that is final.

@@ -21,6 +21,10 @@ pub struct Config {
     pub election_timeout_min: Duration,
     /// The upper end of that span. A leader that hears from no majority for this long steps down.
     pub election_timeout_max: Duration,
+    /// A leader answers reads without asking as long as it has a lease (see `lease`). All members or none.
+    pub lease_reads: bool,
+    /// How far the clocks of two members may drift apart within the shortest election timeout.
+    pub lease_drift_max: Duration,
     /// A leader whose disk has not finished a write for this long steps down, and nobody with such a disk
     /// stands.
     pub persist_stall_max: Duration,
@@ -101,7 +105,8 @@ pub enum ConfigError {
     NotAVoter(NodeId),
     /// There are more voters than a cluster may have.
     TooManyVoters(usize),
-    /// The times are not heartbeat x 2 < shortest timeout < longest timeout < longest write.
+    /// The times are not heartbeat x 2 < shortest timeout < longest timeout < longest write, or clocks may drift
+    /// by as much as the shortest timeout.
     Timing,
     /// A limit is zero.
     ZeroLimit,
@@ -136,6 +141,8 @@ impl Config {
             heartbeat: Duration::from_millis(limits::HEARTBEAT_MS),
             election_timeout_min: Duration::from_millis(limits::ELECTION_TIMEOUT_MIN_MS),
             election_timeout_max: Duration::from_millis(limits::ELECTION_TIMEOUT_MAX_MS),
+            lease_reads: false,
+            lease_drift_max: Duration::from_millis(limits::LEASE_DRIFT_MAX_MS),
             persist_stall_max: Duration::from_millis(limits::PERSIST_STALL_MAX_MS),
             append_batch_max_bytes: limits::APPEND_BATCH_MAX_BYTES,
             append_batch_max_entries: limits::APPEND_BATCH_MAX_ENTRIES,
@@ -167,6 +174,7 @@ impl Config {
             || self.election_timeout_min >= self.election_timeout_max
             || self.heartbeat == Duration::ZERO
             || self.persist_stall_max <= self.election_timeout_max
+            || self.lease_drift_max >= self.election_timeout_min
         {
             return Err(ConfigError::Timing);
         }

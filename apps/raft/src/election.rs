@@ -51,6 +51,9 @@ impl Ballot {
 impl RaftNode {
     /// Whether this member leads, or has heard its leader so recently that nobody else may be elected.
     pub(crate) fn is_leader_heard(&self, now: Instant) -> bool {
+        if self.is_bound_by_lease(now) {
+            return true;
+        }
         match &self.role {
             Role::Leader(_) => true,
             Role::Follower { leader: Some(_) } => {

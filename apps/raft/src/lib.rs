@@ -12,16 +12,18 @@
 //! | `configuration`, `quorum` | who belongs to the group, and how many of them must agree? |
 //! | `log` | which entries are there, of which terms, and which are in memory? |
 //! | `persist` | what is on the disk, and which messages wait for it? |
+//! | `start` | what does a member find when it starts? |
 //! | `node` | what came in, and whose business is it? |
 //! | `timing` | when does a member stand for election? |
 //! | `election` | who leads? (PreVote and CheckQuorum are always on) |
 //! | `suspicion` | what if the caller knows that the leader is gone? |
 //! | `transfer` | how does a leader hand over? |
 //! | `progress`, `replication` | what does each follower have, and what is it sent next? |
+//! | `following` | what does a follower take? |
 //! | `membership`, `change` | which configuration holds, and how does a leader change it? |
 //! | `sending`, `install` | how does a snapshot get to a follower, and into its place? |
 //! | `commit` | what is decided, and what may be applied? |
-//! | `reads` | may a read be answered now? (ReadIndex, thesis section 6.4) |
+//! | `reads`, `questions`, `lease` | may a read be answered now? (ReadIndex, thesis section 6.4) |
 //! | `status` | what does an operator see? |
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -35,7 +37,9 @@ mod config;
 mod configuration;
 mod election;
 mod errors;
+mod following;
 mod install;
+mod lease;
 mod log;
 mod membership;
 mod message;
@@ -43,10 +47,12 @@ mod node;
 mod output;
 mod persist;
 mod progress;
+mod questions;
 mod quorum;
 mod reads;
 mod replication;
 mod sending;
+mod start;
 mod status;
 mod suspicion;
 mod timing;
@@ -58,9 +64,10 @@ pub use configuration::{Change, Configuration};
 pub use errors::{ChangeError, ProposeError, ReadError, TransferError};
 pub use log::TermRuns;
 pub use message::{HardState, LogEntry, Message, Payload, PayloadError, SnapshotMeta};
-pub use node::{RaftNode, Restored};
+pub use node::RaftNode;
 pub use output::{Event, FetchId, FetchRequest, Output, Persist, StepDown, Ticket};
 pub use progress::ProgressState;
+pub use start::Restored;
 pub use status::{
     CommitIndex, Counters, ElectionOutcome, ElectionRecord, LastAppliedIndex, PeerStatus,
     RaftState, Status,

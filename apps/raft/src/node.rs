@@ -9,38 +9,20 @@ use base::{Instant, LogIndex, NodeId, Prng, Term, limits};
 use bytes::Bytes;
 
 use crate::commit::Applying;
-use crate::config::{Config, ConfigError};
-use crate::configuration::Configuration;
+use crate::config::Config;
 use crate::election::Ballot;
 use crate::errors::{ProposeError, ReadError};
 use crate::install::Receiving;
-use crate::log::{Log, TermRuns};
+use crate::log::Log;
 use crate::membership::Membership;
-use crate::message::{HardState, LogEntry, Message, Payload, SnapshotMeta};
+use crate::message::{HardState, LogEntry, Message, Payload};
 use crate::output::{Event, FetchId, Output, StepDown, Ticket};
 use crate::persist::Persistence;
+use crate::questions::PendingReads;
 use crate::quorum::Quorum;
-use crate::reads::PendingReads;
 use crate::replication::Leadership;
 use crate::status::{Counters, ElectionRecord};
 use crate::suspicion::Suspicion;
-
-/// What a member finds on its disk when it starts.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Restored {
-    /// The hard state; the default for a fresh disk.
-    pub hard_state: HardState,
-    /// The snapshot that the caller's state is restored from: the log begins behind it.
-    pub snapshot: Option<SnapshotMeta>,
-    /// The terms of all entries.
-    pub terms: TermRuns,
-    /// The last entry, or 0 if there is none.
-    pub last_index: LogIndex,
-    /// The configurations in the log, and where they are: all entries of that kind, in order.
-    pub configurations: Vec<(LogIndex, Configuration)>,
-    /// The end of the log, as much of it as is at hand: consecutive entries up to `last_index`.
-    pub recent: Vec<LogEntry>,
-}
 
 /// What a member is at the moment.
 #[derive(Clone, Debug)]
@@ -81,6 +63,8 @@ pub struct RaftNode {
     pub(crate) suspicion_refuted: Option<Instant>,
     /// How many elections in a row this member stood in without a leader coming of it.
     pub(crate) fruitless: u64,
+    /// When this member started, or its clock jumped: what it promised before is not known.
+    pub(crate) started: Instant,
     /// The time, as the latest call told it.
     pub(crate) now: Instant,
     pub(crate) outputs: VecDeque<Output>,
@@ -99,63 +83,6 @@ pub(crate) enum FetchPurpose {
 }
 
 impl RaftNode {
-    /// A member as its disk remembers it. It starts as a follower, and applies everything behind the
-    /// snapshot.
-    ///
-    /// # Errors
-    /// If the configuration cannot work.
-    ///
-    /// # Panics
-    /// If what was restored contradicts itself.
-    pub fn new(
-        config: Config,
-        seed: u64,
-        restored: Restored,
-        now: Instant,
-    ) -> Result<RaftNode, ConfigError> {
-        config.validate()?;
-        let (base, first) = match restored.snapshot {
-            Some(meta) => ((meta.index, meta.term), meta.configuration),
-            None => ((LogIndex(0), Term(0)), Configuration::of_voters(config.voters.clone())),
-        };
-        let log = Log::new(base, restored.terms, restored.last_index, restored.recent);
-        let last = log.last_index();
-        let in_log = |(index, _): &(LogIndex, Configuration)| *index <= last;
-        let configurations = restored.configurations.into_iter().filter(in_log).collect();
-        let mut applying = Applying::default();
-        applying.restore(base.0);
-        let mut node = RaftNode {
-            prng: Prng::new(seed),
-            hard_state: restored.hard_state,
-            role: Role::Follower { leader: None },
-            log,
-            membership: Membership::new((base.0, first), configurations),
-            persistence: Persistence::new(last),
-            commit: base.0,
-            applying,
-            receiving: None,
-            reads: PendingReads::default(),
-            election_deadline: now,
-            leader_heard: None,
-            suspicion: None,
-            suspicion_refuted: None,
-            fruitless: 0,
-            now,
-            outputs: VecDeque::new(),
-            fetches: BTreeMap::new(),
-            next_fetch: 0,
-            is_log_full: false,
-            counters: Counters::default(),
-            elections: VecDeque::with_capacity(limits::ELECTIONS_REMEMBERED),
-            config,
-        };
-        node.draw_election_deadline(now);
-        if node.quorum().has(|id| id == node.config.id) {
-            node.election_deadline = now;
-        }
-        Ok(node)
-    }
-
     /// A message has arrived. Whatever it says, the member stays in a legal state. It may come from a node that
     /// this member does not know: the group may have changed without it.
     pub fn handle_message(&mut self, from: NodeId, message: Message, now: Instant) {
@@ -163,7 +90,7 @@ impl RaftNode {
             self.counters.strangers += 1;
             return;
         }
-        self.now = now;
+        self.note_time(now);
         if message.term() > Term(limits::TERM_MAX) {
             self.counters.malformed += 1;
             return;
@@ -242,6 +169,9 @@ impl RaftNode {
             Message::PreVoteReply { term, granted } => {
                 self.handle_pre_vote_reply(from, term, granted, now);
             }
+            Message::Vote { on_transfer: false, .. } if self.is_bound_by_lease(now) => {
+                self.counters.votes_ignored += 1;
+            }
             Message::Vote { last_index, last_term, .. } => {
                 self.handle_vote(from, last_index, last_term, now);
             }
@@ -284,7 +214,7 @@ impl RaftNode {
             Message::SnapshotAccepted { index, snapshot_term, next_offset, .. } => {
                 self.handle_snapshot_accepted(from, (index, snapshot_term), next_offset, now);
             }
-            Message::ReadIndex { context, .. } => self.handle_read_index(from, context),
+            Message::ReadIndex { context, .. } => self.handle_read_index(from, context, now),
             Message::ReadIndexReply { context, index, .. } => {
                 self.handle_read_index_reply(context, index);
             }
@@ -293,7 +223,8 @@ impl RaftNode {
 
     /// A deadline that [`RaftNode::poll_timeout`] gave has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.now = now;
+        self.note_time(now);
+        self.expire_questions(now);
         if let Role::Leader(_) = self.role {
             self.lead(now);
         } else if now >= self.election_deadline {
@@ -303,7 +234,7 @@ impl RaftNode {
 
     /// The disk has everything up to and including this ticket.
     pub fn handle_persisted(&mut self, ticket: Ticket, now: Instant) {
-        self.now = now;
+        self.note_time(now);
         if self.persistence.confirm(ticket) {
             self.count_own_vote(now);
             self.advance_commit();
@@ -360,8 +291,8 @@ impl RaftNode {
     ///
     /// # Errors
     /// If it cannot be asked; then nothing has changed.
-    pub fn read_index(&mut self, context: u64) -> Result<(), ReadError> {
-        self.ask_read_index(context)
+    pub fn read_index(&mut self, context: u64, now: Instant) -> Result<(), ReadError> {
+        self.ask_read_index(context, now)
     }
 
     /// Tells whether the disk has room for commands. A member whose disk is full takes no new ones; as a
@@ -389,6 +320,7 @@ impl RaftNode {
         }
         self.prepare_appends();
         self.prepare_reads();
+        self.prepare_questions();
         self.prepare_apply();
     }
 
@@ -397,7 +329,8 @@ impl RaftNode {
         match &self.role {
             Role::Leader(leadership) => leadership.next_deadline(),
             Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => {
-                Some(self.election_deadline)
+                let deadline = self.election_deadline;
+                Some(self.questions_due().map_or(deadline, |due| due.min(deadline)))
             }
         }
     }

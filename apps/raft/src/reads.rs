@@ -4,11 +4,11 @@
 //! reads that come while one question is under way share the next. A leader that has committed nothing of
 //! its own term yet does not know how far its predecessors had come, and lets the reads wait.
 
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use base::limits::READS_WAITING_MAX;
-use base::{LogIndex, NodeId};
+use base::{Instant, LogIndex, NodeId};
 
 use crate::config::Mutant;
 use crate::errors::ReadError;
@@ -32,64 +32,62 @@ struct Round {
     questions: Vec<Question>,
 }
 
-/// The reads that wait at a leader.
+/// The reads that wait at a leader: those of its own caller and the questions of followers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LeaderReads {
     waiting: VecDeque<Question>,
     confirming: Option<Round>,
 }
 
-/// The reads for which a follower has asked its leader, by the caller's names.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PendingReads {
-    asked: BTreeSet<u64>,
-}
-
 impl RaftNode {
-    pub(crate) fn ask_read_index(&mut self, context: u64) -> Result<(), ReadError> {
-        let term = self.hard_state.term;
-        match &mut self.role {
-            Role::Leader(leadership) => {
-                if leadership.reads.waiting.len() >= READS_WAITING_MAX {
+    pub(crate) fn ask_read_index(&mut self, context: u64, now: Instant) -> Result<(), ReadError> {
+        self.note_time(now);
+        match self.role {
+            Role::Leader(_) => {
+                if !self.answer_at_once(Question { from: None, context }, now) {
                     return Err(ReadError::Busy);
                 }
-                leadership.reads.waiting.push_back(Question { from: None, context });
                 Ok(())
             }
-            Role::Follower { leader: Some(leader) } => {
-                if self.reads.asked.len() >= READS_WAITING_MAX {
-                    return Err(ReadError::Busy);
-                }
-                let leader = *leader;
-                self.reads.asked.insert(context);
-                self.send(leader, Message::ReadIndex { term, context });
-                Ok(())
-            }
+            Role::Follower { leader: Some(_) } => self.wait_for_leader(context),
             Role::Follower { leader: None } | Role::PreCandidate(_) | Role::Candidate(..) => {
                 Err(ReadError::NoLeader)
             }
         }
     }
 
-    pub(crate) fn handle_read_index(&mut self, from: NodeId, context: u64) {
+    pub(crate) fn handle_read_index(&mut self, from: NodeId, context: u64, now: Instant) {
         let term = self.hard_state.term;
-        if let Role::Leader(leadership) = &mut self.role
-            && leadership.reads.waiting.len() < READS_WAITING_MAX
-        {
-            leadership.reads.waiting.push_back(Question { from: Some(from), context });
-        } else {
+        if !self.answer_at_once(Question { from: Some(from), context }, now) {
             self.send(from, Message::ReadIndexReply { term, context, index: None });
         }
     }
 
-    pub(crate) fn handle_read_index_reply(&mut self, context: u64, index: Option<LogIndex>) {
-        // An answer to a question that was given up, or answered, is none (pitfall 24).
-        if self.reads.asked.remove(&context) {
-            self.outputs.push_back(match index {
-                Some(index) => Output::ReadReady { context, index },
-                None => Output::ReadFailed { context },
-            });
+    /// Answers the question if this leader has a lease, or lets it wait for the next round. False if there is
+    /// no room, or if it does not lead.
+    fn answer_at_once(&mut self, question: Question, now: Instant) -> bool {
+        if self.has_lease(now) {
+            self.answer(question, self.commit);
+            self.counters.lease_reads += 1;
+            return true;
         }
+        let Role::Leader(leadership) = &mut self.role else { return false };
+        let has_room = leadership.reads.waiting.len() < READS_WAITING_MAX;
+        if has_room {
+            leadership.reads.waiting.push_back(question);
+        }
+        has_room
+    }
+
+    fn answer(&mut self, Question { from, context }: Question, index: LogIndex) {
+        let term = self.hard_state.term;
+        self.outputs.push_back(match from {
+            None => Output::ReadReady { context, index },
+            Some(to) => {
+                let index = Some(index);
+                Output::Send { to, message: Message::ReadIndexReply { term, context, index } }
+            }
+        });
     }
 
     /// Asks the majority on behalf of everything that waits, if no question is under way.
@@ -111,7 +109,7 @@ impl RaftNode {
 
     /// Answers the reads whose round a majority has acknowledged.
     pub(crate) fn confirm_reads(&mut self) {
-        let (own, term) = (self.config.id, self.hard_state.term);
+        let own = self.config.id;
         let quorum = self.membership.current().quorum();
         let needs_nobody = self.config.has_bug(Mutant::ReadWithoutQuorum);
         let Role::Leader(leadership) = &mut self.role else { return };
@@ -123,20 +121,14 @@ impl RaftNode {
             needs_nobody || quorum.has(|id| id == own || has_acknowledged(id))
         };
         let Some(round) = leadership.reads.confirming.take_if(is_confirmed) else { return };
-        for Question { from, context } in round.questions {
-            self.outputs.push_back(match from {
-                None => Output::ReadReady { context, index: round.index },
-                Some(to) => {
-                    let index = Some(round.index);
-                    Output::Send { to, message: Message::ReadIndexReply { term, context, index } }
-                }
-            });
+        for question in round.questions {
+            self.answer(question, round.index);
         }
     }
 
     /// This member no longer leads, or follows another leader: nobody will answer.
     pub(crate) fn fail_reads(&mut self) {
-        let mut failed: Vec<u64> = core::mem::take(&mut self.reads.asked).into_iter().collect();
+        let mut failed: Vec<u64> = self.reads.take();
         let mut refused = Vec::new();
         if let Role::Leader(leadership) = &mut self.role {
             let reads = core::mem::take(&mut leadership.reads);

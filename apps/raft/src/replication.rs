@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 
 use base::{Instant, LogIndex, NodeId, Term};
 
-use crate::config::{Config, Mutant};
+use crate::config::Config;
+use crate::lease::Lease;
 use crate::log::Log;
 use crate::message::{LogEntry, Message, Payload};
 use crate::node::{FetchPurpose, RaftNode, Role};
@@ -27,10 +28,13 @@ pub(crate) struct Leadership {
     /// When it counts whom it has heard.
     quorum_due: Instant,
     pub(crate) reads: LeaderReads,
+    pub(crate) lease: Lease,
     /// Weights of its own entries that are not committed.
     uncommitted: VecDeque<(LogIndex, usize)>,
     uncommitted_bytes: usize,
     pub(crate) transfer: Option<Transfer>,
+    /// Somebody is fed who does not belong to the group any more.
+    pub(crate) has_departing: bool,
 }
 
 impl Leadership {
@@ -48,9 +52,11 @@ impl Leadership {
             heartbeat_due: now,
             quorum_due: now + config.election_timeout_max,
             reads: LeaderReads::default(),
+            lease: Lease::default(),
             uncommitted: VecDeque::new(),
             uncommitted_bytes: 0,
             transfer: None,
+            has_departing: false,
         }
     }
 
@@ -146,6 +152,8 @@ impl RaftNode {
         let Role::Leader(leadership) = &mut self.role else { return };
         leadership.round += 1;
         let round = leadership.round;
+        // Not later than it leaves: the caller is at work since then.
+        leadership.lease.note_sent(round, self.now);
         for (&to, progress) in &mut leadership.progress {
             let commit = if tells_all { commit } else { commit.min(progress.match_index) };
             progress.told_commit = progress.told_commit.max(commit);
@@ -280,112 +288,6 @@ impl RaftNode {
         }
     }
 
-    /// A follower takes entries of its leader.
-    pub(crate) fn handle_append(
-        &mut self,
-        from: NodeId,
-        prev_index: LogIndex,
-        prev_term: Term,
-        commit: LogIndex,
-        entries: Vec<LogEntry>,
-    ) {
-        let term = self.hard_state.term;
-        if !is_well_formed(prev_index, prev_term, &entries, term) {
-            self.counters.malformed += 1;
-            return;
-        }
-        if self.installing().is_some() {
-            // The log is about to be replaced; the leader asks again.
-            return;
-        }
-        let (prev_index, prev_term, entries) = self.behind_base(prev_index, prev_term, entries);
-        if self.log.term_at(prev_index) != Some(prev_term) {
-            self.counters.appends_rejected += 1;
-            let (hint_index, hint_term) = self.log.agreement(prev_index, prev_term);
-            let reply = Message::AppendRejected { term, prev_index, hint_index, hint_term };
-            self.persistence.withhold(from, reply, &self.log);
-            return;
-        }
-        let match_index = entries.last().map_or(prev_index, |entry| entry.index);
-        if !self.take_entries(entries) {
-            return;
-        }
-        self.follow_commit(commit.min(match_index));
-        let reply = Message::AppendAccepted { term, match_index };
-        if self.config.has_bug(Mutant::AppendAckBeforePersist) {
-            self.send(from, reply);
-        } else {
-            self.persistence.withhold(from, reply, &self.log);
-        }
-    }
-
-    /// What lies behind the end of the snapshot, which has everything up to there as the leader has it.
-    fn behind_base(
-        &self,
-        prev_index: LogIndex,
-        prev_term: Term,
-        mut entries: Vec<LogEntry>,
-    ) -> (LogIndex, Term, Vec<LogEntry>) {
-        let base = self.log.base();
-        match self.log.term_at(base) {
-            Some(base_term) if prev_index < base => {
-                entries.retain(|entry| entry.index > base);
-                (base, base_term, entries)
-            }
-            _ => (prev_index, prev_term, entries),
-        }
-    }
-
-    /// Appends those entries that are new. What conflicts with them is cut off first; what agrees with them
-    /// stays, and so does what lies behind them: the message may be an old one (pitfall 26). False if they
-    /// cannot be taken.
-    fn take_entries(&mut self, entries: Vec<LogEntry>) -> bool {
-        let is_known = |entry: &LogEntry| self.log.term_at(entry.index) == Some(entry.term);
-        let cuts_always = self.config.has_bug(Mutant::TruncateAlways);
-        let is_kept =
-            |entry: &&LogEntry| is_known(entry) && !(cuts_always && entry.index > self.commit);
-        let known = entries.iter().take_while(is_kept).count();
-        let Some(first_new) = entries.get(known).map(|entry| entry.index) else { return true };
-        let has_command =
-            entries[known..].iter().any(|entry| matches!(entry.payload, Payload::Command(_)));
-        if self.is_log_full && has_command {
-            self.counters.refused_full += 1;
-            return false;
-        }
-        if first_new <= self.log.last_index() {
-            if first_new <= self.commit {
-                // No leader's log contradicts what is committed.
-                self.counters.malformed += 1;
-                return false;
-            }
-            if self.config.has_bug(Mutant::NoTruncateOnConflict) {
-                return true;
-            }
-            self.log.truncate(first_new);
-            let vouches = self.config.has_bug(Mutant::LateConfirmationVouches);
-            self.membership.truncate(first_new);
-            self.persistence.note_truncation(first_new, vouches);
-        }
-        for entry in entries.into_iter().skip(known) {
-            if let Payload::Configuration(configuration) = &entry.payload {
-                if self.membership.is_full() {
-                    // The leader sends it again; by then some are applied.
-                    return false;
-                }
-                self.adopt(entry.index, configuration.clone());
-            }
-            self.log.append(entry);
-        }
-        true
-    }
-
-    /// The leader says how far this follower's log is committed.
-    pub(crate) fn follow_commit(&mut self, commit: LogIndex) {
-        let before_snapshot = self.installing().and_then(LogIndex::previous);
-        let end = before_snapshot.unwrap_or(LogIndex(u64::MAX)).min(self.log.last_index());
-        self.commit = self.commit.max(commit.min(end));
-    }
-
     /// Any word of a follower's of this term.
     pub(crate) fn hear(&mut self, from: NodeId, now: Instant) -> Option<&mut Progress> {
         let Role::Leader(leadership) = &mut self.role else { return None };
@@ -442,18 +344,8 @@ impl RaftNode {
             self.counters.stalls += 1;
             self.send_append(from, Arc::default());
         }
+        self.extend_lease();
         self.confirm_reads();
         self.push_transfer(from);
     }
-}
-
-/// Whether a leader of `term` can have sent this: terms ascend, and none is of the future.
-fn is_well_formed(prev_index: LogIndex, prev_term: Term, entries: &[LogEntry], term: Term) -> bool {
-    let mut before = prev_term;
-    let mut index = prev_index;
-    entries.iter().all(|entry| {
-        let is_next = entry.index == index.next() && entry.term >= before && entry.term <= term;
-        (index, before) = (entry.index, entry.term);
-        is_next
-    }) && prev_term <= term
 }

@@ -98,6 +98,8 @@ pub struct Counters {
     pub snapshots_installed: u64,
     /// Snapshots that came in damaged.
     pub snapshots_refused: u64,
+    /// Questions about reads that this leader answered by its lease.
+    pub lease_reads: u64,
     /// Votes and questions ignored because a leader was heard.
     pub votes_ignored: u64,
     /// Entries refused because the disk is full.

@@ -21,7 +21,7 @@ impl RaftNode {
     /// The caller has learned that `peer` is out of reach; it may say so as often as it likes. If that is
     /// the leader, this member may stand soon, and may vote for others who do.
     pub fn handle_peer_unreachable(&mut self, peer: NodeId, now: Instant) {
-        self.now = now;
+        self.note_time(now);
         match &mut self.role {
             Role::Leader(leadership) => {
                 if let Some(progress) = leadership.progress.get_mut(&peer) {
@@ -40,7 +40,9 @@ impl RaftNode {
             return;
         }
         let hold_off = self.config.election_timeout_max;
-        if self.suspicion_refuted.is_some_and(|refuted| now.since(refuted) < hold_off) {
+        let was_wrong = self.suspicion_refuted.is_some_and(|refuted| now.since(refuted) < hold_off);
+        // A leader with a lease relies on this member to wait, whatever it is told.
+        if was_wrong || self.config.lease_reads {
             self.counters.suspicions_ignored += 1;
             return;
         }

@@ -44,7 +44,7 @@ impl RaftNode {
             Some(to) => to,
             None => self.most_advanced_follower(now).ok_or(TransferError::NobodyElse)?,
         };
-        self.now = now;
+        self.note_time(now);
         self.start_transfer(to, now);
         Ok(to)
     }
@@ -75,10 +75,11 @@ impl RaftNode {
     /// is told again whenever it answers, for the word may have been lost.
     pub(crate) fn push_transfer(&mut self, from: NodeId) {
         let term = self.hard_state.term;
-        let Role::Leader(leadership) = &self.role else { return };
+        let Role::Leader(leadership) = &mut self.role else { return };
         let matched = leadership.progress.get(&from).map(|progress| progress.match_index);
         let is_ready = matched == Some(self.log.last_index());
         if leadership.transferring_to() == Some(from) && is_ready {
+            leadership.lease.give_up();
             self.send(from, Message::TimeoutNow { term });
         }
     }

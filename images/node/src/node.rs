@@ -297,7 +297,7 @@ impl Node {
                 self.replica.send_kv(to, bytes.into(), now);
             }
             service::Output::ReadIndex { context } => {
-                if let (Err(_), Some(kv)) = (self.replica.read_index(context), &mut self.kv) {
+                if let (Err(_), Some(kv)) = (self.replica.read_index(context, now), &mut self.kv) {
                     kv.handle_read_failed(context, now);
                 }
             }

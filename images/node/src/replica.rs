@@ -158,9 +158,9 @@ impl Replica {
         }
     }
 
-    pub(crate) fn read_index(&mut self, context: u64) -> Result<(), ReadError> {
+    pub(crate) fn read_index(&mut self, context: u64, now: Instant) -> Result<(), ReadError> {
         match &mut self.member {
-            Some(member) => member.raft.read_index(context),
+            Some(member) => member.raft.read_index(context, now),
             None => Err(ReadError::NoLeader),
         }
     }

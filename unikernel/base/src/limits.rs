@@ -111,6 +111,20 @@ pub const SNAPSHOT_PARTS_IN_FLIGHT_MAX: usize = 4;
 /// The longest configuration in bytes: four lists of members and one of those that were, and their lengths.
 pub const CONFIGURATION_MAX_BYTES: usize = 2 * (5 + 4 * CLUSTER_NODES_MAX + NODE_ID_MAX as usize);
 
+/// By how much the clocks of two members may drift apart in one shortest election timeout, at most.
+pub const LEASE_DRIFT_MAX_MS: u64 = 15;
+
+/// How many heartbeats a leader with leases remembers that no majority has answered.
+pub const LEASE_ROUNDS_REMEMBERED: usize = 64;
+
+/// A leader that is not called for longer than this may have stood still: its lease is void.
+pub const CALL_GAP_MAX_MS: u64 = 120;
+
+const _: () = assert!(LEASE_DRIFT_MAX_MS < ELECTION_TIMEOUT_MIN_MS);
+// An idle leader is called for every heartbeat.
+const _: () = assert!(CALL_GAP_MAX_MS > 2 * HEARTBEAT_MS);
+const _: () = assert!(CALL_GAP_MAX_MS < ELECTION_TIMEOUT_MIN_MS);
+
 /// The highest term that is believed: a correct cluster never comes near it, and one more still has a number.
 pub const TERM_MAX: u64 = u64::MAX / 2;
 

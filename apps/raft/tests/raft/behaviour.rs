@@ -30,8 +30,7 @@ fn one_member_is_its_own_majority() {
     assert!(cluster.propose(leader, b"alone"));
     cluster.run(SECOND);
     assert_eq!(cluster.commands(), 1);
-    cluster.raft(leader).read_index(7).unwrap();
-    cluster.drain(leader);
+    cluster.read(leader, 7).unwrap();
     assert_eq!(cluster.members[&leader].reads.len(), 1);
 }
 
@@ -137,8 +136,7 @@ fn reads_are_answered_by_any_member_after_a_majority_agrees() {
     cluster.propose(leader, b"x");
     cluster.run(SECOND);
     for (context, id) in (100..).zip((1..=3).map(node)) {
-        cluster.raft(id).read_index(context).unwrap();
-        cluster.drain(id);
+        cluster.read(id, context).unwrap();
     }
     cluster.run(Duration::from_millis(100));
     let commit = cluster.raft(leader).commit_index();
@@ -151,11 +149,10 @@ fn reads_are_answered_by_any_member_after_a_majority_agrees() {
 fn a_leader_without_a_majority_answers_no_read() {
     let (mut cluster, leader) = settled(3, 9);
     cluster.isolate(leader);
-    cluster.raft(leader).read_index(1).unwrap();
-    cluster.drain(leader);
+    cluster.read(leader, 1).unwrap();
     cluster.run(SECOND);
     assert_eq!(cluster.members[&leader].reads, [(1, None)]);
-    assert_eq!(cluster.raft(leader).read_index(2), Err(ReadError::NoLeader));
+    assert_eq!(cluster.read(leader, 2), Err(ReadError::NoLeader));
 }
 
 #[test]

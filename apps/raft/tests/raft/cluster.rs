@@ -379,6 +379,13 @@ impl Cluster {
         answer
     }
 
+    pub fn read(&mut self, id: NodeId, context: u64) -> Result<(), raft::ReadError> {
+        let now = self.now;
+        let answer = self.raft(id).read_index(context, now);
+        self.drain(id);
+        answer
+    }
+
     pub fn isolate(&mut self, id: NodeId) {
         let others: Vec<NodeId> = self.members.keys().copied().collect();
         for other in others {

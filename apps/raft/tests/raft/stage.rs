@@ -6,6 +6,7 @@
 //! | `start 3` | members 1 to 3 with empty disks |
 //! | `start 3 2:1,1,4 3:1` | the same, with entries of these terms on the disks of 2 and 3 |
 //! | `batches 1` | members that start from now on send so many entries at once |
+//! | `leases` | members that start from now on read by lease |
 //! | `timeout 2` | the next deadline of 2 comes |
 //! | `pass 200` | so many milliseconds pass, and nobody is told |
 //! | `settle`, `settle quietly` | messages are delivered until there are none; the second hides them |
@@ -30,12 +31,12 @@ use std::fmt::Write;
 use base::{Duration, Instant, LogIndex, NodeId, Term};
 use bytes::Bytes;
 use raft::{
-    Change, Config, Configuration, LogEntry, Message, Output, Payload, Persist, RaftNode,
-    RaftState, SnapshotMeta,
+    Change, Config, LogEntry, Message, Output, Payload, Persist, RaftNode, RaftState, SnapshotMeta,
 };
 
 use crate::cluster::node;
 use crate::disk::Disk;
+use crate::words::{entries_in_words, show};
 
 struct Actor {
     raft: Option<RaftNode>,
@@ -68,6 +69,7 @@ pub struct Stage {
     cut: BTreeSet<(NodeId, NodeId)>,
     contexts: u64,
     founders: u16,
+    has_leases: bool,
     batch_max_entries: Option<usize>,
     is_quiet: bool,
     told: String,
@@ -97,6 +99,7 @@ impl Stage {
         match words[..] {
             ["start", count, ref logs @ ..] => self.start(count.parse().unwrap(), logs),
             ["batches", count] => self.batch_max_entries = count.parse().ok(),
+            ["leases"] => self.has_leases = true,
             ["timeout", who] => self.timeout(id(who)),
             ["pass", millis] => self.now += Duration::from_millis(millis.parse().unwrap()),
             ["settle"] => self.settle(),
@@ -175,6 +178,7 @@ impl Stage {
         let is_founder = id.get() <= self.founders;
         let founders = (1..=self.founders).map(node).filter(|_| is_founder).collect();
         let mut config = Config::new(id, founders);
+        config.lease_reads = self.has_leases;
         if let Some(count) = self.batch_max_entries {
             config.append_batch_max_entries = count;
         }
@@ -256,8 +260,8 @@ impl Stage {
 
     fn read(&mut self, id: NodeId) {
         self.contexts += 1;
-        let context = self.contexts;
-        if let Err(error) = self.raft(id).read_index(context) {
+        let (context, now) = (self.contexts, self.now);
+        if let Err(error) = self.raft(id).read_index(context, now) {
             self.tell(&format!("{id} refuses: {error}"));
         }
         self.drain(id);
@@ -402,78 +406,5 @@ impl Stage {
             lines.push(format!("{id}: {}", terms.join(" ")));
         }
         lines.iter().for_each(|line| self.tell(line));
-    }
-}
-
-fn entries_in_words(entries: &[LogEntry]) -> String {
-    let word = |entry: &LogEntry| {
-        let content = match &entry.payload {
-            Payload::Noop => "-".to_string(),
-            Payload::Command(command) => String::from_utf8_lossy(command).into_owned(),
-            Payload::Configuration(configuration) => members_in_words(configuration),
-        };
-        format!("{}/{} {content}", entry.index, entry.term)
-    };
-    entries.iter().map(word).collect::<Vec<_>>().join(", ")
-}
-
-fn members_in_words(configuration: &Configuration) -> String {
-    let list = |ids: &[NodeId]| ids.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ");
-    let mut text = format!("voters {}", list(&configuration.voters));
-    let others = [
-        ("before", &configuration.voters_outgoing),
-        ("learners", &configuration.learners),
-        ("learners next", &configuration.learners_next),
-        ("retired", &configuration.retired),
-    ];
-    for (name, ids) in others.iter().filter(|(_, ids)| !ids.is_empty()) {
-        write!(text, "; {name} {}", list(ids)).unwrap();
-    }
-    text
-}
-
-/// A message as text: positions are index/term.
-fn show(message: &Message) -> String {
-    let yes = |granted: &bool| if *granted { "yes" } else { "no" };
-    match message {
-        Message::PreVote { term, last_index, last_term } => {
-            format!("would you vote for me in term {term}? my log ends at {last_index}/{last_term}")
-        }
-        Message::PreVoteReply { term, granted } => format!("{}, term {term}", yes(granted)),
-        Message::Vote { term, last_index, last_term, on_transfer } => {
-            let why = if *on_transfer { ", the leader wants it" } else { "" };
-            format!("vote for me in term {term}{why}: my log ends at {last_index}/{last_term}")
-        }
-        Message::VoteReply { term, granted } => format!("vote: {}, term {term}", yes(granted)),
-        Message::Append { term, prev_index, prev_term, commit, entries } => {
-            let entries = entries_in_words(entries);
-            format!(
-                "append, term {term}: after {prev_index}/{prev_term} [{entries}], commit {commit}"
-            )
-        }
-        Message::AppendAccepted { term, match_index } => {
-            format!("accepted up to {match_index}, term {term}")
-        }
-        Message::AppendRejected { term, prev_index, hint_index, hint_term } => {
-            format!("no {prev_index} here, perhaps {hint_index}/{hint_term}, term {term}")
-        }
-        Message::Heartbeat { term, commit, round } => {
-            format!("heartbeat {round}, term {term}, commit {commit}")
-        }
-        Message::HeartbeatReply { term, round } => format!("heard {round}, term {term}"),
-        Message::Commit { term, commit } => format!("commit {commit}, term {term}"),
-        Message::Snapshot { term, meta, total_bytes, offset, bytes } => {
-            let (index, of, end) = (meta.index, meta.term, offset + bytes.len() as u64);
-            format!("snapshot up to {index}/{of}: {offset} to {end} of {total_bytes}, term {term}")
-        }
-        Message::SnapshotAccepted { term, index, snapshot_term, next_offset } => {
-            format!("snapshot up to {index}/{snapshot_term}: stored to {next_offset}, term {term}")
-        }
-        Message::TimeoutNow { term } => format!("stand now, after term {term}"),
-        Message::ReadIndex { term, context } => format!("read {context}? term {term}"),
-        Message::ReadIndexReply { term, context, index } => match index {
-            Some(index) => format!("read {context} after entry {index}, term {term}"),
-            None => format!("read {context}: no, term {term}"),
-        },
     }
 }

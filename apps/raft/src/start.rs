@@ -1,0 +1,93 @@
+//! What a member finds on its disk, and what it makes of it.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use base::{Instant, LogIndex, Prng, Term, limits};
+
+use crate::commit::Applying;
+use crate::config::{Config, ConfigError};
+use crate::configuration::Configuration;
+use crate::log::{Log, TermRuns};
+use crate::membership::Membership;
+use crate::message::{HardState, LogEntry, SnapshotMeta};
+use crate::node::{RaftNode, Role};
+use crate::persist::Persistence;
+use crate::questions::PendingReads;
+use crate::status::Counters;
+
+/// What a member finds on its disk when it starts.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Restored {
+    /// The hard state; the default for a fresh disk.
+    pub hard_state: HardState,
+    /// The snapshot that the caller's state is restored from: the log begins behind it.
+    pub snapshot: Option<SnapshotMeta>,
+    /// The terms of all entries.
+    pub terms: TermRuns,
+    /// The last entry, or 0 if there is none.
+    pub last_index: LogIndex,
+    /// The configurations in the log, and where they are: all entries of that kind, in order.
+    pub configurations: Vec<(LogIndex, Configuration)>,
+    /// The end of the log, as much of it as is at hand: consecutive entries up to `last_index`.
+    pub recent: Vec<LogEntry>,
+}
+
+impl RaftNode {
+    /// A member as its disk remembers it. It starts as a follower, and applies everything behind the snapshot.
+    ///
+    /// # Errors
+    /// If the configuration cannot work.
+    ///
+    /// # Panics
+    /// If what was restored contradicts itself.
+    pub fn new(
+        config: Config,
+        seed: u64,
+        restored: Restored,
+        now: Instant,
+    ) -> Result<RaftNode, ConfigError> {
+        config.validate()?;
+        let (base, first) = match restored.snapshot {
+            Some(meta) => ((meta.index, meta.term), meta.configuration),
+            None => ((LogIndex(0), Term(0)), Configuration::of_voters(config.voters.clone())),
+        };
+        let log = Log::new(base, restored.terms, restored.last_index, restored.recent);
+        let last = log.last_index();
+        let in_log = |(index, _): &(LogIndex, Configuration)| *index <= last;
+        let configurations = restored.configurations.into_iter().filter(in_log).collect();
+        let mut applying = Applying::default();
+        applying.restore(base.0);
+        let mut node = RaftNode {
+            prng: Prng::new(seed),
+            hard_state: restored.hard_state,
+            role: Role::Follower { leader: None },
+            log,
+            membership: Membership::new((base.0, first), configurations),
+            persistence: Persistence::new(last),
+            commit: base.0,
+            applying,
+            receiving: None,
+            reads: PendingReads::default(),
+            election_deadline: now,
+            leader_heard: None,
+            suspicion: None,
+            suspicion_refuted: None,
+            fruitless: 0,
+            started: now,
+            now,
+            outputs: VecDeque::new(),
+            fetches: BTreeMap::new(),
+            next_fetch: 0,
+            is_log_full: false,
+            counters: Counters::default(),
+            elections: VecDeque::with_capacity(limits::ELECTIONS_REMEMBERED),
+            config,
+        };
+        node.draw_election_deadline(now);
+        if node.quorum().has(|id| id == node.config.id) {
+            node.election_deadline = now;
+        }
+        Ok(node)
+    }
+}

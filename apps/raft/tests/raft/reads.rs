@@ -1,0 +1,164 @@
+//! Reads that share questions, and reads by lease.
+
+use base::{Duration, Instant, LogIndex, NodeId};
+use raft::{Config, Message, Output, RaftNode, ReadError, Restored};
+
+use crate::cluster::{Cluster, node};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MILLI: Duration = Duration::from_millis(1);
+
+fn with_leases(seed: u64) -> (Cluster, NodeId) {
+    let mut cluster = Cluster::with(3, seed, |config| config.lease_reads = true);
+    cluster.run(Duration::from_secs(2));
+    let leader = cluster.leader().expect("a leader within two seconds");
+    (cluster, leader)
+}
+
+/// Whether a read of the leader's own is answered without anybody being asked.
+fn is_answered_at_once(cluster: &mut Cluster, leader: NodeId, context: u64) -> bool {
+    let before = cluster.members[&leader].reads.len();
+    cluster.read(leader, context).unwrap();
+    cluster.members[&leader].reads.len() > before
+}
+
+#[test]
+fn a_leader_with_a_lease_answers_at_once_and_without_one_it_asks() {
+    let (mut cluster, leader) = with_leases(1);
+    assert!(is_answered_at_once(&mut cluster, leader, 1));
+    let follower = cluster.others(leader)[0];
+    cluster.read(follower, 2).unwrap();
+    cluster.run(Duration::from_millis(5));
+    assert_eq!(cluster.members[&follower].reads.len(), 1);
+    assert_eq!(cluster.status(leader).counters.lease_reads, 2);
+    let mut without = Cluster::new(3, 1);
+    without.run(SECOND);
+    let leader = without.leader().unwrap();
+    assert!(!is_answered_at_once(&mut without, leader, 1), "it is an option");
+}
+
+#[test]
+fn a_lease_ends_before_the_promise_of_those_who_gave_it() {
+    let (mut cluster, leader) = with_leases(2);
+    cluster.isolate(leader);
+    let cut = cluster.now;
+    let mut context = 10;
+    while is_answered_at_once(&mut cluster, leader, context) {
+        context += 1;
+        cluster.run(MILLI);
+    }
+    let lasted = cluster.now.since(cut);
+    assert!(lasted <= Duration::from_millis(135), "{lasted}");
+    assert!(cluster.leader() == Some(leader), "nobody else leads yet");
+}
+
+/// Pitfall 25: a machine that stood still must not believe its own clock.
+#[test]
+fn a_jump_of_the_clock_and_a_long_silence_of_the_caller_end_the_lease() {
+    let (mut cluster, leader) = with_leases(3);
+    let now = cluster.now;
+    cluster.raft(leader).handle_time_jump(now);
+    cluster.drain(leader);
+    assert!(!is_answered_at_once(&mut cluster, leader, 1));
+    cluster.run(Duration::from_millis(100));
+    assert!(is_answered_at_once(&mut cluster, leader, 2), "heartbeats sent since then count");
+    let later = cluster.now + Duration::from_millis(121);
+    let raft = cluster.raft(leader);
+    raft.read_index(3, later).unwrap();
+    while let Some(output) = raft.poll_output() {
+        assert!(!matches!(output, Output::ReadReady { .. }));
+    }
+}
+
+#[test]
+fn a_leader_that_hands_over_has_no_lease_for_the_rest_of_its_term() {
+    let (mut cluster, leader) = with_leases(4);
+    let to = cluster.others(leader)[0];
+    cluster.crash(to);
+    let now = cluster.now;
+    cluster.raft(leader).transfer_leadership(Some(to), now).unwrap();
+    cluster.drain(leader);
+    cluster.run(SECOND);
+    assert_eq!(cluster.leader(), Some(leader), "it goes on");
+    assert!(!is_answered_at_once(&mut cluster, leader, 1), "its word may still arrive");
+}
+
+/// Whoever relies on a promise relies on it whatever the other is told, and after a restart.
+#[test]
+fn with_leases_nobody_votes_early() {
+    let config = Config { lease_reads: true, ..Config::new(node(1), (1..=3).map(node).collect()) };
+    let start = Instant::from_millis(1_000);
+    let mut raft = RaftNode::new(config, 1, Restored::default(), start).unwrap();
+    let ask = |raft: &mut RaftNode, from: u16, at: Instant| {
+        let term = raft.term().next();
+        let (last_index, last_term) = (LogIndex(9), term);
+        let vote = Message::Vote { term, last_index, last_term, on_transfer: false };
+        raft.handle_message(node(from), vote, at);
+        let mut granted = false;
+        while let Some(output) = raft.poll_output() {
+            match output {
+                Output::Persist(persist) => raft.handle_persisted(persist.ticket, at),
+                Output::Send { message: Message::VoteReply { granted: true, .. }, .. } => {
+                    granted = true;
+                }
+                _ => {}
+            }
+        }
+        granted
+    };
+    assert!(!ask(&mut raft, 2, start + Duration::from_millis(149)), "an earlier life promised");
+    let led = start + Duration::from_millis(200);
+    let heartbeat = Message::Heartbeat { term: raft.term().next(), commit: LogIndex(0), round: 1 };
+    raft.handle_message(node(2), heartbeat, led);
+    raft.handle_peer_unreachable(node(2), led);
+    assert!(!ask(&mut raft, 3, led + Duration::from_millis(50)), "whatever it is told");
+    // Another term does not free it either.
+    let later = Message::AppendAccepted { term: raft.term().next(), match_index: LogIndex(0) };
+    raft.handle_message(node(3), later, led + Duration::from_millis(60));
+    assert!(!ask(&mut raft, 3, led + Duration::from_millis(70)), "in whatever term it is");
+    let (term, last_index) = (raft.term(), LogIndex(9));
+    let vote = Message::Vote { term, last_index, last_term: term, on_transfer: false };
+    raft.handle_message(node(3), vote, led + Duration::from_millis(80));
+    assert_eq!(raft.status(led).vote, None, "nor in its own");
+    assert!(ask(&mut raft, 3, led + Duration::from_millis(150)));
+}
+
+#[test]
+fn reads_of_a_follower_that_wait_together_are_asked_together() {
+    let mut cluster = Cluster::new(3, 5);
+    cluster.run(SECOND);
+    let leader = cluster.leader().unwrap();
+    let follower = cluster.others(leader)[0];
+    cluster.traffic.clear();
+    for context in 0..100 {
+        cluster.read(follower, context).unwrap();
+    }
+    cluster.run(Duration::from_millis(30));
+    assert_eq!(cluster.members[&follower].reads.len(), 100);
+    assert!(cluster.members[&follower].reads.iter().all(|(_, index)| index.is_some()));
+    let to_leader = cluster.traffic[&leader].0;
+    assert!(to_leader < 20, "two questions and a few heartbeats: {to_leader}");
+}
+
+#[test]
+fn a_question_that_is_lost_holds_up_the_next_for_a_moment_and_fails_in_the_end() {
+    let mut cluster = Cluster::new(3, 6);
+    cluster.run(SECOND);
+    let leader = cluster.leader().unwrap();
+    let follower = cluster.others(leader)[0];
+    cluster.blocked.insert((follower, leader));
+    cluster.read(follower, 1).unwrap();
+    cluster.run(Duration::from_millis(10));
+    cluster.heal();
+    cluster.read(follower, 2).unwrap();
+    cluster.run(Duration::from_millis(70));
+    let answered = |cluster: &Cluster| cluster.members[&follower].reads.clone();
+    assert!(matches!(answered(&cluster)[..], [(2, Some(_))]), "{:?}", answered(&cluster));
+    cluster.run(Duration::from_millis(500));
+    assert!(answered(&cluster).contains(&(1, None)));
+    assert_eq!(cluster.read(follower, 3), Ok(()));
+    cluster.crash(leader);
+    cluster.run(SECOND);
+    let fresh = cluster.read(follower, 4);
+    assert!(fresh == Ok(()) || fresh == Err(ReadError::NoLeader));
+}
