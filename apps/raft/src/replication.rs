@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use base::{Instant, LogIndex, NodeId, Term};
 
-use crate::config::Config;
+use crate::config::{Config, Mutant};
 use crate::lease::Lease;
 use crate::log::Log;
 use crate::message::{LogEntry, Message, Payload};
