@@ -1,5 +1,8 @@
 //! Which configuration holds: the latest in the log, committed or not (thesis, section 4.1). It goes when
 //! its entry is cut off, and then the one before holds again (pitfall 29).
+//!
+//! A leader makes no configuration before the one before is committed. So of those in a log only the last may
+//! ever be cut off, and a member that finds very many when it starts may forget the first of them.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -18,14 +21,18 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// `first` holds until the first of `entries`.
+    /// `first` holds until the first of `entries`. Of very many the last are kept.
     pub(crate) fn new(
         first: (LogIndex, Configuration),
         entries: Vec<(LogIndex, Configuration)>,
     ) -> Membership {
         let behind = first.0;
         let later = entries.into_iter().filter(|(index, _)| *index > behind);
-        let membership = Membership { known: core::iter::once(first).chain(later).collect() };
+        let mut known: VecDeque<(LogIndex, Configuration)> =
+            core::iter::once(first).chain(later).collect();
+        let surplus = known.len().saturating_sub(limits::CONFIGURATIONS_REMEMBERED);
+        known.drain(..surplus);
+        let membership = Membership { known };
         membership.check_invariants();
         membership
     }
@@ -40,10 +47,16 @@ impl Membership {
         self.known.back().expect("one is always known").0
     }
 
-    /// The configuration that holds at `index`, as far back as is remembered.
+    /// The configuration that holds at `index`, or the earliest that is remembered.
     pub(crate) fn at(&self, index: LogIndex) -> &Configuration {
         let behind = self.known.partition_point(|(at, _)| *at <= index);
         &self.known[behind.saturating_sub(1)].1
+    }
+
+    /// The configuration that holds at `index`, if that is remembered.
+    pub(crate) fn exactly_at(&self, index: LogIndex) -> Option<&Configuration> {
+        let is_remembered = self.known.front().is_some_and(|(first, _)| *first <= index);
+        is_remembered.then(|| self.at(index))
     }
 
     /// Whether no more configurations can be remembered before some are applied.
@@ -103,6 +116,17 @@ mod tests {
         membership.truncate(LogIndex(1));
         assert_eq!(membership.current(), &of(1));
         membership.check_invariants();
+    }
+
+    #[test]
+    fn of_very_many_the_last_are_kept() {
+        let count = limits::CONFIGURATIONS_REMEMBERED as u64;
+        let entries = (1..=2 * count).map(|index| (LogIndex(10 * index), of(3))).collect();
+        let membership = Membership::new((LogIndex(0), of(1)), entries);
+        assert!(membership.is_full());
+        assert_eq!(membership.current_index(), LogIndex(20 * count));
+        assert_eq!(membership.exactly_at(LogIndex(10)), None);
+        assert_eq!(membership.exactly_at(LogIndex(20 * count)), Some(&of(3)));
     }
 
     #[test]

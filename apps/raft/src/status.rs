@@ -239,9 +239,11 @@ impl RaftNode {
         self.counters
     }
 
-    /// The configuration that holds at `index`, which is applied already: for a snapshot that ends there.
-    pub fn configuration_at(&self, index: LogIndex) -> &Configuration {
-        self.membership.at(index)
+    /// The configuration that holds at `index`, which is the last applied or later: for a snapshot that ends
+    /// there. `None` if it is forgotten, as a member may that finds very many in its log when it starts: then
+    /// the snapshot has to wait until more is applied.
+    pub fn configuration_at(&self, index: LogIndex) -> Option<&Configuration> {
+        self.membership.exactly_at(index)
     }
 
     /// The last entry that is applied.

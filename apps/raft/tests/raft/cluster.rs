@@ -65,6 +65,8 @@ pub struct Cluster {
     pub rot: u64,
     /// How much later messages to and from these arrive.
     pub slow: BTreeMap<NodeId, Duration>,
+    /// For each read that was asked, how many entries were applied somewhere by then: all of these it must see.
+    asked: BTreeMap<u64, u64>,
     /// Every event of every member.
     pub events: Vec<(NodeId, raft::Event)>,
     /// Messages and bytes sent to each member.
@@ -98,6 +100,7 @@ impl Cluster {
             hung: BTreeSet::new(),
             rot: 0,
             slow: BTreeMap::new(),
+            asked: BTreeMap::new(),
             events: Vec::new(),
             traffic: BTreeMap::new(),
             adjust,
@@ -186,6 +189,10 @@ impl Cluster {
                     fetches.push_back((request.id, entries));
                 }
                 Output::ReadReady { context, index } => {
+                    assert!(
+                        index.0 >= self.asked[&context],
+                        "node {id} answers read {context} stale"
+                    );
                     self.members.get_mut(&id).unwrap().reads.push((context, Some(index)));
                 }
                 Output::ReadFailed { context } => {
@@ -381,6 +388,7 @@ impl Cluster {
 
     pub fn read(&mut self, id: NodeId, context: u64) -> Result<(), raft::ReadError> {
         let now = self.now;
+        self.asked.insert(context, self.truth.len() as u64);
         let answer = self.raft(id).read_index(context, now);
         self.drain(id);
         answer

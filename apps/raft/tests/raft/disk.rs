@@ -53,7 +53,7 @@ impl Disk {
     pub fn take_snapshot(&mut self, raft: &RaftNode) {
         let index = raft.last_applied();
         let term = raft.term_at(index).expect("what is applied has a term");
-        let configuration = raft.configuration_at(index).clone();
+        let configuration = raft.configuration_at(index).expect("it is remembered").clone();
         self.snapshot = Some((SnapshotMeta { index, term, configuration }, content(index)));
     }
 

@@ -282,6 +282,28 @@ fn a_node_that_is_being_removed_may_be_needed_once_more() {
     assert!(cluster.events.iter().any(stepped));
 }
 
+/// More configurations in the log than a member remembers.
+#[test]
+fn members_that_changed_very_often_start_again() {
+    let (mut cluster, leader) = settled(3, 12);
+    let other = cluster.others(leader)[0];
+    for round in 0..2 * limits::CONFIGURATIONS_REMEMBERED {
+        let change = if round % 2 == 0 { Change::Demote(other) } else { Change::Promote(other) };
+        cluster.change(&[change]).unwrap();
+        cluster.run(Duration::from_millis(30));
+    }
+    assert_eq!(voters(&cluster), [1, 2, 3].map(node));
+    let all: Vec<NodeId> = cluster.members.keys().copied().collect();
+    all.iter().for_each(|id| cluster.crash(*id));
+    all.iter().for_each(|id| cluster.start(*id));
+    cluster.run(SECOND);
+    assert!(cluster.leader().is_some_and(|leader| cluster.propose(leader, b"x")));
+    cluster.run(SECOND);
+    assert_eq!(voters(&cluster), [1, 2, 3].map(node));
+    let applied = cluster.members.values().map(|member| member.applied.len());
+    assert!(applied.collect::<Vec<_>>().iter().all(|count| *count == cluster.truth.len()));
+}
+
 #[test]
 fn a_group_grows_to_the_largest_size_and_no_further() {
     let (mut cluster, _) = settled(3, 11);

@@ -123,6 +123,101 @@ fn with_leases_nobody_votes_early() {
     assert!(ask(&mut raft, 3, led + Duration::from_millis(150)));
 }
 
+/// A member that was cut off for long asks for votes just when the leader is cut off and the third has
+/// restarted: without the promise of its earlier life, the old leader would answer by its lease what the new
+/// one has changed.
+#[test]
+fn a_restart_frees_nobody_from_a_promise() {
+    for seed in 0..40 {
+        let (mut cluster, old) = with_leases(seed);
+        let [restarted, away] = cluster.others(old)[..] else { panic!("there are three") };
+        cluster.isolate(away);
+        cluster.run(Duration::from_millis(900 + 7 * seed));
+        cluster.crash(restarted);
+        cluster.start(restarted);
+        cluster.heal();
+        cluster.isolate(old);
+        for context in 0..400 {
+            cluster.run(MILLI);
+            if let Some(leader) = cluster.leader().filter(|leader| *leader != old) {
+                cluster.propose(leader, b"x");
+            }
+            let _ = cluster.read(old, context);
+        }
+        cluster.run(SECOND);
+        assert!(cluster.leader().is_some_and(|leader| leader != old), "seed {seed}");
+    }
+}
+
+/// Partitions, crashes, transfers and wrong suspicions, with and without leases: the group itself sees to it
+/// that a read sees everything that was applied anywhere when it was asked.
+#[test]
+fn whatever_happens_no_read_is_stale() {
+    let mut answered = [0, 0];
+    for seed in 0..160 {
+        let has_leases = seed % 2 == 1;
+        let mut cluster =
+            Cluster::with(3 + 2 * (seed / 2 % 2) as u16, seed, if has_leases { on } else { off });
+        cluster.loss = seed % 3 * 30;
+        cluster.delay_max = Duration::from_millis(1 + seed % 5 * 6);
+        cluster.run(SECOND);
+        let mut context = 0;
+        for _ in 0..150 {
+            trouble(&mut cluster);
+            cluster.run(Duration::from_millis(20));
+            let all: Vec<NodeId> = cluster.members.keys().copied().collect();
+            for id in all {
+                if cluster.members[&id].raft.is_none() {
+                    continue;
+                }
+                cluster.propose(id, b"x");
+                context += 1;
+                let _ = cluster.read(id, context);
+            }
+        }
+        let reads = cluster.members.values().flat_map(|member| &member.reads);
+        answered[usize::from(has_leases)] += reads.filter(|(_, index)| index.is_some()).count();
+    }
+    assert!(answered.iter().all(|count| *count > 10_000), "{answered:?}");
+}
+
+fn on(config: &mut Config) {
+    config.lease_reads = true;
+}
+
+fn off(config: &mut Config) {
+    config.lease_reads = false;
+}
+
+fn trouble(cluster: &mut Cluster) {
+    let size = cluster.members.len() as u64;
+    let id = node(1 + cluster.prng.below(size) as u16);
+    let other = node(1 + cluster.prng.below(size) as u16);
+    let (now, is_on) = (cluster.now, cluster.members[&id].raft.is_some());
+    match cluster.prng.below(40) {
+        0 => cluster.crash(id),
+        1..5 if !is_on => cluster.start(id),
+        5 => cluster.isolate(id),
+        6 => {
+            cluster.blocked.insert((id, other));
+        }
+        7 => cluster.others(id).iter().for_each(|to| {
+            // It hears, and is not heard.
+            cluster.blocked.insert((id, *to));
+        }),
+        8..12 => cluster.heal(),
+        12..15 if is_on => {
+            let _ = cluster.raft(id).transfer_leadership(None, now);
+            cluster.drain(id);
+        }
+        15..20 if is_on => {
+            cluster.raft(id).handle_peer_unreachable(other, now);
+            cluster.drain(id);
+        }
+        _ => {}
+    }
+}
+
 #[test]
 fn reads_of_a_follower_that_wait_together_are_asked_together() {
     let mut cluster = Cluster::new(3, 5);

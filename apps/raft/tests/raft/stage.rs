@@ -21,7 +21,7 @@
 //! | `join 4` | a node that knows of no group is switched on |
 //! | `change 1 learn 4 promote 4 demote 2 remove 3` | 1 is to change the members, all at once |
 //! | `snapshot 1` | 1 takes a snapshot of what it has applied and gives up the log |
-//! | `store 3`, `install 3`, `refuse 3` | the disk of 3 has stored the parts that came; has the whole; finds it damaged |
+//! | `store 3`, `install 3`, `refuse 3` | the disk of 3 stores what came; has the whole; finds it damaged |
 //! | `unreachable 2 1` | 2 learns that 1 is out of reach |
 //! | `status`, `logs` | what the members are; what is in their logs |
 

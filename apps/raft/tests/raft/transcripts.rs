@@ -42,9 +42,14 @@ fn transcripts_are_what_happens() {
         let replayed = replay(&expected);
         if std::env::var_os("UPDATE_TRANSCRIPTS").is_some() {
             fs::write(&path, &replayed).unwrap();
+        } else if let Some((number, (happens, written))) = (1..)
+            .zip(replayed.lines().zip(expected.lines()))
+            .find(|(_, (happens, written))| happens != written)
+        {
+            let place = format!("{}:{number}", path.display());
+            panic!("{place}: {happens:?}, not {written:?} (UPDATE_TRANSCRIPTS=1 writes it)");
         } else {
-            let name = path.display();
-            assert_eq!(replayed, expected, "{name} (UPDATE_TRANSCRIPTS=1 writes what happens)");
+            assert_eq!(replayed.len(), expected.len(), "{} ends too early", path.display());
         }
     }
 }
