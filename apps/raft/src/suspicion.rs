@@ -48,7 +48,10 @@ impl RaftNode {
         }
         self.counters.suspicions += 1;
         self.suspicion = Some(Suspicion { has_asked: false });
-        self.hasten_election_deadline(now);
+        // Whoever does not vote waits for those who do.
+        if self.may_stand() {
+            self.hasten_election_deadline(now);
+        }
     }
 
     /// The others are being asked whether they would elect this member.

@@ -73,6 +73,21 @@ fn a_learner_neither_stands_nor_counts() {
     assert_eq!(cluster.status(node(4)).counters.pre_candidacies, 0);
 }
 
+#[test]
+fn a_learner_that_wrongly_suspects_the_leader_keeps_following_it() {
+    let (mut cluster, leader) = settled(3, 13);
+    learn(&mut cluster, node(4));
+    cluster.events.clear();
+    for _ in 0..400 {
+        let now = cluster.now;
+        cluster.raft(node(4)).handle_peer_unreachable(leader, now);
+        cluster.drain(node(4));
+        cluster.run(Duration::from_millis(5));
+        assert_eq!(cluster.raft(node(4)).leader(), Some(leader));
+    }
+    assert_eq!(cluster.events, []);
+}
+
 /// Pitfall 4: it has been promoted, and does not know it.
 #[test]
 fn a_learner_that_is_asked_votes() {
