@@ -105,8 +105,8 @@ pub enum ConfigError {
     NotAVoter(NodeId),
     /// There are more voters than a cluster may have.
     TooManyVoters(usize),
-    /// The times are not heartbeat x 2 < shortest timeout < longest timeout < longest write, or clocks may drift
-    /// by as much as the shortest timeout.
+    /// The times are not heartbeat x 2 < shortest timeout < longest timeout < longest write, or clocks may
+    /// drift by as much as the shortest timeout.
     Timing,
     /// A limit is zero.
     ZeroLimit,

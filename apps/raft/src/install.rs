@@ -124,8 +124,8 @@ impl RaftNode {
         }
     }
 
-    /// The caller's disk holds the snapshot in place of the log up to its end. If the log had that very entry,
-    /// what lies behind it stays; otherwise nothing of it does (pitfalls 27 and 28).
+    /// The caller's disk holds the snapshot in place of the log up to its end. If the log had that very
+    /// entry, what lies behind it stays; otherwise nothing of it does (pitfalls 27 and 28).
     pub fn handle_snapshot_installed(&mut self, meta: &SnapshotMeta) {
         let Some(receiving) = self.receiving.take_if(|receiving| receiving.is_of(meta)) else {
             return;

@@ -8,7 +8,7 @@
 //!
 //! | module | question |
 //! |---|---|
-//! | `config`, `message`, `codec`, `errors` | what is agreed between members, and between one and its caller? |
+//! | `config`, `message`, `codec`, `errors` | what do members agree on, and one and its caller? |
 //! | `configuration`, `quorum` | who belongs to the group, and how many of them must agree? |
 //! | `log` | which entries are there, of which terms, and which are in memory? |
 //! | `persist` | what is on the disk, and which messages wait for it? |

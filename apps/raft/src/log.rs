@@ -75,8 +75,8 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// A log as it was found on the disk, behind a snapshot that ends at `base`. `recent` is its end, or a part
-    /// of the end.
+    /// A log as it was found on the disk, behind a snapshot that ends at `base`. `recent` is its end, or a
+    /// part of the end.
     pub(crate) fn new(
         (base, base_term): (LogIndex, Term),
         terms: TermRuns,
@@ -166,7 +166,8 @@ impl Log {
         self.recent_bytes
     }
 
-    /// The term of the entry at `index`, that before the first included; `None` before that, and behind the end.
+    /// The term of the entry at `index`, that before the first included; `None` before that, and behind the
+    /// end.
     pub(crate) fn term_at(&self, index: LogIndex) -> Option<Term> {
         if index == self.base {
             return Some(self.base_term);

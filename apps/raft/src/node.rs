@@ -83,8 +83,8 @@ pub(crate) enum FetchPurpose {
 }
 
 impl RaftNode {
-    /// A message has arrived. Whatever it says, the member stays in a legal state. It may come from a node that
-    /// this member does not know: the group may have changed without it.
+    /// A message has arrived. Whatever it says, the member stays in a legal state. It may come from a node
+    /// that this member does not know: the group may have changed without it.
     pub fn handle_message(&mut self, from: NodeId, message: Message, now: Instant) {
         if self.is_stranger(from) {
             self.counters.strangers += 1;

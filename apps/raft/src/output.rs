@@ -70,9 +70,9 @@ pub enum Output {
         /// How long it may be.
         max_bytes: usize,
     },
-    /// Store a part of a snapshot that comes in, behind those before; a part at offset 0 begins anew. Then call
-    /// [`crate::RaftNode::handle_snapshot_stored`], and after the last part, when the whole is verified, and
-    /// installed after all earlier writes and in place of the log up to its end,
+    /// Store a part of a snapshot that comes in, behind those before; a part at offset 0 begins anew. Then
+    /// call [`crate::RaftNode::handle_snapshot_stored`], and after the last part, when the whole is verified,
+    /// and installed after all earlier writes and in place of the log up to its end,
     /// [`crate::RaftNode::handle_snapshot_installed`] or [`crate::RaftNode::handle_snapshot_refused`].
     StoreSnapshot {
         /// What the snapshot is of.

@@ -104,8 +104,8 @@ impl RaftNode {
         self.outputs.push_back(Output::FetchSnapshot { id, peer, offset, max_bytes });
     }
 
-    /// A part of the caller's latest snapshot, as [`Output::FetchSnapshot`] asked: the bytes from `offset` on,
-    /// of `total_bytes`. No bytes: there is none to be had now.
+    /// A part of the caller's latest snapshot, as [`Output::FetchSnapshot`] asked: the bytes from `offset`
+    /// on, of `total_bytes`. No bytes: there is none to be had now.
     pub fn handle_snapshot_part(
         &mut self,
         id: FetchId,

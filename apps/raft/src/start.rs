@@ -34,7 +34,8 @@ pub struct Restored {
 }
 
 impl RaftNode {
-    /// A member as its disk remembers it. It starts as a follower, and applies everything behind the snapshot.
+    /// A member as its disk remembers it. It starts as a follower, and applies everything behind the
+    /// snapshot.
     ///
     /// # Errors
     /// If the configuration cannot work.

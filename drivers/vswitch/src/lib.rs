@@ -7,8 +7,8 @@
 //!   QEMU: `-netdev stream,id=n,server=off,addr.type=unix,addr.path=PATH`.
 //!
 //! The switch listens on PATH; a machine that dies and comes back finds its port as it was, and the others
-//! notice nothing but a word that it is gone (crate `notice`). What one machine writes into its rings is never
-//! believed: it can spoil its own port only.
+//! notice nothing but a word that it is gone (crate `notice`). What one machine writes into its rings is
+//! never believed: it can spoil its own port only.
 //!
 //! One thread does everything, with one `epoll` for all sockets and all doorbells: no locks on the way of a
 //! frame, and no wake-ups while nothing happens. The `vhost` crate speaks the protocol; its companion

@@ -253,8 +253,8 @@ impl Replica {
             hard_state: raft::HardState { term: hard_state.term, vote: hard_state.vote },
             terms,
             last_index: recovered.last_index,
-            // NOTE: the store keeps no snapshots and does not tell of configurations yet; nothing here gives up
-            // the log or asks for a change of members.
+            // NOTE: the store keeps no snapshots and does not tell of configurations yet; nothing here gives
+            // up the log or asks for a change of members.
             snapshot: None,
             configurations: Vec::new(),
             recent: Vec::new(),

@@ -96,6 +96,9 @@ impl Member {
                 Output::Fetch(_) | Output::ReadReady { .. } | Output::ReadFailed { .. } => {
                     unreachable!("everything is in memory, and nobody reads")
                 }
+                Output::FetchSnapshot { .. }
+                | Output::StoreSnapshot { .. }
+                | Output::RestoreState { .. } => unreachable!("nothing is compacted"),
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Bugs put in on purpose: the checkers must find them, or a green run means nothing.
 //!
-//! Run with `cargo test --release -p sim --features mutants -- --nocapture`, which prints for each bug the lowest
-//! seed that finds it; the same seed without the bug must pass. Which seed it is changes whenever a node does
-//! anything differently, and does not matter: that there is one among so few does.
+//! Run with `cargo test --release -p sim --features mutants -- --nocapture`, which prints for each bug the
+//! lowest seed that finds it; the same seed without the bug must pass. Which seed it is changes whenever a
+//! node does anything differently, and does not matter: that there is one among so few does.
 
 use sim::bug::Bug;
 use sim::runner::{self, Options};

@@ -54,7 +54,8 @@ pub(crate) struct Gathered {
 }
 
 impl Gathered {
-    /// Takes as many jobs as one batch may have. A job stays in one piece unless it has more records than that.
+    /// Takes as many jobs as one batch may have. A job stays in one piece unless it has more records than
+    /// that.
     pub(crate) fn take(jobs: &mut VecDeque<Job>) -> Gathered {
         let mut gathered = Gathered::default();
         let mut bytes = 0;

@@ -68,7 +68,8 @@ impl fmt::Display for Failure {
             Failure::OtherVersion(version) => {
                 write!(
                     f,
-                    "the disk has format {version}, which this version cannot read; give the node an empty one"
+                    "the disk has format {version}, which this version does not read; give the node an \
+                     empty one"
                 )
             }
             Failure::Resized => {

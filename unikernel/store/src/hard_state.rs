@@ -1,7 +1,7 @@
 //! The hard state and the marker: the little that changes with every batch.
 //!
-//! There are two places, used in turn, so that the state before is there while the new one is written; and each
-//! place is two sectors with the same content, so that one that rots loses nothing.
+//! There are two places, used in turn, so that the state before is there while the new one is written; and
+//! each place is two sectors with the same content, so that one that rots loses nothing.
 //!
 //! ```text
 //! 0 magic "HS" (u16)  2 vote (u16)  4 zero (u32)  8 sequence  16 term  24 boot epoch
@@ -10,8 +10,8 @@
 //! 72 term of the one before it  80 end of the bodies  88 checksum of the 88 above (u32)
 //! ```
 //!
-//! The header before the first that is kept is the *front*: the chain begins with its checksum. Before index 1
-//! it is 0; behind a reset, where there never was such a header, it is computed from index and term.
+//! The header before the first that is kept is the *front*: the chain begins with its checksum. Before index
+//! 1 it is 0; behind a reset, where there never was such a header, it is computed from index and term.
 
 use alloc::vec::Vec;
 

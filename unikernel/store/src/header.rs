@@ -4,8 +4,8 @@
 //!  0  magic "CH"   2  version   3  kind      4  payload length (u32)
 //!  8  index        16 term      24 batch     32 first = index - this (u16)   34 last = index + this (u16)
 //! 36  position of the body's header copy, in bytes from the start of the bodies (u64)
-//! 44  checksum of the payload   48  checksum of the header before   52  position of that header's copy / 8 (u32)
-//! 56  bytes of bodies of the whole batch (u32)                      60  checksum of the 60 bytes above
+//! 44  checksum of the payload   48  checksum of the header before   52  position of that header's copy / 8
+//! (u32) 56  bytes of bodies of the whole batch (u32)                      60  checksum of the 60 bytes above
 //! ```
 
 use base::checksum::crc32c;

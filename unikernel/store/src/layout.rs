@@ -22,7 +22,8 @@ const SNAPSHOT_SHARE: u64 = 8;
 pub(crate) const HEAD_SECTORS: u64 = 8;
 /// Copies of the head, one behind the other, in front of the data.
 pub(crate) const HEAD_COPIES: u64 = 2;
-/// A header names the place of the one before in eights of bytes: 32 GiB of bodies. More of a disk is not used.
+/// A header names the place of the one before in eights of bytes: 32 GiB of bodies. More of a disk is not
+/// used.
 const BODY_SECTORS_MAX: u64 = (8 << 32) / SECTOR_BYTES as u64;
 /// The smallest disk that makes sense: 1 MiB.
 const SECTORS_MIN: u64 = 2048;
@@ -141,7 +142,8 @@ impl Layout {
         self.header_sectors * HEADERS_PER_SECTOR
     }
 
-    /// How many sectors behind the start of the headers the one of `index` is: on the ring, or beyond its end.
+    /// How many sectors behind the start of the headers the one of `index` is: on the ring, or beyond its
+    /// end.
     pub(crate) fn header_place(self, index: LogIndex) -> u64 {
         (index.0 - 1) / HEADERS_PER_SECTOR
     }

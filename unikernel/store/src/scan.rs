@@ -2,8 +2,8 @@
 //!
 //! The marker vouches for the last header, and every header for the one before. So the chain is checked from
 //! its end: where the header in a slot is not the one that its successor names, the copy that the successor
-//! names takes its place, and so on towards the front, until a slot holds what is named again. The first header
-//! that is kept must name the front that the marker names.
+//! names takes its place, and so on towards the front, until a slot holds what is named again. The first
+//! header that is kept must name the front that the marker names.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -116,7 +116,8 @@ impl Scan {
     }
 
     /// The copy that is wanted next: the marker's, if the last slot does not hold it; else the one that a
-    /// repaired header or the rightmost break names. `None` when the chain holds from the marker to the front.
+    /// repaired header or the rightmost break names. `None` when the chain holds from the marker to the
+    /// front.
     pub(crate) fn wanted(&mut self) -> Option<Wanted> {
         let mark = self.mark;
         if mark.is_empty() {

@@ -107,8 +107,8 @@ impl Store {
     }
 
     /// Writes a hard state, records, or both, after everything that was asked for before: all or nothing, if
-    /// there are no more than 1024 records. Records are consecutive; what the log holds from the first of them
-    /// on is replaced. What is asked for while the disk is busy is written together, with one flush.
+    /// there are no more than 1024 records. Records are consecutive; what the log holds from the first of
+    /// them on is replaced. What is asked for while the disk is busy is written together, with one flush.
     ///
     /// # Errors
     /// If there is no room, or the store has given up; then nothing has changed.
@@ -156,11 +156,12 @@ impl Store {
     /// Gives up the records before `first`, at once or soon: their room is free, and they cannot be read any
     /// more, when a mark that says so is durable. What is given up already is given up again without effect.
     ///
-    /// A log that reaches back to the index of the snapshot before the newest survives the loss of the newest.
+    /// A log that reaches back to the index of the snapshot before the newest survives the loss of the
+    /// newest.
     ///
     /// # Errors
-    /// If the durable snapshot does not stand for all that is before `first`, or that is not all durable, or is
-    /// about to be replaced; then nothing has changed.
+    /// If the durable snapshot does not stand for all that is before `first`, or that is not all durable, or
+    /// is about to be replaced; then nothing has changed.
     pub fn compact(&mut self, first: LogIndex) -> Result<(), CompactError> {
         let State::Ready(ready) = &mut self.state else {
             return Err(CompactError::NotReady);
@@ -176,8 +177,8 @@ impl Store {
     }
 
     /// Empties the log, after everything that was asked for before: it ends at `index`, as if it had held a
-    /// record of `term` there, and the next record is the one behind. That is for a snapshot that another node
-    /// has made; the log that holds its record goes on as it is. The reset is durable when the next
+    /// record of `term` there, and the next record is the one behind. That is for a snapshot that another
+    /// node has made; the log that holds its record goes on as it is. The reset is durable when the next
     /// [`Store::persist`] is, even one of nothing.
     ///
     /// # Errors
@@ -240,8 +241,9 @@ impl Store {
         Ok(())
     }
 
-    /// Reads the snapshot that counts from `offset` on, one byte at the least, `max_bytes` at the most, and no
-    /// further than the next multiple of [`crate::SNAPSHOT_BLOCK_BYTES`]. The answer is an output with this `id`.
+    /// Reads the snapshot that counts from `offset` on, one byte at the least, `max_bytes` at the most, and
+    /// no further than the next multiple of [`crate::SNAPSHOT_BLOCK_BYTES`]. The answer is an output with
+    /// this `id`.
     ///
     /// # Errors
     /// If there is no snapshot, or it ends before `offset`, or too many questions wait.

@@ -65,7 +65,8 @@ pub struct Cluster {
     pub rot: u64,
     /// How much later messages to and from these arrive.
     pub slow: BTreeMap<NodeId, Duration>,
-    /// For each read that was asked, how many entries were applied somewhere by then: all of these it must see.
+    /// For each read that was asked, how many entries were applied somewhere by then: all of these it must
+    /// see.
     asked: BTreeMap<u64, u64>,
     /// Every event of every member.
     pub events: Vec<(NodeId, raft::Event)>,

@@ -1,5 +1,5 @@
-//! The end of a node that is told to stop: it hands leadership over, so that nobody waits for an election, and
-//! answers the writes that are under way.
+//! The end of a node that is told to stop: it hands leadership over, so that nobody waits for an election,
+//! and answers the writes that are under way.
 
 use base::{Duration, Instant};
 use kv::KvService;

@@ -257,8 +257,8 @@ impl Recovery {
         Some(Transfer::read(self.layout.bodies(), first, end - first))
     }
 
-    /// What lies behind the last body: the next batch, or anything else. Batch numbers only grow, so that what
-    /// an earlier lap left there is not taken for it.
+    /// What lies behind the last body: the next batch, or anything else. Batch numbers only grow, so that
+    /// what an earlier lap left there is not taken for it.
     fn meet_next_batch(&mut self, copy: Option<Header>) -> Result<(), Failure> {
         let is_next = |header: &Header| {
             header.batch == self.mark.durable_batch + 1

@@ -1,6 +1,7 @@
 //! Snapshots: the state at some index, in place of all records up to it.
 //!
-//! There are two areas, used in turn, so that the newest whole snapshot is there while the next one is written.
+//! There are two areas, used in turn, so that the newest whole snapshot is there while the next one is
+//! written.
 //!
 //! ```text
 //! sectors 0 … 7   head                sectors 8 … 15  its copy
@@ -12,14 +13,14 @@
 //! .. the CRC-32C of each block (u32 each)   .. checksum of everything above (u32)   .. zero
 //! ```
 //!
-//! The data is written first, and flushed; then the head, and flushed: **the head is the installation**. Of the
-//! two areas the one whose head is whole and has the higher sequence counts. When a new snapshot is begun, the
-//! head of the area that it goes to is wiped out and flushed first: no head speaks of data that is not there any
-//! more.
+//! The data is written first, and flushed; then the head, and flushed: **the head is the installation**. Of
+//! the two areas the one whose head is whole and has the higher sequence counts. When a new snapshot is
+//! begun, the head of the area that it goes to is wiped out and flushed first: no head speaks of data that is
+//! not there any more.
 //!
-//! Blocks are what is written, verified and read at once. The log comes first: one block at the most is on its
-//! way to or from the disk, and no more than four are written between two flushes, so that a flush of the log
-//! never has to carry a whole snapshot.
+//! Blocks are what is written, verified and read at once. The log comes first: one block at the most is on
+//! its way to or from the disk, and no more than four are written between two flushes, so that a flush of the
+//! log never has to carry a whole snapshot.
 
 mod head;
 mod reading;

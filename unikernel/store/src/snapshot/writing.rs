@@ -171,8 +171,8 @@ impl SnapshotWriter {
         Ok(())
     }
 
-    /// Does what can be done now. The area that is being read is left alone, and nothing is begun, nor flushed,
-    /// while a batch of the log is being written.
+    /// Does what can be done now. The area that is being read is left alone, and nothing is begun, nor
+    /// flushed, while a batch of the log is being written.
     pub(crate) fn pump(&mut self, io: &mut Io, place_read: Option<usize>, is_log_writing: bool) {
         if self.abandoned.as_ref().is_some_and(Transfer::is_quiet) {
             self.abandoned = None;
