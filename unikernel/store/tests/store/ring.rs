@@ -253,6 +253,6 @@ fn another_format_is_refused_and_named() {
     assert_eq!(failure, Failure::OtherVersion(1));
     assert_eq!(
         failure.to_string(),
-        "the disk has format 1, which this version cannot read; give the node an empty one"
+        "the disk has format 1, which this version does not read; give the node an empty one"
     );
 }
