@@ -30,6 +30,7 @@ pub(super) fn run(bytes: &[u8]) {
         terms: TermRuns::default(),
         last_index: LogIndex(0),
         recent: Vec::new(),
+        ..Restored::default()
     };
     let now = Instant::from_millis(1);
     let raft = RaftNode::new(config, 1, restored, now).expect("the configuration works");
@@ -91,6 +92,18 @@ impl World {
                     let to = usize::try_from(request.to.0).expect("there are few");
                     let entries = self.entries[from..to.min(from + 5)].to_vec();
                     self.raft.handle_fetched(request.id, entries);
+                }
+                Output::StoreSnapshot { meta, total_bytes, offset, bytes } => {
+                    let end = offset + bytes.len() as u64;
+                    assert!(end <= total_bytes, "no part reaches beyond the end");
+                    self.raft.handle_snapshot_stored(&meta, end);
+                    // No checksum holds for what such peers send.
+                    if end == total_bytes {
+                        self.raft.handle_snapshot_refused(&meta);
+                    }
+                }
+                Output::FetchSnapshot { .. } | Output::RestoreState { .. } => {
+                    unreachable!("nothing was compacted, and nothing installed")
                 }
                 Output::ReadReady { .. } | Output::ReadFailed { .. } | Output::Event(_) => {}
             }

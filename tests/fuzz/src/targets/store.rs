@@ -44,6 +44,8 @@ pub(super) fn run(bytes: &[u8]) {
     let mut machine = Machine::start(disk);
     if machine.failed.is_none() {
         let last = machine.recovered.as_ref().expect("read, or reported").last_index;
+        machine.read_snapshot(0);
+        machine.drain();
         let read = machine.read_all(last);
         assert!(read.iter().zip(1..).all(|(record, index)| record.index.0 == index));
         if machine.failed.is_none() {
@@ -108,7 +110,8 @@ fn change(disk: &mut Disk, input: &mut Input<'_>, is_flip: bool) {
 impl Machine {
     fn start(disk: Disk) -> Machine {
         let node = NodeId::new(1).expect("1 is a number of a node");
-        let config = Config { cluster: ClusterId(7), node, capacity_sectors: SECTORS };
+        let cluster = ClusterId(7);
+        let config = Config { cluster, node, capacity_sectors: SECTORS, wanted_kinds: &[2] };
         let pool = Pool::on_heap(BUFFERS, 4 * PAGE_BYTES);
         let store = Store::new(config, pool.clone()).expect("the disk is large enough");
         let (recovered, failed, reads) = (None, None, Vec::new());
@@ -130,10 +133,26 @@ impl Machine {
                 Output::Recovered(recovered) => self.recovered = Some(recovered),
                 Output::Persisted(_) => {}
                 Output::Read(_, records) => self.reads.push(records),
+                Output::SnapshotRead { offset, total_bytes, bytes, .. } => {
+                    let end = offset + bytes.len() as u64;
+                    assert!(end <= total_bytes, "no part reaches beyond the end");
+                    if !bytes.is_empty() {
+                        self.read_snapshot(end);
+                    }
+                }
+                Output::SnapshotDamaged { .. } => {}
+                Output::SnapshotStored { .. } | Output::SnapshotDurable(_) => {
+                    unreachable!("nobody writes one")
+                }
                 Output::Failed(failure) => self.failed = Some(failure),
             }
         }
         panic!("the store never rests");
+    }
+
+    /// Reads on, to the end; at the end there is nothing to read.
+    fn read_snapshot(&mut self, offset: u64) {
+        let _ = self.store.read_snapshot(offset, offset, 64 * 1024);
     }
 
     fn read_all(&mut self, last: LogIndex) -> Vec<Record> {
