@@ -98,9 +98,7 @@ impl Log {
             // The entry itself may be gone from the disk already, but not what follows it.
             let is_before_first = log.terms.runs.first().is_some_and(|(first, _)| *first > base);
             if known == Some(base_term) || (last > base && is_before_first) {
-                (log.base, log.base_term) = (base, base_term);
-                log.terms.forget(base);
-                log.forget_recent(base);
+                log.begin_behind(base, base_term);
             } else {
                 log.reset(base, base_term);
             }
@@ -116,8 +114,12 @@ impl Log {
 
     /// Forgets the entries up to and including `index`, which is in the log: a snapshot has them.
     pub(crate) fn compact(&mut self, index: LogIndex) {
-        self.base_term = self.term_at(index).expect("what is compacted is in the log");
-        self.base = index;
+        let term = self.term_at(index).expect("what is compacted is in the log");
+        self.begin_behind(index, term);
+    }
+
+    fn begin_behind(&mut self, index: LogIndex, term: Term) {
+        (self.base, self.base_term) = (index, term);
         if index == self.last {
             self.terms = TermRuns::default();
         } else {
@@ -377,6 +379,21 @@ mod tests {
         log.truncate(LogIndex(1));
         assert_eq!((log.last_index(), log.last_term()), (LogIndex(0), Term(0)));
         log.check_invariants();
+    }
+
+    /// Found by the simulator: a member whose snapshot ends where its log does could not start.
+    #[test]
+    fn a_log_that_ends_with_its_snapshot_is_empty() {
+        let terms = || TermRuns::new(vec![(LogIndex(3), Term(1)), (LogIndex(5), Term(4))]).unwrap();
+        for last in [6, 7] {
+            let log = Log::new((LogIndex(6), Term(4)), terms(), LogIndex(last), Vec::new());
+            assert_eq!(
+                (log.base(), log.last_index(), log.last_term()),
+                (LogIndex(6), LogIndex(last), Term(4))
+            );
+        }
+        let log = Log::new((LogIndex(6), Term(2)), terms(), LogIndex(7), Vec::new());
+        assert_eq!((log.base(), log.last_index()), (LogIndex(6), LogIndex(6)), "another log");
     }
 
     #[test]

@@ -33,12 +33,15 @@ impl fmt::Display for PayloadError {
 impl core::error::Error for PayloadError {}
 
 impl Payload {
+    /// The kind of a configuration: whoever reads a log back has to know where they are.
+    pub const CONFIGURATION: u8 = 2;
+
     /// The number that stands for the kind on the wire and on the disk.
     pub fn kind(&self) -> u8 {
         match self {
             Payload::Noop => 0,
             Payload::Command(_) => 1,
-            Payload::Configuration(_) => 2,
+            Payload::Configuration(_) => Payload::CONFIGURATION,
         }
     }
 

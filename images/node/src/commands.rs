@@ -57,7 +57,12 @@ pub(crate) const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
         "",
         "how far each follower is (leader)",
     ),
-    command("raft snapshots", CommandId::Raft(RaftView::Snapshots), "", "how full the log is"),
+    command(
+        "raft snapshots",
+        CommandId::Raft(RaftView::Snapshots),
+        "",
+        "what stands for the log's start",
+    ),
     command("raft transfer", CommandId::RaftTransfer, "[NODE]", "hands leadership over (leader)"),
     command("net", CommandId::Net, "", "packet buffers, links to the peers, what was refused"),
     command("disk", CommandId::Disk, "", "the durable log"),
@@ -143,7 +148,7 @@ fn raft(what: RaftView, view: &View<'_>) -> Outcome {
             Outcome::Failed("only the leader knows: see 'raft status' for who leads")
         }
         RaftView::Replication => listing(views::raft_replication(raft, view.now)),
-        RaftView::Snapshots => record(views::raft_snapshots(raft, view.store, view.now)),
+        RaftView::Snapshots => record(views::raft_snapshots(view)),
     }
 }
 

@@ -28,4 +28,5 @@ pub use clients::{HTTP_PORT, RESP_PORT};
 pub use journal::{Journal, Level, Line};
 pub use node::{Hardware, Node};
 pub use output::{Output, Port, RequestId, Stop};
+pub use replica::SnapshotCounts;
 pub use settings::{Outside, Settings, SettingsError};

@@ -122,7 +122,18 @@ fn key_values(page: &mut Page, status: &Status) {
 }
 
 fn disk(page: &mut Page, view: &View<'_>) {
-    let status = view.store.status();
+    let (status, snapshots) = (view.store.status(), view.snapshots);
+    page.gauge(
+        "coterie_snapshot_index",
+        "The last entry in the snapshot.",
+        status.snapshot_index.0,
+    );
+    page.gauge("coterie_snapshot_bytes", "The length of the snapshot.", status.snapshot_bytes);
+    page.counter("coterie_snapshots_taken_total", "Own snapshots that count.", snapshots.taken);
+    let help = "Own snapshots that came to nothing.";
+    page.counter("coterie_snapshots_abandoned_total", help, snapshots.abandoned);
+    let help = "Snapshots of leaders that took the place of the log.";
+    page.counter("coterie_snapshots_installed_total", help, snapshots.installed);
     page.counter("coterie_disk_batches_total", "Batches written.", status.batches);
     page.counter("coterie_disk_records_total", "Records written.", status.records);
     page.counter("coterie_disk_flushes_total", "Flushes done.", status.flushes);

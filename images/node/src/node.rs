@@ -18,12 +18,13 @@ use crate::clients::{ClientCounts, Clients, RESP_PORT};
 use crate::commands::COMMANDS;
 use crate::journal::{Journal, Level};
 use crate::output::{Output, Port, RequestId, Stop};
-use crate::replica::{self, Replica, ReplicaOutput};
+use crate::replica::{self, Replica, ReplicaOutput, SnapshotCounts};
 use crate::settings::Settings;
 use crate::web;
 
 mod console;
 mod leaving;
+mod snapshots;
 
 use leaving::Leaving;
 
@@ -92,6 +93,7 @@ pub(crate) struct View<'a> {
     pub(crate) store: &'a Store,
     pub(crate) clients: &'a ClientCounts,
     pub(crate) packets: &'a Pool,
+    pub(crate) snapshots: SnapshotCounts,
     pub(crate) messages_refused: u64,
     pub(crate) heap_bytes: u64,
     pub(crate) now: Instant,
@@ -112,6 +114,7 @@ fn view<'a>(
         store: replica.store(),
         clients,
         packets: &about.packets,
+        snapshots: replica.snapshots().counts(),
         messages_refused: replica.messages_refused(),
         heap_bytes: about.heap_bytes,
         now,
@@ -133,21 +136,27 @@ impl Node {
         now: Instant,
     ) -> Result<Node, Stop> {
         let mut prng = Prng::new(seed);
+        let snapshot_entries = settings.snapshot_entries;
         let config = store::Config {
             cluster: settings.cluster,
             node: settings.id,
             capacity_sectors: hardware.disk_sectors,
-            wanted_kinds: &[],
+            wanted_kinds: &[raft::Payload::CONFIGURATION],
         };
         let store = Store::new(config, hardware.blocks)
             .map_err(|error| Stop::Disk(alloc::format!("{error}")))?;
         raft.validate().map_err(|error| Stop::Settings(alloc::format!("{error}")))?;
-        let config = replica::Config { raft, cluster: settings.cluster, seed: prng.next_u64() };
+        let config = replica::Config {
+            raft,
+            cluster: settings.cluster,
+            seed: prng.next_u64(),
+            snapshot_entries,
+        };
         let clients = Clients::new(&settings, &hardware.packets, prng.next_u64(), now);
         let prompt = alloc::format!("node{}> ", settings.id);
         Ok(Node {
             console: Console::new(prompt, |line| COMMANDS.complete(line)),
-            replica: Replica::new(config, store, hardware.packets.clone()),
+            replica: Replica::new(config, store, hardware.packets.clone(), now),
             kv: None,
             clients,
             about: About { settings, packets: hardware.packets, kv: None, heap_bytes: 0 },
@@ -230,6 +239,7 @@ impl Node {
     /// nothing moves any more.
     fn work(&mut self, now: Instant) {
         self.serve_clients(now);
+        self.advance_snapshot(now);
         loop {
             while let Some(output) = self.kv.as_mut().and_then(KvService::poll_output) {
                 self.take_from_kv(output, now);
@@ -331,12 +341,25 @@ impl Node {
     fn take_from_replica(&mut self, output: ReplicaOutput, now: Instant) {
         match output {
             ReplicaOutput::Disk(request) => self.outputs.push_back(Output::Disk(request)),
-            ReplicaOutput::Ready { epoch } => {
+            ReplicaOutput::Ready { epoch, machine } => {
                 let config = service::Config { id: self.about.settings.id, epoch };
                 let kv = KvService::new(config, self.about.settings.wall_ms, now);
                 #[cfg(feature = "mutants")]
                 let kv = kv.with(self.kv_mutant);
-                self.kv = Some(kv);
+                let kv = self.kv.insert(kv);
+                if let Some(machine) = machine {
+                    kv.handle_restored(machine, now);
+                }
+            }
+            ReplicaOutput::Restore(machine) => {
+                if let Some(kv) = &mut self.kv {
+                    kv.handle_restored(machine, now);
+                }
+            }
+            ReplicaOutput::SnapshotAbandoned => {
+                if let Some(kv) = &mut self.kv {
+                    kv.abandon_snapshot();
+                }
             }
             ReplicaOutput::Apply(entries) => self.apply(entries, now),
             ReplicaOutput::ReadReady { context, index } => {
@@ -396,6 +419,11 @@ impl Node {
     /// The disk.
     pub fn store(&self) -> &Store {
         self.replica.store()
+    }
+
+    /// What has become of snapshots.
+    pub fn snapshots(&self) -> SnapshotCounts {
+        self.replica.snapshots().counts()
     }
 
     /// What has happened.

@@ -1,5 +1,8 @@
 //! This node's share of the replicated log: Raft, the disk under it, and the links to the other nodes.
 
+mod loading;
+mod snapshots;
+
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -7,16 +10,20 @@ use alloc::vec::Vec;
 use base::{ClusterId, Instant, LogIndex, NodeId};
 use block::{BlockCompletion, BlockRequest};
 use bytes::Bytes;
+use kv::KvMachine;
 use net::links::{self, Disposition, Links};
 use pool::{Frame, Pool};
 use raft::{
     Encoder, FetchId, LogEntry, Payload, ProposeError, RaftNode, ReadError, Restored, SnapshotMeta,
-    TermRuns, Ticket, TransferError,
+    Ticket, TransferError,
 };
 use store::{Record, Recovered, Store};
 use wire::{Lane, Refusal, ServiceId, TraceContext};
 
 use crate::journal::Level;
+use loading::Loading;
+pub use snapshots::SnapshotCounts;
+use snapshots::Snapshots;
 
 /// With less room than this the log on disk counts as full: as much as peers may have on its way to us.
 const ROOM_MIN_BYTES: u64 = 4 * 1024 * 1024;
@@ -24,6 +31,9 @@ const ROOM_MIN_BYTES: u64 = 4 * 1024 * 1024;
 const ROOM_MIN_RECORDS: u64 = 4096;
 /// On a small disk a smaller share must do: one in so many.
 const ROOM_MIN_SHARE: u64 = 16;
+
+/// What a record takes on the disk beside its payload, about.
+const RECORD_BYTES: usize = 64;
 
 /// The longest packet on the cluster network.
 const MTU: usize = 1500;
@@ -34,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) raft: raft::Config,
     pub(crate) cluster: ClusterId,
     pub(crate) seed: u64,
+    /// A snapshot is taken after so many entries, or earlier if room is scarce.
+    pub(crate) snapshot_entries: u64,
 }
 
 /// What the replica wants done, or tells.
@@ -41,8 +53,17 @@ pub(crate) struct Config {
 pub(crate) enum ReplicaOutput {
     /// Hand this to the disk.
     Disk(BlockRequest),
-    /// The disk is read: it is this node's so-many-th start.
-    Ready { epoch: u64 },
+    /// The disk is read.
+    Ready {
+        /// How often it has started.
+        epoch: u64,
+        /// The state that it goes on from, if not from the first entry.
+        machine: Option<KvMachine>,
+    },
+    /// This state takes the place of what was applied.
+    Restore(KvMachine),
+    /// The snapshot that is being taken is not wanted any more.
+    SnapshotAbandoned,
     /// These entries are committed; call [`Replica::applied`] then.
     Apply(Vec<LogEntry>),
     /// A read may be answered after applying `index`.
@@ -65,8 +86,14 @@ pub(crate) struct Replica {
     config: Config,
     packets: Pool,
     store: Store,
-    /// Present when the disk is read.
+    /// The disk is read, and what it holds is being loaded.
+    loading: Option<Loading>,
+    /// Present when that is done.
     member: Option<Member>,
+    snapshots: Snapshots,
+    started: Instant,
+    /// The state of a snapshot that Raft is about to ask for.
+    restoring: Option<KvMachine>,
     outputs: VecDeque<ReplicaOutput>,
     messages_refused: u64,
     /// Whether it was said that peers know a later life of this node.
@@ -83,10 +110,22 @@ pub(crate) struct Member {
 }
 
 impl Replica {
-    pub(crate) fn new(config: Config, store: Store, packets: Pool) -> Replica {
+    pub(crate) fn new(config: Config, store: Store, packets: Pool, started: Instant) -> Replica {
         let outputs = VecDeque::new();
         let (messages_refused, is_superseded) = (0, false);
-        Replica { config, packets, store, member: None, outputs, messages_refused, is_superseded }
+        Replica {
+            config,
+            packets,
+            store,
+            loading: None,
+            member: None,
+            snapshots: Snapshots::default(),
+            started,
+            restoring: None,
+            outputs,
+            messages_refused,
+            is_superseded,
+        }
     }
 
     pub(crate) fn member(&self) -> Option<&Member> {
@@ -221,18 +260,29 @@ impl Replica {
     fn take_from_store(&mut self, output: store::Output, now: Instant) {
         match output {
             store::Output::Request(request) => self.outputs.push_back(ReplicaOutput::Disk(request)),
-            store::Output::Recovered(recovered) => self.begin(recovered, now),
+            store::Output::Recovered(recovered) => self.load(recovered, now),
             store::Output::Persisted(ticket) => {
+                self.snapshots.ticket_durable = ticket;
                 if let Some(member) = &mut self.member {
                     member.raft.handle_persisted(Ticket(ticket), now);
                 }
+                self.go_on_installing(now);
             }
-            store::Output::Read(id, records) => self.take_records(id, records),
-            // Nobody takes snapshots yet.
-            store::Output::SnapshotStored { .. }
-            | store::Output::SnapshotDurable(_)
-            | store::Output::SnapshotRead { .. }
-            | store::Output::SnapshotDamaged { .. } => {}
+            store::Output::Read(id, records) => {
+                if !self.load_record(id, &records, now) {
+                    self.take_records(id, records);
+                }
+            }
+            store::Output::SnapshotStored { meta, offset } => {
+                self.snapshot_stored(&meta, offset, now);
+            }
+            store::Output::SnapshotDurable(meta) => self.snapshot_durable(&meta, now),
+            store::Output::SnapshotRead { id, meta, offset, total_bytes, bytes } => {
+                self.snapshot_read(id, &meta, offset, total_bytes, bytes, now);
+            }
+            store::Output::SnapshotDamaged { id, meta, offset } => {
+                self.snapshot_damaged(id, &meta, offset);
+            }
             store::Output::Failed(failure) => self.fail(alloc::format!("{failure}")),
         }
     }
@@ -242,23 +292,17 @@ impl Replica {
         self.outputs.push_back(ReplicaOutput::Failed(reason));
     }
 
-    /// The disk is read: this node may take part.
-    fn begin(&mut self, recovered: Recovered, now: Instant) {
-        self.note_recovery(&recovered);
-        let Some(terms) = TermRuns::new(recovered.terms) else {
-            return self.fail("the terms on the disk go backwards".into());
-        };
-        let hard_state = recovered.hard_state;
-        let restored = Restored {
-            hard_state: raft::HardState { term: hard_state.term, vote: hard_state.vote },
-            terms,
-            last_index: recovered.last_index,
-            // NOTE: the store keeps no snapshots and does not tell of configurations yet; nothing here gives
-            // up the log or asks for a change of members.
-            snapshot: None,
-            configurations: Vec::new(),
-            recent: Vec::new(),
-        };
+    /// The disk is read and loaded: this node may take part.
+    fn begin(
+        &mut self,
+        recovered: &Recovered,
+        restored: Restored,
+        machine: Option<KvMachine>,
+        now: Instant,
+    ) {
+        self.note_recovery(recovered);
+        let newest = restored.snapshot.as_ref().map_or(LogIndex(0), |meta| meta.index);
+        self.snapshots.restored(newest, recovered.first_index, now.since(self.started));
         let config = self.config.raft.clone();
         let links = links::Config {
             id: config.id,
@@ -273,7 +317,8 @@ impl Replica {
                 self.member =
                     Some(Member { raft, links, encoder: Encoder::default(), leader: None });
                 self.note_room();
-                self.outputs.push_back(ReplicaOutput::Ready { epoch: recovered.epoch });
+                let epoch = recovered.epoch;
+                self.outputs.push_back(ReplicaOutput::Ready { epoch, machine });
             }
             Err(error) => self.fail(alloc::format!("{error}")),
         }
@@ -348,19 +393,17 @@ impl Replica {
                     member.raft.handle_fetched(request.id, Vec::new());
                 }
             }
-            raft::Output::FetchSnapshot { id, .. } => {
-                if let Some(member) = &mut self.member {
-                    let none = SnapshotMeta::default();
-                    member.raft.handle_snapshot_part(id, &none, 0, 0, Bytes::new());
-                }
+            raft::Output::FetchSnapshot { id, peer: _, offset, max_bytes } => {
+                self.fetch_snapshot(id, offset, max_bytes);
             }
-            raft::Output::StoreSnapshot { meta, .. } => {
-                if let Some(member) = &mut self.member {
-                    member.raft.handle_snapshot_refused(&meta);
-                }
+            raft::Output::StoreSnapshot { meta, total_bytes, offset, bytes } => {
+                self.take_part(meta, total_bytes, offset, bytes, now);
             }
-            raft::Output::RestoreState { .. } => {
-                self.fail("a snapshot was installed, but none is ever stored".into());
+            raft::Output::RestoreState { meta: SnapshotMeta { index, .. } } => {
+                match self.restoring.take().filter(|machine| machine.applied() == index) {
+                    Some(machine) => self.outputs.push_back(ReplicaOutput::Restore(machine)),
+                    None => self.fail("the state of an installed snapshot is not at hand".into()),
+                }
             }
             raft::Output::ReadReady { context, index } => {
                 self.outputs.push_back(ReplicaOutput::ReadReady { context, index });
@@ -410,7 +453,10 @@ impl Replica {
             kind: entry.payload.kind(),
             payload: entry.payload.bytes(),
         };
-        let records = persist.entries.into_iter().map(record).collect();
+        let records: Vec<Record> = persist.entries.into_iter().map(record).collect();
+        let bytes: usize = records.iter().map(|record| record.payload.len() + RECORD_BYTES).sum();
+        self.snapshots.note_written(bytes as u64);
+        self.snapshots.ticket_issued = persist.ticket.0;
         match self.store.persist(persist.ticket.0, hard_state, records) {
             Ok(()) => self.note_room(),
             Err(_) => {

@@ -7,6 +7,7 @@
 //! | `coterie.peers=N,N,…` | the numbers of all nodes of the cluster, this one included | required |
 //! | `coterie.outside=A.B.C.D/P[,GATEWAY]` or `none` | address for clients | `10.0.2.15/24,10.0.2.2` |
 //! | `coterie.disk=flush` or `noflush` | whether a disk that cannot flush is refused | `flush` |
+//! | `coterie.snapshot=N` | a snapshot is taken after so many entries, or earlier if room is scarce | 100000 |
 //! | `coterie.wall_ms=N` | the date at launch, in ms since 1970, for machines without a clock | 0 |
 //!
 //! Every word must be known: a misspelt setting that is silently ignored is worse than a node that stops.
@@ -30,6 +31,8 @@ pub struct Settings {
     pub outside: Option<Outside>,
     /// Whether a disk is accepted that cannot flush, and so may lose what was acknowledged.
     pub without_flush: bool,
+    /// A snapshot is taken after so many entries, or earlier if room is scarce.
+    pub snapshot_entries: u64,
     /// The date at launch, in milliseconds since 1970; 0 if unknown.
     pub wall_ms: u64,
 }
@@ -107,6 +110,7 @@ struct Found {
     peers: Option<Vec<NodeId>>,
     outside: Option<Option<Outside>>,
     without_flush: Option<bool>,
+    snapshot_entries: Option<u64>,
     wall_ms: Option<u64>,
 }
 
@@ -153,6 +157,12 @@ impl Found {
                     bad("flush or noflush")
                 })
             }
+            "coterie.snapshot" => {
+                let entries = value.parse().ok().filter(|entries| *entries > 0);
+                set(&mut self.snapshot_entries, "coterie.snapshot", entries, || {
+                    bad("a number of entries, at least 1")
+                })
+            }
             "coterie.wall_ms" => {
                 set(&mut self.wall_ms, "coterie.wall_ms", value.parse().ok(), || {
                     bad("a number of milliseconds since 1970")
@@ -178,6 +188,7 @@ impl Found {
             peers,
             outside: self.outside.unwrap_or(Some(OUTSIDE_DEFAULT)),
             without_flush: self.without_flush.unwrap_or(false),
+            snapshot_entries: self.snapshot_entries.unwrap_or(limits::SNAPSHOT_ENTRIES),
             wall_ms: self.wall_ms.unwrap_or(0),
         })
     }
@@ -257,13 +268,14 @@ mod tests {
     #[test]
     fn everything_that_a_node_can_be_told() {
         let all = "coterie.id=1 coterie.cluster=1 coterie.peers=1 coterie.outside=192.0.2.7/28,192.0.2.1 \
-            coterie.disk=noflush coterie.wall_ms=1795516884046 virtio_mmio.device=512@0xfeb00e00:12";
+            coterie.disk=noflush coterie.wall_ms=1795516884046 coterie.snapshot=7 virtio_mmio.device=512@0xfeb00e00:12";
         let settings = Settings::parse(all).unwrap();
         let outside =
             Outside { address: [192, 0, 2, 7], prefix: 28, gateway: Some([192, 0, 2, 1]) };
         assert_eq!(settings.outside, Some(outside));
         assert!(settings.without_flush);
         assert_eq!(settings.wall_ms, 1_795_516_884_046);
+        assert_eq!(settings.snapshot_entries, 7);
     }
 
     #[test]
@@ -289,6 +301,7 @@ mod tests {
         assert!(error_of("coterie.peers=1,1").contains("different node numbers"));
         assert!(error_of("coterie.cluster=+1").contains("hexadecimal"));
         assert!(error_of("coterie.outside=10.0.2.15/33").contains("PREFIX"));
+        assert!(error_of("coterie.snapshot=0").contains("at least 1"));
         assert!(error_of("coterie.disk=maybe").contains("flush or noflush"));
     }
 

@@ -11,6 +11,7 @@ use wire::Refusal;
 
 use crate::clients::ClientCounts;
 use crate::journal::Journal;
+use crate::node::View;
 
 /// `raft status`, and `/v1/raft/status`.
 pub(crate) fn raft_status(raft: &RaftNode, now: Instant) -> Record {
@@ -133,19 +134,24 @@ pub(crate) fn raft_elections(raft: &RaftNode) -> Listing {
     elections
 }
 
-/// `raft snapshots`. There are none yet: what matters instead is how full the log is.
-pub(crate) fn raft_snapshots(raft: &RaftNode, store: &Store, now: Instant) -> Record {
-    let (status, disk) = (raft.status(now), store.status());
+/// `raft snapshots`: the one that stands for the beginning of the log, when the next is due, and how full the
+/// log is.
+pub(crate) fn raft_snapshots(view: &View<'_>) -> Record {
+    let (disk, counts) = (view.store.status(), view.snapshots);
     Record::default()
-        .with("snapshots", 0u64)
-        .with("first_index", status.first_index.0)
-        .with("last_index", status.last_index.0)
+        .with("snapshot_index", disk.snapshot_index.0)
+        .with("snapshot_bytes", disk.snapshot_bytes)
+        .with("snapshot_bytes_max", disk.snapshot_max_bytes)
+        .with("every_entries", view.settings.snapshot_entries)
+        .with("taken", counts.taken)
+        .with("abandoned", counts.abandoned)
+        .with("installed", counts.installed)
+        .with("last_took_ms", counts.last.map(Duration::as_millis))
+        .with("recovery_ms", counts.recovery.map(Duration::as_millis))
+        .with("first_index", disk.first_index.0)
+        .with("last_index", disk.durable_last.0)
         .with("log_bytes_used", disk.body_bytes_used)
         .with("log_bytes", disk.body_bytes)
-        .with(
-            "note",
-            "this version takes no snapshots: the log is kept whole, and refuses writes when full",
-        )
 }
 
 /// `net`: the cards, the links to the peers, the clients.

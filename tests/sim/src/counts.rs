@@ -48,6 +48,10 @@ pub enum Kind {
     Truncations,
     /// Entries that were read from a disk again.
     Fetches,
+    /// Snapshots that nodes took of themselves.
+    SnapshotsTaken,
+    /// Snapshots of leaders that took the place of a log.
+    SnapshotsInstalled,
     /// Writes that came out of the log a second time, and were not executed again.
     WritesRepeated,
     /// Reads that were answered.
@@ -62,7 +66,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, with their names, in the order of the type.
-    pub const ALL: [(Kind, &'static str); 26] = [
+    pub const ALL: [(Kind, &'static str); 28] = [
         (Kind::FramesSent, "frames sent"),
         (Kind::FramesLost, "frames lost"),
         (Kind::FramesDelayed, "frames delayed"),
@@ -84,6 +88,8 @@ impl Kind {
         (Kind::LeaderChanges, "leader changes"),
         (Kind::Truncations, "log truncations"),
         (Kind::Fetches, "fetches from disk"),
+        (Kind::SnapshotsTaken, "snapshots taken"),
+        (Kind::SnapshotsInstalled, "snapshots installed"),
         (Kind::WritesRepeated, "writes repeated"),
         (Kind::Reads, "reads answered"),
         (Kind::Writes, "writes answered"),

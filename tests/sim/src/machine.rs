@@ -82,6 +82,7 @@ impl Machine {
             peers: self.voters.clone(),
             outside: None,
             without_flush: false,
+            snapshot_entries: self.tuning.snapshot_entries,
             wall_ms,
         };
         let hardware = Hardware {
@@ -119,7 +120,7 @@ impl Machine {
     /// Switches it off without a warning.
     pub fn crash(&mut self) {
         self.counts.note(Kind::Crashes);
-        self.count_fetches();
+        self.count_node();
         (self.node, self.wake, self.paused_until) = (None, None, None);
         self.disk.crash();
         let held = [&self.packets, &self.blocks].map(|pool| pool.statistics());
@@ -127,15 +128,20 @@ impl Machine {
         assert!(held.into_iter().all(is_free), "a node that is gone holds no buffers");
     }
 
-    fn count_fetches(&mut self) {
+    /// Takes over what its node has counted, which ends.
+    fn count_node(&mut self) {
         if let Some(raft) = self.node.as_ref().and_then(Node::raft) {
             self.counts.add(Kind::Fetches, raft.counters().fetches);
+        }
+        if let Some(snapshots) = self.node.as_ref().map(Node::snapshots) {
+            self.counts.add(Kind::SnapshotsTaken, snapshots.taken);
+            self.counts.add(Kind::SnapshotsInstalled, snapshots.installed);
         }
     }
 
     /// What happened to it and to its disk. To be asked for once, at the end.
     pub fn take_counts(&mut self) -> Counts {
-        self.count_fetches();
+        self.count_node();
         let mut counts = self.counts;
         counts += self.disk.counts();
         counts

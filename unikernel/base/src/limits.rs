@@ -241,7 +241,12 @@ pub const KV_SNAPSHOT_KEPT_MAX_BYTES: usize = KV_MEMORY_MAX_BYTES / 2;
 pub const SNAPSHOT_MAX_BYTES: usize = 24 * 1024 * 1024;
 
 /// The longest configuration that a snapshot carries beside its data.
-pub const SNAPSHOT_CONFIGURATION_MAX_BYTES: usize = 1024;
+pub const SNAPSHOT_CONFIGURATION_MAX_BYTES: usize = 1280;
+
+const _: () = assert!(SNAPSHOT_CONFIGURATION_MAX_BYTES >= CONFIGURATION_MAX_BYTES);
+
+/// A snapshot is taken after so many entries if nothing else is said; earlier where room is scarce.
+pub const SNAPSHOT_ENTRIES: u64 = 100_000;
 
 /// How many indices of wanted kinds the store lists when it has read its disk: the last ones.
 pub const WANTED_RECORDS_MAX: usize = 1024;

@@ -144,3 +144,31 @@ pub enum ReadError {
     /// The store is not ready, or has given up.
     NotReady,
 }
+
+impl fmt::Display for SnapshotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SnapshotError::NotNewer => "there is one that is as new",
+            SnapshotError::UnderWay => "another one is being written",
+            SnapshotError::NotBegun => "none is being written",
+            SnapshotError::TooLarge => "it does not fit the disk",
+            SnapshotError::Busy => "too much of it waits to be written",
+            SnapshotError::TooLate => "it is about to count",
+            SnapshotError::NotReady => "the disk is not ready",
+        })
+    }
+}
+
+impl core::error::Error for SnapshotError {}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ReadError::Absent => "it is not there",
+            ReadError::Busy => "too many questions wait",
+            ReadError::NotReady => "the disk is not ready",
+        })
+    }
+}
+
+impl core::error::Error for ReadError {}

@@ -17,6 +17,7 @@ Usage: scripts/cluster [--name NAME] COMMAND
 
   up [--nodes N] [--net switch|bridge|socket] [--disk-dir D] [--image I]
      [--machine q35|microvm] [--accel auto|kvm|tcg] [--memory MIB] [--disk-size MIB] [--port-base P]
+     [--append 'WORD...']
                         builds what is missing, boots N nodes (3), waits until they serve
   status [--json]       which nodes run, who leads, where they answer
   shell I               the serial shell of node I; Ctrl-] detaches
@@ -36,6 +37,7 @@ Usage: scripts/cluster [--name NAME] COMMAND
 
 Node I answers Redis clients at 127.0.0.1:7100+I and HTTP at 127.0.0.1:8100+I. Clusters with other names
 (--name, or COTERIE_CLUSTER) run side by side, at other ports. State is kept in target/cluster/NAME.
+--append gives every node further settings, such as coterie.snapshot=1000 (see README).
 'bridge' needs root; 'switch' and 'socket' do not.
 ";
 
@@ -122,6 +124,7 @@ impl Words {
             (Some("up"), "memory") => self.wishes.memory_mib = Some(parser.value()?.parse()?),
             (Some("up"), "disk-size") => self.wishes.disk_mib = Some(parser.value()?.parse()?),
             (Some("up"), "port-base") => self.wishes.port_base = Some(parser.value()?.parse()?),
+            (Some("up"), "append") => self.wishes.append = Some(parser.value()?.string()?),
             (Some("up"), "disk-dir") => {
                 self.wishes.disk_dir = Some(absolute(&PathBuf::from(parser.value()?))?);
             }

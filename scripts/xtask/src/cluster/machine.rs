@@ -134,10 +134,11 @@ pub fn command(description: &Description, node: u16, tap: Option<i32>) -> Comman
 fn settings(description: &Description, node: u16) -> String {
     let peers: Vec<_> = description.node_numbers().map(|node| node.to_string()).collect();
     format!(
-        "coterie.id={node} coterie.cluster={} coterie.peers={} coterie.wall_ms={}",
+        "coterie.id={node} coterie.cluster={} coterie.peers={} coterie.wall_ms={} {}",
         description.id,
         peers.join(","),
-        clock::since_1970().as_millis()
+        clock::since_1970().as_millis(),
+        description.append
     )
 }
 

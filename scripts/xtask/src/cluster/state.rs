@@ -63,6 +63,9 @@ pub struct Description {
     pub port_base: u16,
     /// What they boot.
     pub image: PathBuf,
+    /// Further words for their kernel command lines.
+    #[serde(default)]
+    pub append: String,
     /// Where their disks are, if not in the cluster's folder.
     pub disk_dir: Option<PathBuf>,
 }

@@ -37,6 +37,8 @@ pub struct Wishes {
     pub disk_dir: Option<PathBuf>,
     /// What they boot.
     pub image: Option<PathBuf>,
+    /// Further words for their kernel command lines.
+    pub append: Option<String>,
 }
 
 /// Boots a cluster, waits until it serves, and says where.
@@ -107,7 +109,8 @@ fn known_again(known: Description, wishes: &Wishes) -> anyhow::Result<Descriptio
     let image = wishes.image.clone().unwrap_or_else(|| known.image.clone());
     let machine = wishes.machine.unwrap_or(known.machine);
     let memory_mib = wishes.memory_mib.unwrap_or(known.memory_mib);
-    Ok(Description { image, machine, memory_mib, ..known })
+    let append = wishes.append.clone().unwrap_or_else(|| known.append.clone());
+    Ok(Description { image, machine, memory_mib, append, ..known })
 }
 
 /// A cluster that was not there before; writes its description.
@@ -159,6 +162,7 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
         disk_mib,
         port_base,
         image,
+        append: wishes.append.clone().unwrap_or_default(),
         disk_dir: wishes.disk_dir.clone(),
     };
     folder.save(&description)?;

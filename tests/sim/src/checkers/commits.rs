@@ -76,6 +76,21 @@ impl Commits {
         assert!(known == state, "state machine safety: node {id} differs after entry {applied}");
     }
 
+    /// The terms of the committed entries up to this one: for each run its first index.
+    ///
+    /// # Panics
+    /// If not all of them are committed.
+    pub(super) fn terms_up_to(&self, last: LogIndex) -> Vec<(LogIndex, Term)> {
+        assert!(last <= self.last(), "a snapshot of entry {last}, which is not committed");
+        let mut runs: Vec<(LogIndex, Term)> = Vec::new();
+        for (index, entry) in (1..=last.0).zip(&self.entries) {
+            if runs.last().is_none_or(|(_, term)| *term != entry.term) {
+                runs.push((LogIndex(index), entry.term));
+            }
+        }
+        runs
+    }
+
     pub(super) fn last(&self) -> LogIndex {
         LogIndex(self.entries.len() as u64)
     }

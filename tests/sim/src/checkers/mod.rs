@@ -23,7 +23,7 @@ use commits::Commits;
 use logs::Logs;
 
 /// A node's log by the first index of each run of entries of one term, as `raft::TermRuns` has it.
-type Terms = [(LogIndex, Term)];
+pub type Terms = [(LogIndex, Term)];
 
 /// What a node shows at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +38,9 @@ pub struct Look<'a> {
     pub vote: Option<NodeId>,
     /// Whether it leads.
     pub is_leader: bool,
-    /// The terms of its entries.
+    /// The last entry that only its snapshot has, or 0.
+    pub base: LogIndex,
+    /// The terms of its entries, those that only its snapshot has included.
     pub terms: &'a Terms,
     /// Its last entry.
     pub last: LogIndex,
@@ -57,6 +59,7 @@ struct Seen {
     term: Term,
     vote: Option<NodeId>,
     is_leader: bool,
+    base: LogIndex,
     terms: Vec<(LogIndex, Term)>,
     last: LogIndex,
     durable: LogIndex,
@@ -71,6 +74,7 @@ impl Seen {
             term: look.term,
             vote: look.vote,
             is_leader: look.is_leader,
+            base: look.base,
             terms: look.terms.to_vec(),
             last: look.last,
             durable: look.durable,
@@ -86,6 +90,7 @@ impl Seen {
             term: self.term,
             vote: self.vote,
             is_leader: self.is_leader,
+            base: self.base,
             terms: &self.terms,
             last: self.last,
             durable: self.durable,
@@ -152,6 +157,23 @@ impl Checkers {
             logs: Logs::default(),
             commits: Commits::default(),
         }
+    }
+
+    /// The terms of all entries of a log that begins behind a snapshot, which ends with an entry of this
+    /// term: what the snapshot stands for was committed, and so is known.
+    ///
+    /// # Panics
+    /// If it was not.
+    pub fn whole_terms(
+        &self,
+        (base, base_term): (LogIndex, Term),
+        terms: &Terms,
+    ) -> Vec<(LogIndex, Term)> {
+        let mut whole = self.commits.terms_up_to(base);
+        let last = whole.last().map_or(Term(0), |(_, term)| *term);
+        assert!(last == base_term, "a snapshot ends with entry {base}, which is of another term");
+        whole.extend(terms.iter().copied().filter(|(_, term)| *term > base_term));
+        whole
     }
 
     /// Looks at a node. `content` is a fingerprint of an entry's content, if it is at hand; `state` is one
@@ -244,8 +266,9 @@ fn check_restart(before: &Look<'_>, look: &Look<'_>) {
         durable.terms.iter().copied().filter(|(first, _)| *first <= durable.last).collect();
     let durable = Look { terms: &terms, ..durable };
     let (id, kept) = (look.id, durable.first_difference(look));
+    // A snapshot may have taken the place of what contradicted it.
     assert!(
-        kept > durable.last,
+        kept > durable.last || kept <= look.base,
         "durability: node {id} started without entry {kept}, though {} were on its disk",
         durable.last
     );

@@ -50,6 +50,7 @@ fn show(checkers: &mut Checkers, sight: &Sight) -> News {
         term: Term(sight.term),
         vote: sight.is_leader.then(|| node(sight.id)),
         is_leader: sight.is_leader,
+        base: LogIndex(0),
         terms: &runs,
         last: LogIndex(sight.terms.len() as u64),
         durable: LogIndex(sight.durable),

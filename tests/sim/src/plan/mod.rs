@@ -46,6 +46,8 @@ pub struct Tuning {
     pub append_in_flight_max: usize,
     /// How many bytes of entries stay in memory.
     pub entry_cache_max_bytes: usize,
+    /// After how many entries a snapshot is taken.
+    pub snapshot_entries: u64,
 }
 
 impl Plan {
@@ -82,6 +84,7 @@ impl Plan {
                 append_entries_max: [1, 2, 512, 512][prng.below(4) as usize],
                 append_in_flight_max: [1, 2, 16, 16][prng.below(4) as usize],
                 entry_cache_max_bytes: [64, 1_024, 1 << 23][prng.below(3) as usize],
+                snapshot_entries: [10, 50, 300, 100_000][prng.below(4) as usize],
             },
             troubles: Vec::new(),
             reactions: Vec::new(),

@@ -1,5 +1,7 @@
 //! One step: something happens to a node, what the node wants is done, and the checkers look at it.
 
+use std::borrow::Cow;
+
 use base::{Duration, Instant, LogIndex, NodeId};
 use kv::KvService;
 use net::addresses::node_of_mac;
@@ -8,7 +10,7 @@ use raft::RaftNode;
 
 use super::queue::Event;
 use super::{WALL_MS, World};
-use crate::checkers::{Look, News};
+use crate::checkers::{Look, News, Terms};
 use crate::counts::Kind;
 use crate::plan::{Moment, node};
 use crate::trace;
@@ -232,13 +234,24 @@ impl World {
             node.check_invariants();
         }
         let (Some(raft), Some(kv)) = (node.raft(), node.kv()) else { return };
-        let look = look_at(id, machine.life, raft, kv);
+        let terms = self.terms_of(raft);
+        let look = look_at(id, machine.life, &terms, raft, kv);
         let content = |index: LogIndex| {
             let payload = &raft.entry_in_memory(index)?.payload;
             Some(trace::fingerprint(payload.kind(), &payload.bytes()))
         };
         let news = self.checkers.look(&look, content, || kv.machine().digest());
         self.take_news(id, news);
+    }
+
+    /// The terms of a node's log, and of what a snapshot stands for.
+    fn terms_of<'a>(&self, raft: &'a RaftNode) -> Cow<'a, Terms> {
+        let base = base_of(raft);
+        if base == LogIndex(0) {
+            return Cow::Borrowed(raft.terms().as_slice());
+        }
+        let base_term = raft.term_at(base).expect("the log knows where it begins");
+        Cow::Owned(self.checkers.whole_terms((base, base_term), raft.terms().as_slice()))
     }
 
     fn take_news(&mut self, id: NodeId, news: News) {
@@ -262,14 +275,25 @@ impl World {
     }
 }
 
-fn look_at<'a>(id: NodeId, life: u64, raft: &'a RaftNode, kv: &KvService) -> Look<'a> {
+fn base_of(raft: &RaftNode) -> LogIndex {
+    raft.first_index().previous().unwrap_or(LogIndex(0))
+}
+
+fn look_at<'a>(
+    id: NodeId,
+    life: u64,
+    terms: &'a Terms,
+    raft: &RaftNode,
+    kv: &KvService,
+) -> Look<'a> {
     Look {
         id,
         life,
         term: raft.term(),
         vote: raft.vote(),
         is_leader: raft.is_leader(),
-        terms: raft.terms().as_slice(),
+        base: base_of(raft),
+        terms,
         last: raft.last_index(),
         durable: raft.persisted_index(),
         commit: raft.commit_index(),

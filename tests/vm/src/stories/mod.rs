@@ -11,6 +11,7 @@ mod same_number;
 mod scripts;
 mod serves;
 mod shell;
+mod snapshots;
 
 use std::time::Duration;
 
@@ -108,6 +109,12 @@ pub const ALL: &[Story] = &[
         90,
         power::all_at_once,
         "all nodes die at once under load: nothing is lost",
+    ),
+    story(
+        "snapshots",
+        90,
+        snapshots::in_place_of_the_log,
+        "a node that was away for long is sent a snapshot; all start from theirs",
     ),
     story("full-disk", 60, disk::full, "writes are refused with a reason, and reads work"),
     story("damaged-disk", 60, disk::damaged, "a node whose log is damaged refuses to start"),

@@ -1,0 +1,145 @@
+//! The start: what the store has found becomes a member, and the state that it goes on from. A snapshot is
+//! read whole, and so are the configurations behind it, before the node takes part.
+
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::vec::Vec;
+
+use base::{Instant, LogIndex};
+use bytes::Bytes;
+use kv::KvMachine;
+use kv::machine::Restore;
+use raft::{Configuration, Payload, Restored, SnapshotMeta, TermRuns};
+use store::{Record, Recovered, SNAPSHOT_BLOCK_BYTES};
+
+use super::Replica;
+
+/// The name of the questions of a start. Raft's own count from 1.
+const QUESTION: u64 = u64::MAX;
+/// A configuration is short; one record is read at a time.
+const CONFIGURATION_READ_BYTES: usize = 1;
+
+/// A start under way.
+#[derive(Debug)]
+pub(super) struct Loading {
+    recovered: Recovered,
+    /// The snapshot, as far as it is read.
+    restore: Restore,
+    /// The state of the snapshot, when all of it is read.
+    machine: Option<KvMachine>,
+    /// Records that hold configurations and are still to be read.
+    wanted: VecDeque<LogIndex>,
+    configurations: Vec<(LogIndex, Configuration)>,
+}
+
+impl Replica {
+    /// The store is ready.
+    pub(super) fn load(&mut self, recovered: Recovered, now: Instant) {
+        let covered = recovered.snapshot.as_ref().map_or(LogIndex(0), |stored| stored.meta.index);
+        let wanted = recovered.wanted.iter().copied().filter(|index| *index > covered).collect();
+        let has_snapshot = recovered.snapshot.is_some();
+        let (restore, configurations) = (Restore::default(), Vec::new());
+        self.loading = Some(Loading { recovered, restore, machine: None, wanted, configurations });
+        if has_snapshot { self.read_snapshot_from(0) } else { self.load_configurations(now) }
+    }
+
+    fn read_snapshot_from(&mut self, offset: u64) {
+        if let Err(error) = self.store.read_snapshot(QUESTION, offset, SNAPSHOT_BLOCK_BYTES) {
+            self.fail(format!("the snapshot cannot be read: {error}"));
+        }
+    }
+
+    /// A part of the snapshot, if this is a start; else it is given back.
+    pub(super) fn load_part(
+        &mut self,
+        id: u64,
+        end: u64,
+        total: u64,
+        bytes: &Bytes,
+        now: Instant,
+    ) -> bool {
+        let Some(loading) = self.loading.as_mut().filter(|_| id == QUESTION) else { return false };
+        if let Err(error) = loading.restore.take(bytes) {
+            self.fail(format!("{error}"));
+        } else if end < total {
+            self.read_snapshot_from(end);
+        } else {
+            match core::mem::take(&mut loading.restore).finish() {
+                Ok(machine) => {
+                    loading.machine = Some(machine);
+                    self.load_configurations(now);
+                }
+                Err(error) => self.fail(format!("{error}")),
+            }
+        }
+        true
+    }
+
+    /// Reads the next configuration; when there is none left, the member begins.
+    fn load_configurations(&mut self, now: Instant) {
+        let Some(loading) = &self.loading else { return };
+        match loading.wanted.front().copied() {
+            Some(index) => {
+                let asked = self.store.read(QUESTION, index, index, CONFIGURATION_READ_BYTES);
+                if let Err(error) = asked {
+                    self.fail(format!("entry {index} cannot be read: {error}"));
+                }
+            }
+            None => self.finish_loading(now),
+        }
+    }
+
+    /// A configuration, if this is a start; else it is given back.
+    pub(super) fn load_record(&mut self, id: u64, records: &[Record], now: Instant) -> bool {
+        let Some(loading) = self.loading.as_mut().filter(|_| id == QUESTION) else { return false };
+        let record = records.first();
+        let payload = record.map(|r| Payload::from_parts(r.kind, r.payload.clone()));
+        match (record, payload, loading.wanted.pop_front()) {
+            (Some(record), Some(Ok(Payload::Configuration(configuration))), Some(_)) => {
+                loading.configurations.push((record.index, configuration));
+                self.load_configurations(now);
+            }
+            _ => self.fail("an entry on the disk should be a configuration, and is none".into()),
+        }
+        true
+    }
+
+    fn finish_loading(&mut self, now: Instant) {
+        let Some(Loading { recovered, machine, configurations, .. }) = self.loading.take() else {
+            return;
+        };
+        let Some(terms) = TermRuns::new(recovered.terms.clone()) else {
+            return self.fail("the terms on the disk go backwards".into());
+        };
+        let snapshot = match &recovered.snapshot {
+            Some(stored) => match meta_of(&stored.meta) {
+                Some(meta) => Some(meta),
+                None => return self.fail("the configuration of the snapshot is none".into()),
+            },
+            None => None,
+        };
+        let hard_state = recovered.hard_state;
+        let restored = Restored {
+            hard_state: raft::HardState { term: hard_state.term, vote: hard_state.vote },
+            snapshot,
+            terms,
+            last_index: recovered.last_index,
+            configurations,
+            recent: Vec::new(),
+        };
+        self.begin(&recovered, restored, machine, now);
+    }
+}
+
+/// The store's word for what a snapshot is of, as Raft's; `None` if its configuration is none.
+pub(super) fn meta_of(meta: &store::SnapshotMeta) -> Option<SnapshotMeta> {
+    let configuration = Configuration::decode(&meta.configuration).ok()?;
+    Some(SnapshotMeta { index: meta.index, term: meta.term, configuration })
+}
+
+/// Raft's word for what a snapshot is of, as the store's.
+pub(super) fn stored_meta_of(meta: &SnapshotMeta) -> store::SnapshotMeta {
+    let mut configuration = Vec::new();
+    meta.configuration.encode(&mut configuration);
+    store::SnapshotMeta { index: meta.index, term: meta.term, configuration: configuration.into() }
+}
