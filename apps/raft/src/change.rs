@@ -6,6 +6,7 @@
 //! removes it. A leader that is removed leads until that is committed, without counting itself, and then
 //! hands over.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use base::{LogIndex, NodeId, limits};
@@ -56,7 +57,7 @@ impl RaftNode {
 
     fn append_configuration(&mut self, next: Configuration) -> LogIndex {
         let last = self.log.last_index();
-        let index = self.append_own(Payload::Configuration(next.clone()));
+        let index = self.append_own(Payload::Configuration(Box::new(next.clone())));
         // A majority of other voters has confirmed it.
         self.forget_lease();
         self.adopt(index, next);

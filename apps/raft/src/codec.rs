@@ -1,5 +1,6 @@
 //! Messages as bytes: a tag, then the fields in order, little-endian.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -213,7 +214,7 @@ fn decode_snapshot(
     if part.is_empty() || end > total_bytes {
         return Err(DecodeError);
     }
-    Ok(Message::Snapshot { term, meta, total_bytes, offset, bytes: part })
+    Ok(Message::Snapshot { term, meta: Box::new(meta), total_bytes, offset, bytes: part })
 }
 
 fn decode_entries(
@@ -251,7 +252,7 @@ mod tests {
             None => Payload::Noop,
             Some(command) if command.is_empty() => {
                 let voters = (1..4).filter_map(base::NodeId::new).collect();
-                Payload::Configuration(Configuration::of_voters(voters))
+                Payload::Configuration(Box::new(Configuration::of_voters(voters)))
             }
             Some(command) => Payload::Command(command.into()),
         }
@@ -268,8 +269,13 @@ mod tests {
         let encoded = |total_bytes, offset, bytes: &'static [u8]| {
             let mut encoded = Vec::new();
             let bytes = Bytes::from_static(bytes);
-            let message =
-                Message::Snapshot { term: Term(1), meta: meta(9), total_bytes, offset, bytes };
+            let message = Message::Snapshot {
+                term: Term(1),
+                meta: Box::new(meta(9)),
+                total_bytes,
+                offset,
+                bytes,
+            };
             message.encode(&mut encoded);
             Message::decode(&encoded.into())
         };
@@ -305,7 +311,7 @@ mod tests {
             (number(), 0..1u64 << 60, prop::collection::vec(any::<u8>(), 1..64)).prop_map(
                 |(term, offset, bytes)| Message::Snapshot {
                     term: Term(term),
-                    meta: meta(term),
+                    meta: Box::new(meta(term)),
                     total_bytes: offset + bytes.len() as u64 + term % 3,
                     offset,
                     bytes: bytes.into(),

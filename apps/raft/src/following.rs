@@ -101,7 +101,7 @@ impl RaftNode {
                     // The leader sends it again; by then some are applied.
                     return false;
                 }
-                self.adopt(entry.index, configuration.clone());
+                self.adopt(entry.index, (**configuration).clone());
             }
             self.log.append(entry);
         }

@@ -5,6 +5,8 @@
 //! entries, learns of no commitment that reaches the snapshot, and does not stand: the state that the
 //! caller is about to have must not be older than what this member counts as applied.
 
+use alloc::boxed::Box;
+
 use base::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
@@ -83,6 +85,7 @@ impl RaftNode {
         if offset == receiving.given {
             receiving.given = end;
             self.counters.snapshot_parts_stored += 1;
+            let meta = Box::new(meta);
             self.outputs.push_back(Output::StoreSnapshot { meta, total_bytes, offset, bytes });
         } else {
             let stored = receiving.stored;
@@ -142,7 +145,7 @@ impl RaftNode {
         self.applying.restore(meta.index);
         self.fetches.retain(|_, purpose| *purpose != FetchPurpose::Apply);
         self.counters.snapshots_installed += 1;
-        self.outputs.push_back(Output::RestoreState { meta: meta.clone() });
+        self.outputs.push_back(Output::RestoreState { meta: Box::new(meta.clone()) });
         self.note(Event::SnapshotInstalled { index: meta.index });
         self.tell_leader_of_snapshot(meta, receiving.total);
     }

@@ -1,5 +1,6 @@
 //! What members say to each other, and what they keep.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -17,7 +18,7 @@ pub enum Payload {
     /// A command for the state machine.
     Command(Bytes),
     /// Who belongs to the group from this entry on.
-    Configuration(Configuration),
+    Configuration(Box<Configuration>),
 }
 
 /// The kind of a payload is not known, or its content is not of that kind.
@@ -66,9 +67,9 @@ impl Payload {
         match kind {
             0 if bytes.is_empty() => Ok(Payload::Noop),
             1 => Ok(Payload::Command(bytes)),
-            2 => {
-                Configuration::decode(&bytes).map(Payload::Configuration).map_err(|_| PayloadError)
-            }
+            2 => Configuration::decode(&bytes)
+                .map(|configuration| Payload::Configuration(Box::new(configuration)))
+                .map_err(|_| PayloadError),
             _ => Err(PayloadError),
         }
     }
@@ -223,7 +224,7 @@ pub enum Message {
         /// The leader's term.
         term: Term,
         /// What the snapshot is of.
-        meta: SnapshotMeta,
+        meta: Box<SnapshotMeta>,
         /// How long all of it is.
         total_bytes: u64,
         /// Where this part begins.
@@ -303,3 +304,7 @@ impl Message {
         }
     }
 }
+
+// Entries and messages are moved many times: what is rare and large in them is boxed.
+const _: () = assert!(size_of::<LogEntry>() <= 64);
+const _: () = assert!(size_of::<Message>() <= 96);

@@ -208,7 +208,7 @@ impl RaftNode {
             }
             Message::Snapshot { meta, total_bytes, offset, bytes, .. } => {
                 if self.follow(from, now) {
-                    self.handle_snapshot(from, meta, total_bytes, offset, bytes);
+                    self.handle_snapshot(from, *meta, total_bytes, offset, bytes);
                 }
             }
             Message::SnapshotAccepted { index, snapshot_term, next_offset, .. } => {

@@ -1,5 +1,6 @@
 //! What a member wants done.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -76,7 +77,7 @@ pub enum Output {
     /// [`crate::RaftNode::handle_snapshot_installed`] or [`crate::RaftNode::handle_snapshot_refused`].
     StoreSnapshot {
         /// What the snapshot is of.
-        meta: SnapshotMeta,
+        meta: Box<SnapshotMeta>,
         /// How long all of it is.
         total_bytes: u64,
         /// Where the part begins.
@@ -88,7 +89,7 @@ pub enum Output {
     /// applied, is in it.
     RestoreState {
         /// What the snapshot is of.
-        meta: SnapshotMeta,
+        meta: Box<SnapshotMeta>,
     },
     /// A read may be answered from the state after applying `index`.
     ReadReady {

@@ -4,6 +4,7 @@
 //! The first part goes alone: its answer says where the follower stopped the last time, perhaps under
 //! another leader. Then a few parts are under way at once.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use base::{Instant, LogIndex, NodeId, Term, limits};
@@ -144,6 +145,7 @@ impl RaftNode {
         sending.next = end;
         self.counters.snapshot_parts_sent += 1;
         let meta = meta.clone();
+        let meta = Box::new(meta);
         self.send(to, Message::Snapshot { term, meta, total_bytes, offset, bytes });
     }
 

@@ -14,8 +14,8 @@ use kv::KvMachine;
 use net::links::{self, Disposition, Links};
 use pool::{Frame, Pool};
 use raft::{
-    Encoder, FetchId, LogEntry, Payload, ProposeError, RaftNode, ReadError, Restored, SnapshotMeta,
-    Ticket, TransferError,
+    Encoder, FetchId, LogEntry, Payload, ProposeError, RaftNode, ReadError, Restored, Ticket,
+    TransferError,
 };
 use store::{Record, Recovered, Store};
 use wire::{Lane, Refusal, ServiceId, TraceContext};
@@ -397,10 +397,10 @@ impl Replica {
                 self.fetch_snapshot(id, offset, max_bytes);
             }
             raft::Output::StoreSnapshot { meta, total_bytes, offset, bytes } => {
-                self.take_part(meta, total_bytes, offset, bytes, now);
+                self.take_part(*meta, total_bytes, offset, bytes, now);
             }
-            raft::Output::RestoreState { meta: SnapshotMeta { index, .. } } => {
-                match self.restoring.take().filter(|machine| machine.applied() == index) {
+            raft::Output::RestoreState { meta } => {
+                match self.restoring.take().filter(|machine| machine.applied() == meta.index) {
                     Some(machine) => self.outputs.push_back(ReplicaOutput::Restore(machine)),
                     None => self.fail("the state of an installed snapshot is not at hand".into()),
                 }

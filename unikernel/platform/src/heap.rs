@@ -45,10 +45,15 @@ struct Heap {
 #[global_allocator]
 static HEAP: Heap = Heap { lists: Mutex::new(Lists([None; CLASSES])) };
 
-/// How many bytes are allocated, as they were asked for.
+/// How many bytes are allocated by lists, as they were asked for. Written only by who holds the lists: a plain
+/// load and store, for a locked instruction in every allocation would be felt.
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 
-/// How many bytes of the heap are in use.
+fn note_in_use(change: impl FnOnce(usize) -> usize) {
+    IN_USE.store(change(IN_USE.load(Ordering::Relaxed)), Ordering::Relaxed);
+}
+
+/// How many bytes of the heap are in use, large allocations aside.
 pub fn in_use() -> usize {
     IN_USE.load(Ordering::Relaxed)
 }
@@ -109,18 +114,24 @@ impl Lists {
 // class, which is at least as large as the layout, and aligned to 16 bytes or by the kernel.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
         match class_of(layout) {
-            Some((class, size)) => without_interrupts(|| self.lists.lock().take(class, size)),
+            Some((class, size)) => without_interrupts(|| {
+                let mut lists = self.lists.lock();
+                note_in_use(|in_use| in_use + layout.size());
+                lists.take(class, size)
+            }),
             None => from_kernel(layout),
         }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
         match (class_of(layout), NonNull::new(memory)) {
             (Some((class, _)), Some(memory)) => {
-                without_interrupts(|| self.lists.lock().give(class, memory));
+                without_interrupts(|| {
+                    let mut lists = self.lists.lock();
+                    note_in_use(|in_use| in_use - layout.size());
+                    lists.give(class, memory);
+                });
             }
             // SAFETY: it came from the kernel, with this layout.
             _ => unsafe { KERNEL.dealloc(memory, layout) },

@@ -173,7 +173,7 @@ impl Cluster {
                 Output::Send { to, message } => self.transmit(id, to, message),
                 Output::Persist(persist) => self.write(id, Write::Persist(persist)),
                 Output::StoreSnapshot { meta, total_bytes: total, offset, bytes } => {
-                    self.write(id, Write::Part { meta, total, offset, bytes });
+                    self.write(id, Write::Part { meta: *meta, total, offset, bytes });
                 }
                 Output::FetchSnapshot { id: fetch, offset, max_bytes, .. } => {
                     let (meta, total, bytes) = self.members[&id].disk.part(offset, max_bytes);

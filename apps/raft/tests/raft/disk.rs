@@ -110,7 +110,7 @@ impl Disk {
             }
         }
         let configuration = |entry: &LogEntry| match &entry.payload {
-            Payload::Configuration(configuration) => Some((entry.index, configuration.clone())),
+            Payload::Configuration(configuration) => Some((entry.index, (**configuration).clone())),
             Payload::Noop | Payload::Command(_) => None,
         };
         Restored {

@@ -189,7 +189,7 @@ fn meta(index: u64, term: u64) -> SnapshotMeta {
 
 fn part(meta: &SnapshotMeta, total_bytes: u64, offset: u64, bytes: &'static [u8]) -> Message {
     let (term, meta, bytes) = (Term(9), meta.clone(), Bytes::from_static(bytes));
-    Message::Snapshot { term, meta, total_bytes, offset, bytes }
+    Message::Snapshot { term, meta: Box::new(meta), total_bytes, offset, bytes }
 }
 
 fn accepted(meta: &SnapshotMeta, next_offset: u64) -> Output {
@@ -240,7 +240,10 @@ fn what_lies_behind_a_snapshot_stays_if_it_belongs_there_and_goes_if_not() {
         assert_eq!(outputs(&mut raft), applied, "it says so when it is installed");
         raft.handle_snapshot_installed(&meta);
         let done = outputs(&mut raft);
-        assert_eq!(done, [Output::RestoreState { meta: meta.clone() }, accepted(&meta, 3)]);
+        assert_eq!(
+            done,
+            [Output::RestoreState { meta: Box::new(meta.clone()) }, accepted(&meta, 3)]
+        );
         assert_eq!((raft.first_index(), raft.last_index()), (LogIndex(5), LogIndex(last)));
         assert_eq!(raft.term_at(LogIndex(4)), Some(Term(term)));
         assert_eq!((raft.commit_index(), raft.last_applied()), (LogIndex(4), LogIndex(4)));

@@ -350,7 +350,7 @@ impl Stage {
                     self.tell(&format!(
                         "{id} is to store the snapshot up to {index} from {offset} on"
                     ));
-                    self.actor(id).parts.push_back((meta, offset, bytes));
+                    self.actor(id).parts.push_back((*meta, offset, bytes));
                 }
                 Output::RestoreState { meta } => {
                     self.tell(&format!(

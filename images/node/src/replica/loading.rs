@@ -96,7 +96,7 @@ impl Replica {
         let payload = record.map(|r| Payload::from_parts(r.kind, r.payload.clone()));
         match (record, payload, loading.wanted.pop_front()) {
             (Some(record), Some(Ok(Payload::Configuration(configuration))), Some(_)) => {
-                loading.configurations.push((record.index, configuration));
+                loading.configurations.push((record.index, *configuration));
                 self.load_configurations(now);
             }
             _ => self.fail("an entry on the disk should be a configuration, and is none".into()),

@@ -1,19 +1,14 @@
 //! A cluster of virtual machines, as its users have it.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 
 use super::figures::{Bar, Figures, percentile};
-use super::{conditions, load, meter};
-use crate::cluster::state::{Description, Folder};
-use crate::cluster::up::{Wishes, create};
-use crate::cluster::{client, launch, status};
-use crate::{clock, interrupt};
+use super::{conditions, load, machines, meter};
+use crate::cluster::state::Description;
+use crate::interrupt;
 
-/// The cluster that is measured is nobody else's.
-const NAME: &str = "bench";
 const CONNECTIONS: usize = 64;
 
 /// How often, and how long.
@@ -50,36 +45,15 @@ pub fn measure(is_quick: bool) -> anyhow::Result<Figures> {
     let mut figures = Figures::default();
     conditions::note(&mut figures);
     let result = measure_all(&plan, &mut figures);
-    forget()?;
+    machines::forget()?;
     result.map(|()| figures)
-}
-
-/// Ends and removes what is there under the bench's name.
-fn forget() -> anyhow::Result<()> {
-    let mut folder = Folder::of(NAME)?;
-    folder.lock()?;
-    folder.enter()?;
-    if let Some(description) = folder.load()? {
-        launch::end_all(&description)?;
-    }
-    folder.remove()
-}
-
-/// A cluster that has never run. The program works in its folder from then on.
-fn fresh(nodes: u16) -> anyhow::Result<Description> {
-    forget()?;
-    let mut folder = Folder::of(NAME)?;
-    folder.lock()?;
-    let description = create(&folder, &Wishes { nodes: Some(nodes), ..Wishes::default() })?;
-    folder.enter()?;
-    Ok(description)
 }
 
 fn measure_all(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     let mut starts = Vec::new();
     let mut description = None;
     for _ in 0..plan.starts {
-        let (made, seconds) = start(3)?;
+        let (made, seconds) = machines::start(3)?;
         starts.push(seconds);
         description = Some(made);
     }
@@ -97,25 +71,12 @@ fn measure_all(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     failover(plan, &description, figures)?;
     let mut large = Vec::new();
     for _ in 0..plan.large_starts {
-        large.push(start(32)?.1);
+        large.push(machines::start(32)?.1);
     }
     figures.condition("large starts", format!("{} of 32 nodes, median", plan.large_starts));
     let large_s = percentile(&mut large, 50.0);
     figures.add("start_to_first_write_32_nodes_s", large_s, "s", Some(Bar::AtMost(15.0)));
     Ok(())
-}
-
-/// Boots a fresh cluster; how many seconds until the first write is acknowledged.
-fn start(nodes: u16) -> anyhow::Result<(Description, f64)> {
-    let description = fresh(nodes)?;
-    let started = clock::now();
-    let mut children = launch::start_all(&description)?;
-    let ports: Vec<_> =
-        description.node_numbers().take(3).map(|node| description.resp_port(node)).collect();
-    let first = load::first_write(&ports, Duration::from_millis(15), started)?;
-    let all: Vec<_> = description.node_numbers().collect();
-    launch::wait_until_serving(&description, &all, &mut children)?;
-    Ok((description, first.as_secs_f64()))
 }
 
 fn image_size(description: &Description, figures: &mut Figures) -> anyhow::Result<()> {
@@ -136,7 +97,7 @@ fn idle(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
 }
 
 fn throughput(plan: &Plan, description: &Description, figures: &mut Figures) -> anyhow::Result<()> {
-    let leader = leader(description)?;
+    let leader = machines::leader(description)?;
     let follower = description.node_numbers().find(|node| *node != leader).unwrap_or(leader);
     let seconds = plan.load.as_secs();
     figures.condition(
@@ -159,20 +120,7 @@ fn throughput(plan: &Plan, description: &Description, figures: &mut Figures) -> 
 
 /// Kills the leader's machine, and waits for the next accepted write; again and again.
 fn failover(plan: &Plan, description: &Description, figures: &mut Figures) -> anyhow::Result<()> {
-    let mut spans = Vec::new();
-    for _ in 0..plan.failovers {
-        interrupt::check()?;
-        let leader = leader(description)?;
-        let others: Vec<_> = description.node_numbers().filter(|node| *node != leader).collect();
-        let ports: Vec<_> = others.iter().map(|node| description.resp_port(*node)).collect();
-        let probe = load::Probe::new(&ports, 48)?;
-        let killed = clock::now();
-        launch::kill_nodes([leader].into_iter())?;
-        spans.push(probe.first_accepted(killed)?.as_secs_f64() * 1_000.0);
-        let child = launch::start_node(description, leader)?;
-        launch::wait_until_serving(description, &[leader], &mut [(leader, child)])?;
-        wait_until_caught_up(description)?;
-    }
+    let mut spans = machines::failovers(description, plan.failovers)?.spans_ms;
     figures.condition(
         "failovers",
         format!("{} of 3 nodes, SIGKILL of the leader's machine", spans.len()),
@@ -181,36 +129,4 @@ fn failover(plan: &Plan, description: &Description, figures: &mut Figures) -> an
     figures.add("failover_p50_ms", p50, "ms", Some(Bar::AtMost(400.0)));
     figures.add("failover_p95_ms", p95, "ms", Some(Bar::AtMost(700.0)));
     Ok(())
-}
-
-fn leader(description: &Description) -> anyhow::Result<u16> {
-    let give_up = clock::now() + Duration::from_secs(10);
-    loop {
-        if let Some(leader) = status::leader(&status::of(description)) {
-            return Ok(leader);
-        }
-        anyhow::ensure!(clock::now() < give_up, "nobody leads");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// Until all nodes know as much as the leader.
-fn wait_until_caught_up(description: &Description) -> anyhow::Result<()> {
-    let give_up = clock::now() + Duration::from_secs(30);
-    let ports: Vec<_> =
-        description.node_numbers().map(|node| description.http_port(node)).collect();
-    loop {
-        let commits =
-            ports.iter().map(|port| client::raft_status(*port).ok()?["commit_index"].as_u64());
-        let commits: Option<Vec<_>> = commits.collect();
-        if commits.is_some_and(|commits| commits.iter().all(|commit| *commit == commits[0])) {
-            return Ok(());
-        }
-        anyhow::ensure!(
-            clock::now() < give_up,
-            "a node does not catch up; see {:?}",
-            Path::new(NAME)
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }

@@ -80,6 +80,41 @@ fn write_until(
     (latencies, failed)
 }
 
+/// What a stream of writes is given before and after what happens to it.
+const CALM: Duration = Duration::from_millis(500);
+
+/// Writes one after another over one connection while something happens; the longest time between two that
+/// were acknowledged.
+///
+/// # Errors
+/// If the node cannot be reached, or what happens fails.
+pub fn longest_gap(
+    port: u16,
+    happens: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Duration> {
+    let mut connection = client::redis(port, PATIENCE)?;
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let (mut last, mut longest) = (None, Duration::ZERO);
+            while !is_over.load(Ordering::Relaxed) {
+                if set(&mut connection, "gap", "x") {
+                    let now = clock::now();
+                    longest = longest.max(last.map_or(Duration::ZERO, |last| now - last));
+                    last = Some(now);
+                }
+            }
+            longest
+        });
+        std::thread::sleep(CALM);
+        let result = happens();
+        std::thread::sleep(CALM);
+        is_over.store(true, Ordering::Relaxed);
+        let longest = writer.join().expect("writing does not panic");
+        result.map(|()| longest)
+    })
+}
+
 /// Connections to several nodes, ready for [`Probe::first_accepted`].
 pub struct Probe(Vec<Connection>);
 

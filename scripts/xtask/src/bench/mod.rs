@@ -5,7 +5,9 @@ mod conditions;
 mod core;
 mod figures;
 mod load;
+mod machines;
 mod meter;
+mod raft;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -26,6 +28,7 @@ Usage: scripts/bench NAME [--json] [--quick]
 
 const LIST: &str = "\
 cluster   a cluster of virtual machines: start, failover, throughput, latency, memory, idle processor
+raft      consensus between machines: elections, failures of leaders, planned stops; 3 and 32 nodes
 core      the Raft core alone, in memory, beside the crate raft 0.7
 ";
 
@@ -55,6 +58,7 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
     let figures = match name.as_deref() {
         Some("cluster") => cluster::measure(is_quick)?,
         Some("core") => core::measure()?,
+        Some("raft") => raft::measure(is_quick)?,
         Some(other) => {
             let text = format!("there is no bench '{other}'; --list shows what there is");
             return Err(lexopt::Error::Custom(text.into()).into());

@@ -48,3 +48,11 @@ pub fn page(port: u16, path: &str) -> anyhow::Result<Value> {
 pub fn raft_status(http_port: u16) -> anyhow::Result<Value> {
     page(http_port, "/v1/raft/status")
 }
+
+/// The elections that a node has seen.
+///
+/// # Errors
+/// If it does not answer.
+pub fn elections(http_port: u16) -> anyhow::Result<Value> {
+    page(http_port, "/v1/raft/elections")
+}
