@@ -4,6 +4,7 @@ mod alone;
 mod clock;
 mod disk;
 mod failures;
+mod metrics;
 mod networks;
 mod nonsense;
 mod power;
@@ -120,6 +121,7 @@ pub const ALL: &[Story] = &[
     story("damaged-disk", 60, disk::damaged, "a node whose log is damaged refuses to start"),
     story("shell", 60, shell::session, "a person at the serial port, and a program"),
     story("nonsense", 40, nonsense::from_clients, "garbage is answered, counted, and harms nobody"),
+    story("metrics", 60, metrics::promtool, "what Prometheus reads is as it should be"),
     story("same-number", 60, same_number::impostor, "a second node with the same number"),
     story("socket", 60, networks::socket, "the machines are joined by Unix sockets"),
     story("microvm", 60, networks::microvm, "machines without PCI"),
