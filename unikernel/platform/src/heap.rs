@@ -45,8 +45,8 @@ struct Heap {
 #[global_allocator]
 static HEAP: Heap = Heap { lists: Mutex::new(Lists([None; CLASSES])) };
 
-/// How many bytes are allocated by lists, as they were asked for. Written only by who holds the lists: a plain
-/// load and store, for a locked instruction in every allocation would be felt.
+/// How many bytes are allocated by lists, as they were asked for. Written only by who holds the lists: a
+/// plain load and store, for a locked instruction in every allocation would be felt.
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 
 fn note_in_use(change: impl FnOnce(usize) -> usize) {
