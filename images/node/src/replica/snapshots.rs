@@ -48,6 +48,8 @@ struct Receiving {
     restore: Restore,
     /// Parts that the store has no room for yet.
     waiting: VecDeque<Bytes>,
+    /// When the last part came: a leader that has died sends no more.
+    heard: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,7 +120,12 @@ impl Replica {
     pub(crate) fn wants_snapshot(&self, applied: LogIndex, now: Instant) -> bool {
         let Some(member) = &self.member else { return false };
         let snapshots = &self.snapshots;
-        let is_free = matches!(snapshots.activity, Activity::Idle) && now >= snapshots.retry_at;
+        let is_idle = match &snapshots.activity {
+            Activity::Idle => true,
+            Activity::Receiving(receiving) => now.since(receiving.heard) >= RETRY_AFTER,
+            Activity::Taking { .. } | Activity::Installing { .. } => false,
+        };
+        let is_free = is_idle && now >= snapshots.retry_at;
         // What stands for the log must not know more than the log.
         let is_durable = applied <= member.raft.persisted_index();
         if !is_free || !is_durable || applied <= snapshots.newest {
@@ -139,6 +146,11 @@ impl Replica {
             return false;
         };
         let meta = SnapshotMeta { index, term, configuration: configuration.clone() };
+        if let Activity::Receiving(_) = self.snapshots.activity {
+            // Nothing came of it. If more of it comes after all, it begins anew.
+            self.snapshots.activity = Activity::Idle;
+            let _ = self.store.abandon_snapshot();
+        }
         if self.store.begin_snapshot(stored_meta_of(&meta)).is_err() {
             self.snapshots.retry_at = now + RETRY_AFTER;
             return false;
@@ -210,6 +222,7 @@ impl Replica {
         if receiving.meta != meta || receiving.restore.take(&bytes).is_err() {
             return self.refuse_snapshot(&meta, now);
         }
+        receiving.heard = now;
         receiving.waiting.push_back(bytes);
         self.store_parts(now);
     }
@@ -220,9 +233,11 @@ impl Replica {
         }
         self.abandon_snapshot(now);
         let (restore, waiting) = (Restore::default(), VecDeque::new());
-        let receiving = Receiving { meta: meta.clone(), total_bytes, restore, waiting };
+        let (meta, heard) = (meta.clone(), now);
+        let stored_meta = stored_meta_of(&meta);
+        let receiving = Receiving { meta, total_bytes, restore, waiting, heard };
         self.snapshots.activity = Activity::Receiving(receiving);
-        self.store.begin_snapshot(stored_meta_of(meta)).is_ok()
+        self.store.begin_snapshot(stored_meta).is_ok()
     }
 
     /// Stores as many parts as there is room for.
@@ -281,13 +296,15 @@ impl Replica {
         let Activity::Receiving(receiving) = &mut self.snapshots.activity else { return };
         let meta = receiving.meta.clone();
         let machine = core::mem::take(&mut receiving.restore).finish().ok();
-        let machine = machine.filter(|machine| machine.applied() == meta.index);
-        match (machine, self.store.finish_snapshot()) {
-            (Some(machine), Ok(())) => {
+        let Some(machine) = machine.filter(|machine| machine.applied() == meta.index) else {
+            return self.refuse_snapshot(&meta, now);
+        };
+        match self.store.finish_snapshot() {
+            Ok(()) => {
                 let step = Step::Snapshot;
                 self.snapshots.activity = Activity::Installing { meta, machine, step };
             }
-            (Some(_) | None, _) => self.refuse_snapshot(&meta, now),
+            Err(_) => self.refuse_snapshot(&meta, now),
         }
     }
 
