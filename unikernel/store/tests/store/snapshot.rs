@@ -1,6 +1,7 @@
 //! Snapshots: written beside the log, read back, and never anything but what was written.
 
 use crate::disk::{Disk, Machine, SMALL, config, meta, record, snapshot_data};
+use base::limits::SNAPSHOT_CONFIGURATION_MAX_BYTES;
 use base::{LogIndex, Prng};
 use block::{BlockError, Operation};
 use store::{Failure, ReadError, SNAPSHOT_BLOCK_BYTES, SnapshotError, SnapshotMeta, Where};
@@ -57,8 +58,11 @@ fn what_cannot_be_is_refused() {
     assert_eq!(store.read_snapshot(1, 0, 1), Err(ReadError::Absent));
     assert_eq!(store.begin_snapshot(meta(0, 0)), Err(SnapshotError::NotNewer));
     let long = |length| SnapshotMeta { configuration: vec![0; length].into(), ..meta(1, 1) };
-    assert_eq!(store.begin_snapshot(long(1025)), Err(SnapshotError::TooLarge));
-    assert_eq!(store.begin_snapshot(long(1024)), Ok(()));
+    assert_eq!(
+        store.begin_snapshot(long(SNAPSHOT_CONFIGURATION_MAX_BYTES + 1)),
+        Err(SnapshotError::TooLarge)
+    );
+    assert_eq!(store.begin_snapshot(long(SNAPSHOT_CONFIGURATION_MAX_BYTES)), Ok(()));
     assert_eq!(store.begin_snapshot(meta(2, 1)), Err(SnapshotError::UnderWay));
     assert_eq!(store.finish_snapshot(), Ok(()));
     assert_eq!(store.append_snapshot(b"x"), Err(SnapshotError::NotBegun));
