@@ -46,6 +46,23 @@ fn replies_leave_in_the_order_of_the_commands() {
     assert_eq!(replies, ["Ok", "Simple(\"PONG\")", "Integer(2)", "a", "2"]);
 }
 
+/// The entry does not come to the node any more, and the leader takes no notice of another try.
+#[test]
+fn a_write_that_a_snapshot_knows_is_answered_from_it() {
+    let mut cluster = led(3);
+    cluster.run(1);
+    assert!(cluster.submit(2, 1, "APPEND k abc"));
+    // Node 2 hears nothing of the log until it gets the snapshot.
+    let applied = std::mem::replace(&mut cluster.node(2).applied, usize::MAX);
+    cluster.run(10);
+    cluster.node(2).applied = applied;
+    assert_eq!(cluster.node(1).applied, 2, "the others have executed it");
+    assert_eq!(cluster.reply(2, 1), None);
+    cluster.catch_up(2);
+    assert_eq!(cluster.reply(2, 1), Some(Reply::Integer(3)));
+    assert!(!cluster.node(2).service.has_writes());
+}
+
 #[test]
 fn many_writes_of_one_client_are_under_way_together() {
     let mut cluster = led(3);

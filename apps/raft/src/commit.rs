@@ -59,9 +59,11 @@ impl RaftNode {
         }
     }
 
-    /// Gives the caller what it may apply next.
+    /// Gives the caller what it may apply next. Nothing while a snapshot is being installed: its state takes
+    /// the place of all that, and the entries may be gone from the disk already.
     pub(crate) fn prepare_apply(&mut self) {
-        if self.applying.given.is_some() || self.applying.is_fetching {
+        if self.applying.given.is_some() || self.applying.is_fetching || self.installing().is_some()
+        {
             return;
         }
         if self.applying.applied >= self.commit {

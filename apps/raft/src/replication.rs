@@ -277,6 +277,11 @@ impl RaftNode {
         let Role::Leader(leadership) = &mut self.role else { return };
         let Some(progress) = leadership.progress.get_mut(&peer) else { return };
         progress.is_fetching = false;
+        if entries.is_empty() {
+            // The disk has nothing to give now; to ask again at once would not change that.
+            progress.note_unreachable();
+            return;
+        }
         progress.wants_append = true;
         let is_next = entries.first().is_some_and(|entry| entry.index == progress.next_index);
         let has_window = progress.has_window(window);

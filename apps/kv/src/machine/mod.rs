@@ -184,6 +184,12 @@ impl KvMachine {
         self.sessions.get(&request.origin).is_some_and(|session| session.is_settled(request))
     }
 
+    /// What became of a request that was executed; `None` if it was not, or is settled otherwise.
+    pub fn outcome_of(&self, request: RequestId) -> Option<Outcome> {
+        let executed = self.sessions.get(&request.origin)?.executed(request)?;
+        Some(executed.map_or(Outcome::Forgotten, |reply| Outcome::Repeated(reply.clone())))
+    }
+
     /// The position of the last entry applied.
     pub fn applied(&self) -> LogIndex {
         self.applied

@@ -96,6 +96,12 @@ impl Session {
                     || self.executed.contains_key(&request.sequence)))
     }
 
+    /// Whether a request was executed, and its reply if that is remembered.
+    pub fn executed(&self, request: RequestId) -> Option<Option<&Reply>> {
+        let is_ours = request.epoch == self.epoch;
+        self.executed.get(&request.sequence).filter(|_| is_ours).map(Option::as_ref)
+    }
+
     /// Writes everything down, for a snapshot.
     pub fn encode(&self, writer: &mut Writer<'_>) {
         writer.u64(self.epoch).u64(self.low_water).u32(self.executed.len() as u32);

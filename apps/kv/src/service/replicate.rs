@@ -189,7 +189,7 @@ impl KvService {
     }
 
     /// An own write came out of the log.
-    fn hear(&mut self, sequence: u64, outcome: Outcome) {
+    pub(super) fn hear(&mut self, sequence: u64, outcome: Outcome) {
         match outcome {
             Outcome::Executed(reply) | Outcome::Repeated(reply) => self.conclude(sequence, reply),
             Outcome::Forgotten => self.conclude(sequence, REPLY_LOST),

@@ -2,9 +2,9 @@
 
 use base::{Instant, LogIndex};
 
-use super::KvService;
+use super::{Config, KvService};
 use crate::KvMachine;
-use crate::machine::SnapshotPart;
+use crate::machine::{RequestId, SnapshotPart};
 
 impl KvService {
     /// Begins a snapshot of the data as it is now, after the entry whose position is answered.
@@ -24,8 +24,8 @@ impl KvService {
     }
 
     /// A snapshot takes the place of the data: this node's own when it starts, or that of a leader
-    /// whose log begins behind our end. Clients notice nothing: what they wrote is sent once more,
-    /// and the snapshot knows whether it was executed.
+    /// whose log begins behind our end. Clients notice nothing: what they wrote is answered if the
+    /// snapshot knows that it was executed, and sent once more if not.
     ///
     /// # Panics
     /// If the snapshot is older than the data.
@@ -34,7 +34,21 @@ impl KvService {
         assert!(to >= from, "a snapshot of {to} does not take the place of {from}");
         self.machine = machine.with_counters(self.machine.counters());
         self.clock.observe(self.machine.clock_ms(), now);
-        self.writes.rewind(now);
+        self.now = self.now.max(now);
+        self.hear_from_snapshot();
+        self.writes.rewind(self.now);
         self.settle_down(now);
+    }
+
+    /// Answers the writes under way that were executed before the snapshot was taken: their entries
+    /// do not come any more, and the leader takes no notice of another try.
+    fn hear_from_snapshot(&mut self) {
+        for sequence in self.writes.sequences() {
+            let Config { id: origin, epoch } = self.config;
+            let outcome = self.machine.outcome_of(RequestId { origin, epoch, sequence });
+            if let Some(outcome) = outcome {
+                self.hear(sequence, outcome);
+            }
+        }
     }
 }

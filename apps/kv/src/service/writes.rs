@@ -5,6 +5,7 @@
 //! low water, and a new sequence stays within a window above it.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 use base::{Instant, limits};
 use bytes::Bytes;
@@ -111,6 +112,11 @@ impl Writes {
     /// A write that is under way.
     pub fn get(&self, sequence: u64) -> Option<&Pending> {
         self.pending.get(&sequence)
+    }
+
+    /// The sequences of all that is under way, in order.
+    pub fn sequences(&self) -> Vec<u64> {
+        self.pending.keys().copied().collect()
     }
 
     /// The write of the same client before this one, if it is under way too.

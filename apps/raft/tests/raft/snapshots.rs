@@ -306,6 +306,30 @@ fn nothing_is_committed_past_a_snapshot_that_is_being_installed() {
     assert_eq!(raft.commit_index(), LogIndex(5));
 }
 
+/// The entries before the snapshot may be gone from the caller's disk before it says that all is done.
+#[test]
+fn nothing_is_applied_while_a_snapshot_is_being_installed() {
+    for is_installed in [true, false] {
+        let mut raft = follower(&[1, 1, 2, 2, 2], 1);
+        let meta = meta(5, 3);
+        receive(&mut raft, part(&meta, 3, 0, b"abc"));
+        let heartbeat = Message::Heartbeat { term: Term(9), commit: LogIndex(3), round: 2 };
+        let before = receive(&mut raft, heartbeat);
+        let is_apply = |output: &Output| matches!(output, Output::Apply(_) | Output::Fetch(_));
+        assert!(!before.iter().any(is_apply), "{before:?}");
+        assert_eq!((raft.commit_index(), raft.last_applied()), (LogIndex(3), LogIndex(1)));
+        if is_installed {
+            raft.handle_snapshot_installed(&meta);
+        } else {
+            raft.handle_snapshot_refused(&meta);
+        }
+        let after = outputs(&mut raft);
+        assert_eq!(after.iter().any(is_apply), !is_installed, "{after:?}");
+        let applied = if is_installed { 5 } else { 3 };
+        assert_eq!(raft.last_applied(), LogIndex(applied));
+    }
+}
+
 /// What a crash leaves: a snapshot, and a log that begins before, at, or behind its end.
 #[test]
 fn a_member_starts_from_its_snapshot() {
