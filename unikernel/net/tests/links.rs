@@ -178,6 +178,27 @@ fn urgent_messages_do_not_wait_for_bulk() {
     assert_eq!(numbers(&network.received[&node(2)]), [99, 0, 1, 2]);
 }
 
+/// News of later frames does not put off the time at which the first is sent again (RFC 6298, 5.3).
+#[test]
+fn a_frame_that_is_lost_twice_is_sent_again_though_later_ones_arrive() {
+    let mut network = Network::new(2, 1);
+    for number in 0..60 {
+        // The window opens.
+        network.send(1, 2, Lane::Urgent, content(number, 100)).unwrap();
+        network.run(Duration::from_millis(1));
+    }
+    network.run(Duration::from_millis(10));
+    network.loss = 1000;
+    network.send(1, 2, Lane::Urgent, content(60, 100)).unwrap();
+    network.run(Duration::from_millis(25));
+    network.loss = 0;
+    for number in 61..71 {
+        network.send(1, 2, Lane::Urgent, content(number, 100)).unwrap();
+        network.run(Duration::from_millis(15));
+    }
+    assert_eq!(numbers(&network.received[&node(2)]), (0..71).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_message_to_an_idle_link_leaves_at_once() {
     let mut network = Network::new(2, 1);

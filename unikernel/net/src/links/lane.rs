@@ -209,6 +209,9 @@ impl LaneState {
         if is_news {
             rtt.relax();
             sending.window = (sending.window + count).min(WINDOW_MAX);
+        }
+        if count > 0 {
+            // News of later frames does not put off the first: it might be put off for ever.
             sending.deadline = (!sending.in_flight.is_empty()).then(|| now + rtt.timeout());
         }
         is_news
