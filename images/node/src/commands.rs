@@ -17,6 +17,7 @@ use crate::views;
 pub(crate) enum CommandId {
     Raft(RaftView),
     RaftTransfer,
+    RaftTrace,
     Net,
     Disk,
     Log,
@@ -64,6 +65,12 @@ pub(crate) const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
         "what stands for the log's start",
     ),
     command("raft transfer", CommandId::RaftTransfer, "[NODE]", "hands leadership over (leader)"),
+    command(
+        "raft trace",
+        CommandId::RaftTrace,
+        "on|off",
+        "writes each step of Raft to this console, as JSON",
+    ),
     command("net", CommandId::Net, "", "packet buffers, links to the peers, what was refused"),
     command("disk", CommandId::Disk, "", "the durable log"),
     command("log", CommandId::Log, "[COUNT]", "the last lines of the log (20)"),
@@ -94,6 +101,8 @@ pub(crate) enum Outcome {
     Ask(Vec<Bytes>),
     /// Another leader: this one, or the best.
     Transfer(Option<NodeId>),
+    /// The trace of consensus begins or ends.
+    Trace(bool),
     /// The end of the node, after a farewell.
     Reboot,
     /// The end of the node, after a farewell.
@@ -125,7 +134,12 @@ pub(crate) fn execute(
             Some(node) => Outcome::Transfer(Some(node)),
             None => usage(),
         },
-        (CommandId::KvGet | CommandId::KvSet, _) | (_, [_, ..]) => usage(),
+        (CommandId::RaftTrace, [word]) => match word.as_slice() {
+            b"on" => Outcome::Trace(true),
+            b"off" => Outcome::Trace(false),
+            _ => usage(),
+        },
+        (CommandId::KvGet | CommandId::KvSet | CommandId::RaftTrace, _) | (_, [_, ..]) => usage(),
         (CommandId::Reboot, []) => Outcome::Reboot,
         (CommandId::PowerOff, []) => Outcome::PowerOff,
         (CommandId::Net, []) => {

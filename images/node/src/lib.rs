@@ -7,7 +7,8 @@
 //! A node starts by reading its disk. Until that is done it answers nobody; then it has a log, joins the
 //! cluster, and opens its ports. Reading in order: [`Settings`], `node`, then one file for each neighbour of
 //! the services: `replica` (Raft, the log and the links), `clients` (TCP connections), `web` and `metrics`
-//! (pages), `commands` (the shell), `views` (what pages and shell show).
+//! (pages), `commands` (the shell), `views` (what pages and shell show), `transitions` (the trace for outside
+//! specifications).
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ mod node;
 mod output;
 mod replica;
 mod settings;
+mod transitions;
 mod views;
 mod web;
 

@@ -385,6 +385,7 @@ impl Node {
             ReplicaOutput::Note(level, service, text) => {
                 self.journal.note(now, level, service, format_args!("{text}"));
             }
+            ReplicaOutput::Trace(line) => self.console.print_log(&line),
             ReplicaOutput::Failed(reason) => {
                 self.journal.note(now, Level::Error, "disk", format_args!("{reason}"));
                 self.is_stopped = true;
@@ -404,6 +405,12 @@ impl Node {
             }
         }
         self.replica.applied(last);
+    }
+
+    /// Begins or ends the trace of consensus: lines on the console, each a JSON object whose `tag` is `trace`
+    /// (`transitions` describes them).
+    pub fn set_trace(&mut self, is_on: bool, now: Instant) {
+        self.replica.set_trace(is_on, now);
     }
 
     /// Consensus, when the disk is read.

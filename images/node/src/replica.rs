@@ -2,6 +2,7 @@
 
 mod loading;
 mod snapshots;
+mod tracing;
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -24,6 +25,7 @@ use crate::journal::Level;
 use loading::Loading;
 pub use snapshots::SnapshotCounts;
 use snapshots::Snapshots;
+use tracing::Tracing;
 
 /// With less room than this the log on disk counts as full: as much as peers may have on its way to us.
 const ROOM_MIN_BYTES: u64 = 4 * 1024 * 1024;
@@ -76,6 +78,8 @@ pub(crate) enum ReplicaOutput {
     Message { from: NodeId, content: Bytes },
     /// An operator would want to know.
     Note(Level, &'static str, String),
+    /// A line of the trace.
+    Trace(String),
     /// The disk cannot be trusted; nothing more comes.
     Failed(String),
 }
@@ -96,6 +100,7 @@ pub(crate) struct Replica {
     restoring: Option<KvMachine>,
     outputs: VecDeque<ReplicaOutput>,
     messages_refused: u64,
+    tracing: Tracing,
     /// Whether it was said that peers know a later life of this node.
     is_superseded: bool,
 }
@@ -124,6 +129,7 @@ impl Replica {
             restoring: None,
             outputs,
             messages_refused,
+            tracing: Tracing::default(),
             is_superseded,
         }
     }
@@ -239,6 +245,7 @@ impl Replica {
     /// The next thing to do. Within the replica, everything that follows from it is done already.
     pub(crate) fn poll_output(&mut self, now: Instant) -> Option<ReplicaOutput> {
         loop {
+            self.trace_step(now);
             if let Some(output) = self.outputs.pop_front() {
                 return Some(output);
             }
@@ -252,7 +259,8 @@ impl Replica {
             } else if let Some(output) = member.raft.poll_output() {
                 self.take_from_raft(output, now);
             } else {
-                return None;
+                self.take_trace();
+                return self.outputs.pop_front();
             }
         }
     }
@@ -374,7 +382,12 @@ impl Replica {
         match service {
             ServiceId::Kv => self.outputs.push_back(ReplicaOutput::Message { from, content }),
             ServiceId::Raft => match (raft::Message::decode(&content), &mut self.member) {
-                (Ok(message), Some(member)) => member.raft.handle_message(from, message, now),
+                (Ok(message), Some(member)) => {
+                    if let Tracing::On(transitions) = &mut self.tracing {
+                        transitions.received(from, &message, now);
+                    }
+                    member.raft.handle_message(from, message, now);
+                }
                 (Ok(_), None) => {}
                 (Err(_), _) => self.messages_refused += 1,
             },
@@ -430,6 +443,9 @@ impl Replica {
 
     fn send(&mut self, to: NodeId, message: &raft::Message, now: Instant) {
         let Some(member) = &mut self.member else { return };
+        if let Tracing::On(transitions) = &mut self.tracing {
+            transitions.sent(to, message, now);
+        }
         let (trace, bytes) = (TraceContext::default(), member.encoder.encode(message));
         // What cannot be sent is lost, which Raft survives.
         let _ = match message {

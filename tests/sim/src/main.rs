@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -24,6 +25,8 @@ Usage: sim [--seed N | --seeds N..M] [options]
   --profile NAME     what the runs are about, instead of what each seed draws; see below
   --jobs N           run so many seeds at a time (default: as many as there are cores)
   --trace            with --seed: print every event
+  --ndjson FILE      with --seed: write each step of Raft on all nodes to FILE, a JSON object a line,
+                     for an outside specification to check (images/node/src/transitions.rs)
   --verbose          print a line for every seed
   --keep-going       go on after a seed has failed, and list all that do
   --bug NAME         put a bug into every node (only if built with --features mutants)
@@ -38,6 +41,7 @@ struct Arguments {
     seed: Option<u64>,
     seeds: Range<u64>,
     options: Options,
+    ndjson: Option<PathBuf>,
     jobs: usize,
     is_verbose: bool,
     wants_all: bool,
@@ -45,7 +49,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match parse().map(|arguments| run(&arguments)) {
+    match parse().and_then(|arguments| run(&arguments)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -61,6 +65,7 @@ fn parse() -> Result<Arguments> {
         seed: None,
         seeds: 0..100,
         options: Options::default(),
+        ndjson: None,
         jobs: cores,
         is_verbose: false,
         wants_all: false,
@@ -80,6 +85,10 @@ fn parse() -> Result<Arguments> {
                 found.jobs = text(&mut arguments)?.parse().context("--jobs takes a number")?;
             }
             lexopt::Arg::Long("trace") => found.options.keeps_lines = true,
+            lexopt::Arg::Long("ndjson") => {
+                found.ndjson = Some(arguments.value()?.into());
+                found.options.keeps_transitions = true;
+            }
             lexopt::Arg::Long("verbose") => found.is_verbose = true,
             lexopt::Arg::Long("keep-going") => found.wants_all = true,
             lexopt::Arg::Long("bug") => {
@@ -89,8 +98,9 @@ fn parse() -> Result<Arguments> {
             other => bail!("{}\n\n{HELP}", other.unexpected()),
         }
     }
-    if found.options.keeps_lines && found.seed.is_none() && !found.wants_help {
-        bail!("--trace goes with --seed");
+    let wants_one = found.options.keeps_lines || found.options.keeps_transitions;
+    if wants_one && found.seed.is_none() && !found.wants_help {
+        bail!("--trace and --ndjson go with --seed");
     }
     Ok(found)
 }
@@ -116,27 +126,31 @@ fn parse_bug(name: &str) -> Result<Bug> {
     Bug::parse(name).with_context(|| format!("{name} is none of {}", names.join(", ")))
 }
 
-fn run(arguments: &Arguments) -> bool {
+fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.wants_help {
         let names: Vec<String> =
             Profile::ALL.iter().map(|profile| format!("{profile:?}").to_lowercase()).collect();
         println!("{HELP}\n\nProfiles: {}", names.join(", "));
-        return true;
+        return Ok(true);
     }
     match arguments.seed {
-        Some(seed) => run_one(seed, &arguments.options),
-        None => run_many(arguments),
+        Some(seed) => run_one(seed, &arguments.options, arguments.ndjson.as_deref()),
+        None => Ok(run_many(arguments)),
     }
 }
 
-fn run_one(seed: u64, options: &Options) -> bool {
+fn run_one(seed: u64, options: &Options, ndjson: Option<&Path>) -> Result<bool> {
     let result = runner::run(seed, options);
-    let lines = match &result {
-        Ok(success) => &success.lines,
-        Err(failure) => &failure.lines,
+    let (lines, transitions) = match &result {
+        Ok(success) => (&success.lines, &success.transitions),
+        Err(failure) => (&failure.lines, &failure.transitions),
     };
+    if let Some(path) = ndjson {
+        let text: String = transitions.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     lines.iter().for_each(|line| println!("{line}"));
-    match result {
+    Ok(match result {
         Ok(success) => {
             let summary = success.summary;
             println!("{:#?}", Plan::with_profile(seed, options.profile));
@@ -156,7 +170,7 @@ fn run_one(seed: u64, options: &Options) -> bool {
             println!("{failure}");
             false
         }
-    }
+    })
 }
 
 /// What many runs did together.

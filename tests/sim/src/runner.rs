@@ -25,6 +25,8 @@ pub struct Options {
     pub bug: Option<Bug>,
     /// Whether lines are kept that say what happened.
     pub keeps_lines: bool,
+    /// Whether the nodes write down each step of Raft.
+    pub keeps_transitions: bool,
 }
 
 /// A run that went to its end.
@@ -36,6 +38,8 @@ pub struct Success {
     pub summary: Summary,
     /// What happened, if lines are kept.
     pub lines: Vec<String>,
+    /// Each step of Raft, if they are kept.
+    pub transitions: Vec<String>,
 }
 
 /// A run in which something did not hold.
@@ -53,11 +57,13 @@ pub struct Failure {
     pub steps: u64,
     /// What happened, if lines are kept.
     pub lines: Vec<String>,
+    /// Each step of Raft, if they are kept.
+    pub transitions: Vec<String>,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure { seed, plan, violated, at, steps, lines: _ } = self;
+        let Failure { seed, plan, violated, at, steps, .. } = self;
         writeln!(f, "seed {seed} failed after {} ms, in step {steps}", at.as_millis())?;
         writeln!(f, "violated: {violated}")?;
         writeln!(f, "plan: {plan:#?}")?;
@@ -97,17 +103,18 @@ fn keep_panics() {
 pub fn run(seed: u64, options: &Options) -> Result<Success, Box<Failure>> {
     keep_panics();
     let plan = Plan::with_profile(seed, options.profile);
-    let trace = Trace::new(options.keeps_lines);
+    let trace = Trace::new(options.keeps_lines).with_transitions(options.keeps_transitions);
     PANIC.set(Some(String::new()));
     let mut world = World::of_seed(seed, plan.clone(), options.bug, trace);
     let ran = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
     let violated = PANIC.take().unwrap_or_default();
     let lines = world.trace().lines().to_vec();
+    let transitions = world.trace().transitions().to_vec();
     match ran {
-        Ok(summary) => Ok(Success { profile: plan.profile, summary, lines }),
+        Ok(summary) => Ok(Success { profile: plan.profile, summary, lines, transitions }),
         Err(_) => {
             let (at, steps) = (world.now(), world.steps());
-            Err(Box::new(Failure { seed, plan, violated, at, steps, lines }))
+            Err(Box::new(Failure { seed, plan, violated, at, steps, lines, transitions }))
         }
     }
 }

@@ -6,17 +6,46 @@ use wire::{Kind, Packet, Repr, ServiceId};
 /// Where the envelope begins in a frame: behind the headers of Ethernet, IPv4 and UDP.
 const ENVELOPE: usize = 14 + 20 + 8;
 
+/// How a line of a node's trace begins.
+const TRANSITION: &str = "{\"event\":";
+
 /// The events of a run. Two runs with the same fingerprint did the same.
 #[derive(Debug, Default)]
 pub struct Trace {
     digest: u64,
     lines: Option<Vec<String>>,
+    /// The steps of Raft, one JSON object each, as the nodes write them on their consoles.
+    transitions: Option<Vec<String>>,
 }
 
 impl Trace {
     /// A trace that keeps lines, or only a fingerprint.
     pub fn new(keeps_lines: bool) -> Trace {
-        Trace { digest: 0, lines: keeps_lines.then(Vec::new) }
+        Trace { lines: keeps_lines.then(Vec::new), ..Trace::default() }
+    }
+
+    /// The same, with the steps of Raft.
+    pub fn with_transitions(self, keeps_them: bool) -> Trace {
+        Trace { transitions: keeps_them.then(Vec::new), ..self }
+    }
+
+    /// Whether the steps of Raft are kept.
+    pub fn keeps_transitions(&self) -> bool {
+        self.transitions.is_some()
+    }
+
+    /// Takes what a node writes on its console.
+    pub fn take_console(&mut self, text: &[u8]) {
+        if let Some(transitions) = &mut self.transitions {
+            let text = String::from_utf8_lossy(text);
+            let starts = text.lines().filter_map(|line| Some(&line[line.find(TRANSITION)?..]));
+            transitions.extend(starts.map(str::to_owned));
+        }
+    }
+
+    /// The steps of Raft so far.
+    pub fn transitions(&self) -> &[String] {
+        self.transitions.as_deref().unwrap_or_default()
     }
 
     /// Takes something in that happened to a node: what kind of thing, and its bytes.

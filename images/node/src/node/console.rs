@@ -40,6 +40,11 @@ impl Node {
             Outcome::Report(report) => self.console.answer(&source, &report.to_text(), 0),
             Outcome::Ask(words) => self.ask(Asker::Console { source, is_json }, &words, now),
             Outcome::Transfer(to) => self.transfer(&source, to, now),
+            Outcome::Trace(is_on) => {
+                self.set_trace(is_on, now);
+                let text = if is_on { "the trace begins\n" } else { "the trace ends\n" };
+                self.console.answer(&source, text, 0);
+            }
             Outcome::Reboot => self.leave(&source, "the node starts afresh\n", Stop::Restart, now),
             Outcome::PowerOff => self.leave(&source, "the node stops\n", Stop::PowerOff, now),
             Outcome::Failed(text) => {

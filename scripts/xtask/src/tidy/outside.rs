@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("rand_xoshiro", "base vswitch"),
     ("raw-cpuid", "platform"),
     ("serde", "shell vswitch xtask"),
-    ("serde_json", "shell node vswitch xtask bench fuzz vm"),
+    ("serde_json", "shell node vswitch xtask bench fuzz sim vm"),
     ("smoltcp", "net"),
     ("spin", "pool platform"),
     ("uart_16550", "platform"),

@@ -148,6 +148,11 @@ impl World {
         self.machine_mut(id).start(seed, WALL_MS + now.as_millis(), now);
         self.trace.mix(now, START, id, &[]);
         self.trace.tell(now, || format!("node {id} starts"));
+        if self.trace.keeps_transitions()
+            && let Some(node) = self.node_mut(id)
+        {
+            node.set_trace(true, now);
+        }
         self.drain(id);
     }
 
@@ -178,9 +183,12 @@ impl World {
                     let life = machine.life;
                     self.queue.push(now + delay, Event::DiskDone { id, life, operation });
                 }
-                Output::Console(text) => self.trace.tell(now, || {
-                    format!("node {id} says {}", String::from_utf8_lossy(&text).trim())
-                }),
+                Output::Console(text) => {
+                    self.trace.take_console(&text);
+                    self.trace.tell(now, || {
+                        format!("node {id} says {}", String::from_utf8_lossy(&text).trim())
+                    });
+                }
                 Output::Answer(request, reply) => {
                     self.take_answer(id, request, reply);
                     has_answered = true;

@@ -4,6 +4,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
+use crate::machine;
 use crate::session::Session;
 use crate::stories::{Ending, World};
 
@@ -16,6 +17,7 @@ pub fn session(world: &mut World) -> anyhow::Result<Ending> {
     let leader = cluster.leader(None)?;
     let node = [1, 2, 3].into_iter().find(|node| *node != leader).context("a follower")?;
     of_programs(&cluster, node)?;
+    of_specifications(&cluster, leader)?;
 
     let prompt = format!("node{node}>");
     let mut session = Session::attach(&cluster, node)?;
@@ -43,6 +45,34 @@ fn of_programs(cluster: &Cluster, node: u16) -> anyhow::Result<()> {
         anyhow::ensure!(answer.status.code() == Some(1), "'{wrong}' is no failure");
         anyhow::ensure!(answer.stdout.is_empty() && !answer.stderr.is_empty());
     }
+    Ok(())
+}
+
+/// The steps of Raft are on the console, as long as they are wanted, each a JSON object.
+fn of_specifications(cluster: &Cluster, leader: u16) -> anyhow::Result<()> {
+    let leader_word = leader.to_string();
+    cluster.run(&["sh", &leader_word, "raft trace on"])?;
+    cluster.write(leader, "traced", "yes")?;
+    cluster.run(&["sh", &leader_word, "raft trace off"])?;
+    let traced = || -> anyhow::Result<Vec<String>> {
+        let said = machine::said(&cluster.folder(), leader)?;
+        let starts = said.lines().filter_map(|line| Some(&line[line.find("{\"event\":")?..]));
+        Ok(starts.map(str::to_owned).collect())
+    };
+    let lines = traced()?;
+    let mut names = Vec::new();
+    for line in &lines {
+        let line: Value = serde_json::from_str(line.trim_end()).context(line.clone())?;
+        let event = &line["event"];
+        anyhow::ensure!(event["nid"] == leader_word.as_str() && line["tag"] == "trace", "{line}");
+        names.push(event["name"].as_str().context("a name")?.to_owned());
+    }
+    for name in ["InitState", "Replicate", "Commit", "SendAppendEntriesRequest"] {
+        anyhow::ensure!(names.iter().any(|known| known == name), "no {name} in {names:?}");
+    }
+    anyhow::ensure!(names[0] == "InitState", "the trace begins with {}", names[0]);
+    cluster.write(leader, "traced", "no")?;
+    anyhow::ensure!(traced()?.len() == lines.len(), "the trace goes on after its end");
     Ok(())
 }
 
