@@ -1,5 +1,7 @@
 //! The trace of consensus, while somebody wants it.
 
+use alloc::boxed::Box;
+
 use base::Instant;
 
 use super::{Replica, ReplicaOutput};
@@ -12,7 +14,7 @@ pub(crate) enum Tracing {
     Off,
     /// It begins when the disk is read.
     Wanted,
-    On(Transitions),
+    On(Box<Transitions>),
 }
 
 impl Replica {
@@ -22,7 +24,8 @@ impl Replica {
             (_, false) => Tracing::Off,
             (None, true) => Tracing::Wanted,
             (Some(member), true) => {
-                Tracing::On(Transitions::new(self.config.raft.id, &member.raft, now))
+                let transitions = Transitions::new(self.config.raft.id, &member.raft, now);
+                Tracing::On(Box::new(transitions))
             }
         };
     }
