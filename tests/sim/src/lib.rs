@@ -22,5 +22,6 @@ pub mod machine;
 pub mod network;
 pub mod plan;
 pub mod runner;
+pub mod soak;
 pub mod trace;
 pub mod world;

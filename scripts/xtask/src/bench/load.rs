@@ -1,13 +1,13 @@
 //! Writes: many at once for a while, or until the first is accepted.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use redis::Connection;
 
-use crate::clock;
 use crate::cluster::client;
+use crate::{clock, interrupt};
 
 /// Nobody waits longer for a reply.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -78,6 +78,50 @@ fn write_until(
         count += 1;
     }
     (latencies, failed)
+}
+
+/// So many connections fill a node, each with so many writes at a time, over so many keys.
+const FILL_CONNECTIONS: usize = 16;
+const FILL_PIPELINE: u64 = 64;
+const FILL_KEYS: u64 = 50_000;
+
+/// So many writes of 16 bytes, as fast as they are taken.
+///
+/// # Errors
+/// If the node cannot be reached, or refuses one.
+pub fn fill(port: u16, writes: u64) -> anyhow::Result<()> {
+    let connections = connect(port, FILL_CONNECTIONS)?;
+    let (next, told) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let fill = |mut connection: Connection| {
+            let (next, told) = (&next, &told);
+            scope.spawn(move || -> anyhow::Result<()> {
+                loop {
+                    let first = next.fetch_add(FILL_PIPELINE, Ordering::Relaxed);
+                    if first >= writes {
+                        return Ok(());
+                    }
+                    interrupt::check()?;
+                    fill_some(&mut connection, first..writes.min(first + FILL_PIPELINE))?;
+                    let tenth = first * 10 / writes;
+                    if told.fetch_max(tenth, Ordering::Relaxed) < tenth {
+                        eprintln!("{first} of {writes} entries are written");
+                    }
+                }
+            })
+        };
+        let writers: Vec<_> = connections.into_iter().map(fill).collect();
+        writers.into_iter().try_for_each(|writer| writer.join().expect("filling does not panic"))
+    })
+}
+
+fn fill_some(connection: &mut Connection, numbers: std::ops::Range<u64>) -> anyhow::Result<()> {
+    let mut pipeline = redis::pipe();
+    for number in numbers {
+        let (key, value) = (format!("fill:{}", number % FILL_KEYS), format!("{number:016}"));
+        pipeline.cmd("SET").arg(key).arg(value).ignore();
+    }
+    Ok(pipeline.query(connection)?)
 }
 
 /// What a stream of writes is given before and after what happens to it.

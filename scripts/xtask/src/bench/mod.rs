@@ -8,6 +8,7 @@ mod load;
 mod machines;
 mod meter;
 mod raft;
+mod soak;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -28,8 +29,9 @@ Usage: scripts/bench NAME [--json] [--quick]
 
 const LIST: &str = "\
 cluster   a cluster of virtual machines: start, failover, throughput, latency, memory, idle processor
-raft      consensus between machines: elections, failures of leaders, planned stops; 3 and 32 nodes
+raft      consensus between machines: elections, failures of leaders, planned stops, restart; 3 and 32 nodes
 core      the Raft core alone, in memory, beside the crate raft 0.7
+soak      three whole nodes in the simulator, ten million commands: does anything grow for ever?
 ";
 
 /// Does what the command line says.
@@ -59,6 +61,7 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         Some("cluster") => cluster::measure(is_quick)?,
         Some("core") => core::measure()?,
         Some("raft") => raft::measure(is_quick)?,
+        Some("soak") => soak::measure(is_quick)?,
         Some(other) => {
             let text = format!("there is no bench '{other}'; --list shows what there is");
             return Err(lexopt::Error::Custom(text.into()).into());

@@ -1,20 +1,24 @@
-//! Consensus between machines: elections, failures, and stops that are planned.
+//! Consensus between machines: elections, failures, stops that are planned, and starts with a past.
+
+use std::time::Duration;
 
 use super::figures::{Bar, Figures, percentile};
 use super::{conditions, load, machines};
 use crate::cluster::launch;
 use crate::cluster::state::Description;
-use crate::interrupt;
+use crate::{clock, interrupt};
 
 /// How often.
 struct Plan {
     small_failovers: usize,
     large_failovers: usize,
     stops: usize,
+    /// Entries that a restart has behind it.
+    entries: u64,
 }
 
-const FULL: Plan = Plan { small_failovers: 30, large_failovers: 50, stops: 20 };
-const QUICK: Plan = Plan { small_failovers: 3, large_failovers: 3, stops: 3 };
+const FULL: Plan = Plan { small_failovers: 30, large_failovers: 50, stops: 20, entries: 1_000_000 };
+const QUICK: Plan = Plan { small_failovers: 3, large_failovers: 3, stops: 3, entries: 50_000 };
 
 const SMALL: u16 = 3;
 const LARGE: u16 = 32;
@@ -43,6 +47,7 @@ fn measure_all(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     figures.condition("failovers of 3 nodes", spans.len());
     figures.add("failover_3_p50_ms", percentile(spans, 50.0), "ms", Some(Bar::AtMost(100.0)));
     figures.add("failover_3_p99_ms", percentile(spans, 99.0), "ms", Some(Bar::AtMost(250.0)));
+    restart(plan, &small, figures)?;
     let (large, _) = machines::start(LARGE)?;
     let mut failovers = machines::failovers(&large, plan.large_failovers)?;
     let (spans, elections) = (&mut failovers.spans_ms, &mut failovers.elections_ms);
@@ -78,5 +83,22 @@ fn planned_stops(
         Some(Bar::AtMost(50.0)),
     );
     figures.add("planned_stop_gap_max_ms", percentile(&mut gaps, 100.0), "ms", None);
+    Ok(())
+}
+
+/// All nodes lose power, with many entries behind them, and are started together.
+fn restart(plan: &Plan, description: &Description, figures: &mut Figures) -> anyhow::Result<()> {
+    let leader = machines::leader(description)?;
+    load::fill(description.resp_port(leader), plan.entries)?;
+    figures.condition("entries before the restart", plan.entries);
+    launch::kill_nodes(description.node_numbers())?;
+    let started = clock::now();
+    let mut children = launch::start_all(description)?;
+    let ports: Vec<_> =
+        description.node_numbers().map(|node| description.resp_port(node)).collect();
+    let first = load::first_write(&ports, Duration::from_millis(15), started)?;
+    let all: Vec<_> = description.node_numbers().collect();
+    launch::wait_until_serving(description, &all, &mut children)?;
+    figures.add("restart_s", first.as_secs_f64(), "s", Some(Bar::AtMost(3.0)));
     Ok(())
 }
