@@ -9,18 +9,20 @@
 //!
 //! Reading order: [`plan`] (what will happen), [`world`] (where it happens), [`network`], [`disk`],
 //! [`machine`] and [`clients`] (to whom), [`checkers`] and [`linearizability`] (whether it is right),
-//! [`runner`] (many seeds), [`trace`] (how it came about).
+//! [`runner`] (many seeds), [`report`] (what they came to), [`trace`] (how it came about).
 #![forbid(unsafe_code)]
 
 pub mod bug;
 pub mod checkers;
 pub mod clients;
+pub mod clock;
 pub mod counts;
 pub mod disk;
 pub mod linearizability;
 pub mod machine;
 pub mod network;
 pub mod plan;
+pub mod report;
 pub mod runner;
 pub mod soak;
 pub mod trace;

@@ -1,18 +1,17 @@
 //! `sim --seed N`: runs one seed, or several, and says what happened.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use lexopt::ValueExt;
 use sim::bug::Bug;
-use sim::counts::{Counts, Kind};
+use sim::clock;
 use sim::plan::{Plan, Profile};
+use sim::report::{self, Totals};
 use sim::runner::{self, Options};
 
 const HELP: &str = "\
@@ -28,11 +27,12 @@ Usage: sim [--seed N | --seeds N..M] [options]
   --ndjson FILE      with --seed: write each step of Raft on all nodes to FILE, a JSON object a line,
                      for an outside specification to check (images/node/src/transitions.rs)
   --verbose          print a line for every seed
+  --json             with --seeds: print one flat object of figures, and nothing else
   --keep-going       go on after a seed has failed, and list all that do
   --bug NAME         put a bug into every node (only if built with --features mutants)
   --help             this text
 
-The output does not depend on the number of jobs, but for its last line. The exit status is 0 if
+The output does not depend on the number of jobs, but for its last two lines. The exit status is 0 if
 everything held, 1 if something did not, 2 if the command line cannot be understood.";
 
 /// What the command line says.
@@ -44,6 +44,7 @@ struct Arguments {
     ndjson: Option<PathBuf>,
     jobs: usize,
     is_verbose: bool,
+    is_json: bool,
     wants_all: bool,
     wants_help: bool,
 }
@@ -68,6 +69,7 @@ fn parse() -> Result<Arguments> {
         ndjson: None,
         jobs: cores,
         is_verbose: false,
+        is_json: false,
         wants_all: false,
         wants_help: false,
     };
@@ -90,6 +92,7 @@ fn parse() -> Result<Arguments> {
                 found.options.keeps_transitions = true;
             }
             lexopt::Arg::Long("verbose") => found.is_verbose = true,
+            lexopt::Arg::Long("json") => found.is_json = true,
             lexopt::Arg::Long("keep-going") => found.wants_all = true,
             lexopt::Arg::Long("bug") => {
                 found.options.bug = Some(parse_bug(&text(&mut arguments)?)?)
@@ -173,82 +176,31 @@ fn run_one(seed: u64, options: &Options, ndjson: Option<&Path>) -> Result<bool> 
     })
 }
 
-/// What many runs did together.
-#[derive(Debug, Default)]
-struct Totals {
-    passed: u64,
-    failed: Vec<u64>,
-    simulated: Duration,
-    steps: u64,
-    digest: u64,
-    counts: Counts,
-    profiles: BTreeMap<Profile, u64>,
-    recovery_max_ms: u64,
-}
-
+/// Runs many seeds. With `--json` nothing but the figures goes to standard output.
 fn run_many(arguments: &Arguments) -> bool {
     let mut totals = Totals::default();
-    let began = clock();
+    let began = clock::now();
     let seeds = arguments.seeds.clone();
     let (jobs, wants_all) = (arguments.jobs, arguments.wants_all);
-    runner::run_all(seeds, &arguments.options, jobs, wants_all, |seed, result| match result {
-        Ok(success) => {
-            let summary = success.summary;
-            if arguments.is_verbose {
-                let name = format!("{:?}", success.profile);
-                let (millis, steps) = (summary.simulated.as_millis(), summary.steps);
-                let entries = summary.entries;
-                println!(
-                    "seed {seed}: {name:<10} {millis:>6} ms {steps:>7} steps {entries:>6} entries"
-                );
+    let is_json = arguments.is_json;
+    runner::run_all(seeds, &arguments.options, jobs, wants_all, |ran| {
+        match &ran.result {
+            Ok(success) if arguments.is_verbose && !is_json => {
+                println!("{}", report::line(ran.seed, success));
             }
-            totals.passed += 1;
-            totals.simulated += Duration::from_nanos(summary.simulated.as_nanos());
-            totals.steps += summary.steps;
-            totals.digest = totals.digest.rotate_left(1) ^ summary.digest;
-            totals.counts += summary.counts;
-            *totals.profiles.entry(success.profile).or_default() += 1;
-            totals.recovery_max_ms = totals.recovery_max_ms.max(summary.recovery.as_millis());
+            Ok(_) => {}
+            Err(failure) if totals.failed.is_empty() || wants_all => match is_json {
+                true => eprintln!("{failure}\n"),
+                false => println!("{failure}\n"),
+            },
+            Err(_) => {}
         }
-        Err(failure) => {
-            if totals.failed.is_empty() || arguments.wants_all {
-                println!("{failure}\n");
-            }
-            totals.failed.push(seed);
-        }
+        totals.take(&ran);
     });
-    report(&totals, began.elapsed());
+    let speed = totals.speed(began.elapsed(), jobs);
+    match is_json {
+        true => println!("{}", speed.to_json()),
+        false => print!("{totals}{speed}"),
+    }
     totals.failed.is_empty()
-}
-
-fn report(totals: &Totals, took: Duration) {
-    let profiles: Vec<String> =
-        totals.profiles.iter().map(|(profile, count)| format!("{profile:?} {count}")).collect();
-    println!("{}", profiles.join(", ").to_lowercase());
-    print!("{}", totals.counts);
-    let slowest = totals.recovery_max_ms;
-    println!("longest recovery {slowest} ms; fingerprint {:016x}", totals.digest);
-    let missing = totals.counts.missing();
-    if !missing.is_empty() {
-        println!("never happened: {}", missing.join(", "));
-    }
-    if !totals.failed.is_empty() {
-        println!("{} seeds failed: {:?}", totals.failed.len(), totals.failed);
-    }
-    let seconds = took.as_secs_f64();
-    println!(
-        "{} seeds passed in {seconds:.1} s: {:.0} seeds, {:.0} steps, {:.0} elections and {:.1} s of the \
-         cluster's time in a second",
-        totals.passed,
-        totals.passed as f64 / seconds,
-        totals.steps as f64 / seconds,
-        totals.counts.get(Kind::Elections) as f64 / seconds,
-        totals.simulated.as_secs_f64() / seconds
-    );
-}
-
-/// The only clock here: to say how fast it was.
-#[expect(clippy::disallowed_methods, reason = "a host program that measures itself")]
-fn clock() -> std::time::Instant {
-    std::time::Instant::now()
 }

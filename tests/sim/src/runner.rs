@@ -8,10 +8,12 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Once, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use base::Instant;
 
 use crate::bug::Bug;
+use crate::clock::now;
 use crate::plan::{Plan, Profile};
 use crate::trace::Trace;
 use crate::world::{Summary, World};
@@ -34,12 +36,25 @@ pub struct Options {
 pub struct Success {
     /// Its profile.
     pub profile: Profile,
+    /// How many nodes took part.
+    pub nodes: u16,
     /// What it did.
     pub summary: Summary,
     /// What happened, if lines are kept.
     pub lines: Vec<String>,
     /// Each step of Raft, if they are kept.
     pub transitions: Vec<String>,
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its seed.
+    pub seed: u64,
+    /// How it ended.
+    pub result: Result<Success, Box<Failure>>,
+    /// How long the machine that simulates took.
+    pub took: Duration,
 }
 
 /// A run in which something did not hold.
@@ -111,7 +126,10 @@ pub fn run(seed: u64, options: &Options) -> Result<Success, Box<Failure>> {
     let lines = world.trace().lines().to_vec();
     let transitions = world.trace().transitions().to_vec();
     match ran {
-        Ok(summary) => Ok(Success { profile: plan.profile, summary, lines, transitions }),
+        Ok(summary) => {
+            let (profile, nodes) = (plan.profile, plan.nodes);
+            Ok(Success { profile, nodes, summary, lines, transitions })
+        }
         Err(_) => {
             let (at, steps) = (world.now(), world.steps());
             Err(Box::new(Failure { seed, plan, violated, at, steps, lines, transitions }))
@@ -126,7 +144,7 @@ pub fn run_all(
     options: &Options,
     jobs: usize,
     wants_all: bool,
-    mut tell: impl FnMut(u64, Result<Success, Box<Failure>>),
+    mut tell: impl FnMut(Ran),
 ) {
     let next = AtomicU64::new(seeds.start);
     let has_failed = AtomicBool::new(false);
@@ -141,9 +159,10 @@ pub fn run_all(
                     if seed >= seeds.end {
                         break;
                     }
+                    let began = now();
                     let result = run(seed, options);
                     has_failed.fetch_or(result.is_err(), Ordering::Relaxed);
-                    if sender.send((seed, result)).is_err() {
+                    if sender.send(Ran { seed, result, took: began.elapsed() }).is_err() {
                         break;
                     }
                 }
@@ -152,10 +171,10 @@ pub fn run_all(
         drop(sender);
         let mut waiting = BTreeMap::new();
         let mut wanted = seeds.start;
-        for (seed, result) in receiver {
-            waiting.insert(seed, result);
-            while let Some(result) = waiting.remove(&wanted) {
-                tell(wanted, result);
+        for ran in receiver {
+            waiting.insert(ran.seed, ran);
+            while let Some(ran) = waiting.remove(&wanted) {
+                tell(ran);
                 wanted += 1;
             }
         }

@@ -16,10 +16,11 @@ fn success(seed: u64, options: &Options) -> Success {
 /// Counts and fingerprints of all runs, by seed.
 fn run_all(seeds: std::ops::Range<u64>, jobs: usize) -> BTreeMap<u64, (u64, Counts)> {
     let mut results = BTreeMap::new();
-    runner::run_all(seeds, &Options::default(), jobs, false, |seed, result| {
-        let summary = result.unwrap_or_else(|failure| panic!("{failure}")).summary;
-        assert!(results.last_key_value().is_none_or(|(last, _)| *last < seed), "in their order");
-        results.insert(seed, (summary.digest, summary.counts));
+    runner::run_all(seeds, &Options::default(), jobs, false, |ran| {
+        let summary = ran.result.unwrap_or_else(|failure| panic!("{failure}")).summary;
+        let is_next = results.last_key_value().is_none_or(|(last, _)| *last < ran.seed);
+        assert!(is_next, "in their order");
+        results.insert(ran.seed, (summary.digest, summary.counts));
     });
     results
 }
