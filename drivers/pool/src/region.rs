@@ -11,7 +11,8 @@ pub struct Region {
     base: NonNull<u8>,
     length: usize,
     device_address: u64,
-    on_heap: bool,
+    /// Where the allocation starts that it lies in, if it lies on the heap.
+    heap: Option<NonNull<u8>>,
 }
 
 // SAFETY: a `Region` is the only owner of its memory, which has no ties to a thread.
@@ -32,7 +33,7 @@ impl Region {
         assert!(base.addr().get().is_multiple_of(PAGE_BYTES), "the region starts on a page");
         assert!(length.is_multiple_of(PAGE_BYTES), "the region is whole pages");
         assert!(device_address.is_multiple_of(PAGE_BYTES as u64), "a device sees it on a page");
-        Region { base, length, device_address, on_heap: false }
+        Region { base, length, device_address, heap: None }
     }
 
     /// Zeroed memory from the heap, for a host, where "device address" means the pointer itself.
@@ -42,19 +43,20 @@ impl Region {
     pub fn on_heap(length: usize) -> Region {
         let layout = Region::heap_layout(length);
         // SAFETY: the layout has a size, as `heap_layout` asserts.
-        let base = unsafe { alloc_zeroed(layout) };
-        let Some(base) = NonNull::new(base) else { handle_alloc_error(layout) };
-        Region {
-            base,
-            length,
-            device_address: base.as_ptr().expose_provenance() as u64,
-            on_heap: true,
-        }
+        let start = unsafe { alloc_zeroed(layout) };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        let offset = start.align_offset(PAGE_BYTES);
+        // SAFETY: the allocation is a page longer than the region, and the offset is shorter than a page.
+        let base = unsafe { start.add(offset) };
+        let device_address = base.as_ptr().expose_provenance() as u64;
+        Region { base, length, device_address, heap: Some(start) }
     }
 
+    /// A page more than wanted, instead of an alignment: what is aligned beyond the usual is cleared byte by
+    /// byte, while a system hands out large memory that is clear already.
     fn heap_layout(length: usize) -> Layout {
         assert!(length > 0 && length.is_multiple_of(PAGE_BYTES), "the region is whole pages");
-        Layout::from_size_align(length, PAGE_BYTES).expect("far below the address space")
+        Layout::from_size_align(length + PAGE_BYTES, 1).expect("far below the address space")
     }
 
     /// Where the memory starts.
@@ -81,11 +83,11 @@ impl Region {
             length <= self.length && length.is_multiple_of(PAGE_BYTES),
             "the cut lies on a page inside"
         );
-        assert!(!self.on_heap, "memory of the heap is given back in one piece");
+        assert!(self.heap.is_none(), "memory of the heap is given back in one piece");
         // SAFETY: the offset is inside the region, as just asserted.
         let tail = unsafe { self.base.add(length) };
         let part =
-            |base, length, device_address| Region { base, length, device_address, on_heap: false };
+            |base, length, device_address| Region { base, length, device_address, heap: None };
         (
             part(self.base, length, self.device_address),
             part(tail, self.length - length, self.device_address + length as u64),
@@ -95,9 +97,9 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        if self.on_heap {
+        if let Some(start) = self.heap {
             // SAFETY: `on_heap` allocated it with this very layout, and this is its only owner.
-            unsafe { dealloc(self.base.as_ptr(), Region::heap_layout(self.length)) };
+            unsafe { dealloc(start.as_ptr(), Region::heap_layout(self.length)) };
         }
     }
 }

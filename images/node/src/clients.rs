@@ -111,6 +111,11 @@ impl Clients {
         }
     }
 
+    /// Whether nobody is connected, and nothing has arrived: there is nothing to work on.
+    pub(crate) fn is_idle(&self, now: Instant) -> bool {
+        self.connections.is_empty() && self.poll_timeout(now).is_none_or(|due| now < due)
+    }
+
     /// Works on what has arrived, and on what can be sent.
     pub(crate) fn work(
         &mut self,

@@ -69,6 +69,8 @@ pub struct Node {
     /// The node was told to stop.
     leaving: Option<Leaving>,
     is_stopped: bool,
+    /// Nothing has come in since nothing was left to do.
+    is_settled: bool,
     #[cfg(feature = "mutants")]
     kv_mutant: Option<kv::Mutant>,
 }
@@ -167,6 +169,7 @@ impl Node {
             facts_due: now,
             leaving: None,
             is_stopped: false,
+            is_settled: false,
             #[cfg(feature = "mutants")]
             kv_mutant: None,
         })
@@ -181,6 +184,7 @@ impl Node {
 
     /// A frame has arrived.
     pub fn handle_frame(&mut self, port: Port, frame: Frame, now: Instant) {
+        self.is_settled = false;
         match port {
             Port::Cluster => {
                 if let Some(frame) = self.replica.handle_frame(frame, now) {
@@ -193,6 +197,7 @@ impl Node {
 
     /// The disk has finished a request.
     pub fn handle_completion(&mut self, completion: BlockCompletion, now: Instant) {
+        self.is_settled = false;
         self.replica.handle_completion(completion, now);
     }
 
@@ -203,6 +208,7 @@ impl Node {
 
     /// A deadline of [`Node::poll_timeout`] has come. Harmless at any other time.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.is_settled = false;
         self.replica.handle_timeout(now);
         if let Some(kv) = &mut self.kv
             && kv.poll_timeout().is_some_and(|at| at <= now)
@@ -229,7 +235,7 @@ impl Node {
         if self.is_stopped {
             return self.outputs.pop_front();
         }
-        if self.outputs.is_empty() {
+        if self.outputs.is_empty() && !self.is_settled {
             self.work(now);
         }
         self.outputs.pop_front()
@@ -249,6 +255,7 @@ impl Node {
                 None => break,
             }
         }
+        let is_idle = self.clients.is_idle(now);
         self.serve_clients(now);
         while let Some(frame) = self.replica.poll_transmit(now) {
             self.outputs.push_back(Output::Transmit(Port::Cluster, frame));
@@ -256,9 +263,11 @@ impl Node {
         while let Some((port, frame)) = self.clients.poll_transmit() {
             self.outputs.push_back(Output::Transmit(port, frame));
         }
+        self.is_settled = is_idle && !self.replica.is_starved() && !self.has_snapshot_to_advance(now);
         // Answers may have let keys through that waited.
         while let Some(line) = self.console.poll_line() {
             self.execute_line(line, now);
+            self.is_settled = false;
         }
         self.show_console();
         self.stop_if_left(now);
@@ -295,6 +304,9 @@ impl Node {
             self.tell_facts(now);
         }
         let Some(kv) = &mut self.kv else { return };
+        if self.clients.is_idle(now) {
+            return;
+        }
         let counts = self.clients.counts();
         let view = view(&self.about, &self.replica, &counts, now);
         self.clients.work(kv, &mut self.next_client, |request| web::answer(request, &view), now);

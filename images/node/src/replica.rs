@@ -242,6 +242,11 @@ impl Replica {
         self.member.as_mut()?.links.poll_transmit(now)
     }
 
+    /// Whether a frame waits for a buffer; asked after [`Replica::poll_transmit`] has given none.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.member.as_ref().is_some_and(|member| member.links.is_starved())
+    }
+
     /// The next thing to do. Within the replica, everything that follows from it is done already.
     pub(crate) fn poll_output(&mut self, now: Instant) -> Option<ReplicaOutput> {
         loop {

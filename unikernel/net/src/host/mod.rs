@@ -119,7 +119,7 @@ impl HostStack {
             let routes = interface.routes_mut();
             routes.add_default_ipv4_route(gateway).expect("there is room for the first route");
         }
-        let mut stack = HostStack {
+        HostStack {
             interface,
             device,
             sockets: SocketSet::new(Vec::new()),
@@ -128,16 +128,18 @@ impl HostStack {
             connections: BTreeMap::new(),
             next_connection: 0,
             events: VecDeque::new(),
-            is_dirty: true,
+            is_dirty: false,
             due: None,
             counters: Counters::default(),
-        };
-        stack.replenish();
-        stack
+        }
     }
 
     /// A frame has arrived; it is looked at by [`HostStack::poll`].
     pub fn handle_frame(&mut self, frame: Frame) {
+        // Buffers for connections are made when somebody comes: on many a card nobody ever does.
+        if self.listening.is_empty() && self.connections.is_empty() {
+            self.replenish();
+        }
         if self.device.received.len() < limits::PACKET_BUFFERS / 4 {
             self.device.received.push_back(frame);
             self.is_dirty = true;

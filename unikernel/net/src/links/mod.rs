@@ -265,6 +265,11 @@ impl Links {
         Some(frame::build(frame, &repr, &content))
     }
 
+    /// Whether a frame waits for a buffer; asked after [`Links::poll_transmit`] has given none.
+    pub fn is_starved(&self) -> bool {
+        self.rest.is_none()
+    }
+
     /// The next peer that has a frame, in turn.
     fn next_to_serve(&self, now: Instant) -> Option<NodeId> {
         let ready = |(&id, peer): (&NodeId, &Peer)| peer.has_frame(now).then_some(id);
