@@ -263,7 +263,8 @@ impl Node {
         while let Some((port, frame)) = self.clients.poll_transmit() {
             self.outputs.push_back(Output::Transmit(port, frame));
         }
-        self.is_settled = is_idle && !self.replica.is_starved() && !self.has_snapshot_to_advance(now);
+        self.is_settled =
+            is_idle && !self.replica.is_starved() && !self.has_snapshot_to_advance(now);
         // Answers may have let keys through that waited.
         while let Some(line) = self.console.poll_line() {
             self.execute_line(line, now);

@@ -172,7 +172,9 @@ mod tests {
     fn ran(seed: u64, nodes: u16, simulated_s: u64, took_ms: u64) -> Ran {
         let simulated = base::Duration::from_secs(simulated_s);
         let summary = Summary { simulated, ..Summary::default() };
-        let success = Success { profile: Profile::Calm, nodes, summary, lines: Vec::new() };
+        let (lines, transitions) = (Vec::new(), Vec::new());
+        let profile = Profile::Calm;
+        let success = Success { profile, nodes, summary, lines, transitions };
         Ran { seed, result: Ok(success), took: Duration::from_millis(took_ms) }
     }
 
