@@ -11,6 +11,9 @@ use bytes::Bytes;
 use crate::configuration::Configuration;
 use crate::message::{LogEntry, Message, Payload, SnapshotMeta};
 
+/// Most messages are no longer than this: their bytes are allocated once.
+const ENCODED_USUALLY_BYTES: usize = 128;
+
 /// The tag of each message. A number is never used for another message.
 mod tag {
     pub(super) const PRE_VOTE: u8 = 1;
@@ -182,7 +185,7 @@ impl Encoder {
         {
             return bytes.clone();
         }
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(ENCODED_USUALLY_BYTES);
         message.encode(&mut bytes);
         let bytes = Bytes::from(bytes);
         self.last = Some((message.clone(), bytes.clone()));

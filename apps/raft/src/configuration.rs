@@ -77,6 +77,14 @@ impl Configuration {
         all.into_iter().collect()
     }
 
+    /// Which of all whose votes count this node is, in ascending order and from 0 on; and how many there are.
+    pub(crate) fn place_of(&self, id: NodeId) -> (Option<u64>, u64) {
+        let is_new = |voter: &&NodeId| self.voters.binary_search(voter).is_err();
+        let all = || self.voters.iter().chain(self.voters_outgoing.iter().filter(is_new));
+        let before = || all().filter(|voter| **voter < id).count() as u64;
+        (self.is_voter(id).then(before), all().count() as u64)
+    }
+
     pub(crate) fn quorum(&self) -> Quorum<'_> {
         Quorum::new(&self.voters, &self.voters_outgoing)
     }

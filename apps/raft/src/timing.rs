@@ -7,6 +7,7 @@
 
 use base::{Duration, Instant, NodeId, Term, limits};
 
+use crate::configuration::Configuration;
 use crate::node::RaftNode;
 
 /// Which of `count` slots is this member's.
@@ -17,10 +18,10 @@ struct Rank {
 }
 
 impl Rank {
-    /// The rank of `id` in `term`; whoever does not vote has one slot of its own, the whole span.
-    fn of(id: NodeId, voters: &[NodeId], term: Term) -> Rank {
-        let count = voters.len() as u64;
-        let place = voters.iter().position(|voter| *voter == id).map(|place| place as u64);
+    /// The rank of `id` in `term`, by its place among so many voters; whoever does not vote has one slot of
+    /// its own, the whole span.
+    fn of(id: NodeId, configuration: &Configuration, term: Term) -> Rank {
+        let (place, count) = configuration.place_of(id);
         place.map_or(Rank { slot: 0, count: 1 }, |place| Rank {
             slot: (place + term.0 % count) % count,
             count,
@@ -54,8 +55,7 @@ impl RaftNode {
     }
 
     fn draw_by_rank(&mut self, low: Duration, high: Duration) -> Duration {
-        let voters = self.membership.current().all_voters();
-        let rank = Rank::of(self.config.id, &voters, self.hard_state.term);
+        let rank = Rank::of(self.config.id, self.membership.current(), self.hard_state.term);
         let (first, last) = rank.share(low, high);
         self.prng.duration_between(first, last)
     }
@@ -68,13 +68,28 @@ mod tests {
     #[test]
     fn every_rank_is_taken_once_and_moves_on_with_the_term() {
         let voters: Vec<NodeId> = (1..=5).filter_map(NodeId::new).collect();
+        let of_voters = Configuration::of_voters(voters.clone());
         for term in 0..12 {
-            let slot = |id: &NodeId| Rank::of(*id, &voters, Term(term)).slot;
+            let slot = |id: &NodeId| Rank::of(*id, &of_voters, Term(term)).slot;
             let mut slots: Vec<u64> = voters.iter().map(slot).collect();
             assert_eq!(slots[0], term % 5);
             slots.sort_unstable();
             assert_eq!(slots, [0, 1, 2, 3, 4]);
         }
+    }
+
+    #[test]
+    fn in_a_joint_configuration_all_voters_have_a_rank_of_their_own() {
+        let ids = |numbers: &[u16]| numbers.iter().copied().filter_map(NodeId::new).collect();
+        let joint = Configuration {
+            voters: ids(&[1, 4, 5]),
+            voters_outgoing: ids(&[1, 2, 4]),
+            ..Configuration::default()
+        };
+        let all = joint.all_voters();
+        let slots: Vec<u64> = all.iter().map(|id| Rank::of(*id, &joint, Term(0)).slot).collect();
+        assert_eq!(slots, [0, 1, 2, 3]);
+        assert_eq!(joint.place_of(NodeId::new(3).unwrap()), (None, 4));
     }
 
     #[test]
@@ -86,6 +101,7 @@ mod tests {
             assert!(first >= end && last > first && last <= high);
             end = last + Duration::from_millis(2);
         }
-        assert!(Rank::of(NodeId::new(9).unwrap(), &[], Term(3)).share(low, high).1 < high);
+        let stranger = Rank::of(NodeId::new(9).unwrap(), &Configuration::default(), Term(3));
+        assert!(stranger.share(low, high).1 < high);
     }
 }

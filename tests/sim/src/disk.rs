@@ -8,7 +8,11 @@ use pool::PacketBuffer;
 
 use crate::counts::{Counts, Kind};
 
-type Sector = [u8; SECTOR_BYTES];
+/// Boxed, for sectors move from list to list.
+type Sector = Box<[u8; SECTOR_BYTES]>;
+
+/// What a sector holds that was never written.
+const NEVER_WRITTEN: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];
 
 /// How the disk behaves. Chances are per mille of the operations, or of the sectors at a crash.
 #[derive(Clone, Debug)]
@@ -143,8 +147,8 @@ impl SimDisk {
         for (sector, bytes) in
             (sector..).zip(buffer.chunks_exact(SECTOR_BYTES)).take(sectors as usize)
         {
-            let bytes = bytes.try_into().expect("the chunks are sectors");
-            self.unflushed.push(Unflushed { write, sector, bytes });
+            let bytes: &[u8; SECTOR_BYTES] = bytes.try_into().expect("the chunks are sectors");
+            self.unflushed.push(Unflushed { write, sector, bytes: Box::new(*bytes) });
         }
     }
 
@@ -178,10 +182,8 @@ impl SimDisk {
 
     fn make_durable(&mut self, covers: &BTreeSet<u64>) {
         self.counts.note(Kind::Flushes);
-        let (durable, rest) =
-            self.unflushed.drain(..).partition::<Vec<_>, _>(|entry| covers.contains(&entry.write));
-        self.durable.extend(durable.into_iter().map(|entry| (entry.sector, entry.bytes)));
-        self.unflushed = rest;
+        let durable = self.unflushed.extract_if(.., |entry| covers.contains(&entry.write));
+        self.durable.extend(durable.map(|entry| (entry.sector, entry.bytes)));
         self.completed_writes.retain(|write| !covers.contains(write));
     }
 
@@ -198,15 +200,15 @@ impl SimDisk {
         for (sector, room) in
             (sector..).zip(buffer.chunks_exact_mut(SECTOR_BYTES)).take(sectors as usize)
         {
-            room.copy_from_slice(&self.current(sector));
+            room.copy_from_slice(self.current(sector));
         }
         Ok(())
     }
 
-    fn current(&self, sector: u64) -> Sector {
+    fn current(&self, sector: u64) -> &[u8; SECTOR_BYTES] {
         let latest = self.unflushed.iter().rev().find(|entry| entry.sector == sector);
-        let durable = || self.durable.get(&sector).copied().unwrap_or([0; SECTOR_BYTES]);
-        latest.map_or_else(durable, |entry| entry.bytes)
+        let latest = latest.map(|entry| &entry.bytes).or_else(|| self.durable.get(&sector));
+        latest.map_or(&NEVER_WRITTEN, |bytes| bytes)
     }
 
     /// The machine loses power: operations are forgotten, and unflushed sectors meet their fate.
@@ -215,7 +217,6 @@ impl SimDisk {
         self.completed_writes.clear();
         let (mut has_lost, mut has_torn) = (false, false);
         for entry in std::mem::take(&mut self.unflushed) {
-            let old = self.durable.get(&entry.sector).copied().unwrap_or([0; SECTOR_BYTES]);
             let draw = self.prng.below(1_000);
             if draw < self.temper.lost_per_mille {
                 has_lost = true;
@@ -225,6 +226,8 @@ impl SimDisk {
             if draw < self.temper.lost_per_mille + self.temper.torn_per_mille {
                 has_torn = true;
                 let cut = self.prng.below(SECTOR_BYTES as u64) as usize;
+                let old = self.durable.get(&entry.sector);
+                let old: &[u8; SECTOR_BYTES] = old.map_or(&NEVER_WRITTEN, |bytes| bytes);
                 bytes[cut..].copy_from_slice(&old[cut..]);
             }
             self.durable.insert(entry.sector, bytes);
@@ -240,7 +243,7 @@ impl SimDisk {
 
     /// Flips one bit of a sector that is durable: the disk rots.
     pub fn rot(&mut self, sector: u64, bit: usize) {
-        let bytes = self.durable.entry(sector).or_insert([0; SECTOR_BYTES]);
+        let bytes = self.durable.entry(sector).or_insert_with(|| Box::new(NEVER_WRITTEN));
         bytes[bit / 8 % SECTOR_BYTES] ^= 1 << (bit % 8);
     }
 

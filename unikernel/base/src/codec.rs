@@ -28,6 +28,7 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// A reader at the start of `bytes`.
+    #[inline]
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader { rest: bytes }
     }
@@ -38,12 +39,14 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `count` bytes.
+    #[inline]
     pub fn bytes(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(DecodeError)?;
         self.rest = rest;
         Ok(taken)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(DecodeError)?;
         self.rest = rest;
@@ -51,31 +54,37 @@ impl<'a> Reader<'a> {
     }
 
     /// One byte.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, DecodeError> {
         self.array().map(u8::from_le_bytes)
     }
 
     /// Two bytes, little-endian.
+    #[inline]
     pub fn u16(&mut self) -> Result<u16, DecodeError> {
         self.array().map(u16::from_le_bytes)
     }
 
     /// Four bytes, little-endian.
+    #[inline]
     pub fn u32(&mut self) -> Result<u32, DecodeError> {
         self.array().map(u32::from_le_bytes)
     }
 
     /// Eight bytes, little-endian.
+    #[inline]
     pub fn u64(&mut self) -> Result<u64, DecodeError> {
         self.array().map(u64::from_le_bytes)
     }
 
     /// Sixteen bytes, little-endian.
+    #[inline]
     pub fn u128(&mut self) -> Result<u128, DecodeError> {
         self.array().map(u128::from_le_bytes)
     }
 
     /// A byte that is 0 or 1.
+    #[inline]
     pub fn bool(&mut self) -> Result<bool, DecodeError> {
         match self.u8()? {
             0 => Ok(false),
@@ -85,21 +94,25 @@ impl<'a> Reader<'a> {
     }
 
     /// A term.
+    #[inline]
     pub fn term(&mut self) -> Result<Term, DecodeError> {
         self.u64().map(Term)
     }
 
     /// A log position.
+    #[inline]
     pub fn log_index(&mut self) -> Result<LogIndex, DecodeError> {
         self.u64().map(LogIndex)
     }
 
     /// A node number; zero and numbers above the limit are malformed.
+    #[inline]
     pub fn node_id(&mut self) -> Result<NodeId, DecodeError> {
         NodeId::new(self.u16()?).ok_or(DecodeError)
     }
 
     /// A node number, or `None` for zero.
+    #[inline]
     pub fn optional_node_id(&mut self) -> Result<Option<NodeId>, DecodeError> {
         match self.u16()? {
             0 => Ok(None),
@@ -108,6 +121,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Bytes behind their length, a `u32` that must not exceed `length_max`.
+    #[inline]
     pub fn length_prefixed(&mut self, length_max: usize) -> Result<&'a [u8], DecodeError> {
         let length = usize::try_from(self.u32()?).map_err(|_| DecodeError)?;
         if length > length_max {
@@ -122,6 +136,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The end of the format: nothing may be left.
+    #[inline]
     pub fn finish(self) -> Result<(), DecodeError> {
         if self.rest.is_empty() { Ok(()) } else { Err(DecodeError) }
     }
@@ -135,62 +150,74 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// A writer at the end of `bytes`.
+    #[inline]
     pub fn new(bytes: &'a mut Vec<u8>) -> Writer<'a> {
         Writer { bytes }
     }
 
     /// Bytes as they are.
+    #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.bytes.extend_from_slice(bytes);
         self
     }
 
     /// One byte.
+    #[inline]
     pub fn u8(&mut self, value: u8) -> &mut Self {
         self.bytes(&[value])
     }
 
     /// Two bytes, little-endian.
+    #[inline]
     pub fn u16(&mut self, value: u16) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
 
     /// Four bytes, little-endian.
+    #[inline]
     pub fn u32(&mut self, value: u32) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
 
     /// Eight bytes, little-endian.
+    #[inline]
     pub fn u64(&mut self, value: u64) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
 
     /// Sixteen bytes, little-endian.
+    #[inline]
     pub fn u128(&mut self, value: u128) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
 
     /// A byte that is 0 or 1.
+    #[inline]
     pub fn bool(&mut self, value: bool) -> &mut Self {
         self.u8(u8::from(value))
     }
 
     /// A term.
+    #[inline]
     pub fn term(&mut self, term: Term) -> &mut Self {
         self.u64(term.0)
     }
 
     /// A log position.
+    #[inline]
     pub fn log_index(&mut self, index: LogIndex) -> &mut Self {
         self.u64(index.0)
     }
 
     /// A node number.
+    #[inline]
     pub fn node_id(&mut self, node: NodeId) -> &mut Self {
         self.u16(node.get())
     }
 
     /// A node number, zero for `None`.
+    #[inline]
     pub fn optional_node_id(&mut self, node: Option<NodeId>) -> &mut Self {
         self.u16(node.map_or(0, NodeId::get))
     }
@@ -199,6 +226,7 @@ impl<'a> Writer<'a> {
     ///
     /// # Panics
     /// If the length does not fit.
+    #[inline]
     pub fn length_prefixed(&mut self, bytes: &[u8]) -> &mut Self {
         let length = u32::try_from(bytes.len()).expect("lengths are bounded far below 4 GiB");
         self.u32(length).bytes(bytes)

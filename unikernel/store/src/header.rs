@@ -88,6 +88,10 @@ impl Header {
         let mut reader = Reader::new(bytes);
         let magic = reader.u16()?;
         let version = reader.u8()?;
+        // A slot that was never written needs no closer look.
+        if magic != MAGIC || version != VERSION {
+            return Err(DecodeError);
+        }
         let mut header = Header {
             kind: reader.u8()?,
             length: reader.u32()?,
@@ -105,9 +109,7 @@ impl Header {
         };
         header.checksum = reader.u32()?;
         reader.finish()?;
-        let is_whole = magic == MAGIC
-            && version == VERSION
-            && header.checksum == crc32c(&bytes[..CHECKED_BYTES])
+        let is_whole = header.checksum == crc32c(&bytes[..CHECKED_BYTES])
             && header.index.0 > u64::from(header.before)
             && header.index.0.checked_add(u64::from(header.behind)).is_some();
         if is_whole { Ok(header) } else { Err(DecodeError) }

@@ -19,6 +19,8 @@ struct Committed {
 pub(super) struct Commits {
     /// By index, from 1 on.
     entries: Vec<Committed>,
+    /// Their terms: the first index of each run of entries of one term.
+    runs: Vec<(LogIndex, Term)>,
     /// A fingerprint of the state after an entry.
     states: BTreeMap<LogIndex, u64>,
 }
@@ -43,6 +45,9 @@ impl Commits {
                 None => {
                     assert_eq!(index.0 as usize, self.entries.len() + 1, "commits have no gaps");
                     self.entries.push(Committed { term, known_in: look.term });
+                    if self.runs.last().is_none_or(|(_, last)| *last != term) {
+                        self.runs.push((index, term));
+                    }
                     leaders.clone().for_each(|leader| self.check_entry(&leader, index));
                 }
             }
@@ -80,15 +85,9 @@ impl Commits {
     ///
     /// # Panics
     /// If not all of them are committed.
-    pub(super) fn terms_up_to(&self, last: LogIndex) -> Vec<(LogIndex, Term)> {
+    pub(super) fn terms_up_to(&self, last: LogIndex) -> &[(LogIndex, Term)] {
         assert!(last <= self.last(), "a snapshot of entry {last}, which is not committed");
-        let mut runs: Vec<(LogIndex, Term)> = Vec::new();
-        for (index, entry) in (1..=last.0).zip(&self.entries) {
-            if runs.last().is_none_or(|(_, term)| *term != entry.term) {
-                runs.push((LogIndex(index), entry.term));
-            }
-        }
-        runs
+        &self.runs[..self.runs.partition_point(|(first, _)| *first <= last)]
     }
 
     pub(super) fn last(&self) -> LogIndex {

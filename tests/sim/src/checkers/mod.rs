@@ -68,14 +68,14 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(look: &Look<'_>) -> Seen {
+    fn new(look: &Look<'_>, terms: Vec<(LogIndex, Term)>) -> Seen {
         Seen {
             life: look.life,
             term: look.term,
             vote: look.vote,
             is_leader: look.is_leader,
             base: look.base,
-            terms: look.terms.to_vec(),
+            terms,
             last: look.last,
             durable: look.durable,
             commit: look.commit,
@@ -169,7 +169,7 @@ impl Checkers {
         (base, base_term): (LogIndex, Term),
         terms: &Terms,
     ) -> Vec<(LogIndex, Term)> {
-        let mut whole = self.commits.terms_up_to(base);
+        let mut whole = self.commits.terms_up_to(base).to_vec();
         let last = whole.last().map_or(Term(0), |(_, term)| *term);
         assert!(last == base_term, "a snapshot ends with entry {base}, which is of another term");
         whole.extend(terms.iter().copied().filter(|(_, term)| *term > base_term));
@@ -190,8 +190,8 @@ impl Checkers {
         if self.nodes.get(&look.id).is_some_and(|seen| seen.as_look(look.id) == *look) {
             return News::default();
         }
-        let before = self.nodes.remove(&look.id);
-        let before = before.as_ref().map(|seen| seen.as_look(look.id));
+        let seen = self.nodes.remove(&look.id);
+        let before = seen.as_ref().map(|seen| seen.as_look(look.id));
         let same_life = before.filter(|before| before.life == look.life);
         if let (Some(before), None) = (&before, &same_life) {
             check_restart(before, look);
@@ -220,7 +220,9 @@ impl Checkers {
         let had_voted =
             same_life.is_some_and(|before| (before.term, before.vote) == (look.term, look.vote));
         let voted_for = look.vote.filter(|vote| *vote != look.id && !had_voted);
-        self.nodes.insert(look.id, Seen::new(look));
+        // What has changed is most often not the list of terms.
+        let terms = seen.filter(|seen| seen.terms == look.terms).map(|seen| seen.terms);
+        self.nodes.insert(look.id, Seen::new(look, terms.unwrap_or_else(|| look.terms.to_vec())));
         let is_first_commit = has_committed && self.committed_in.insert(look.term);
         let was_elected = look.is_leader && !led;
         News { voted_for, was_elected, has_committed, is_first_commit, was_cut }

@@ -19,7 +19,10 @@ use smoltcp::iface::{
 };
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration as SmolDuration, Instant as SmolInstant};
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Address, Ipv4Cidr};
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, EthernetProtocol, HardwareAddress, IpCidr, IpProtocol,
+    Ipv4Address, Ipv4Cidr, Ipv4Packet,
+};
 
 use device::FrameDevice;
 
@@ -90,6 +93,8 @@ pub struct HostStack {
     connections: BTreeMap<ConnectionId, SocketHandle>,
     next_connection: u64,
     events: VecDeque<Event>,
+    /// Somebody has tried to connect. On many a card nobody ever does, and no buffers need to wait for them.
+    is_called: bool,
     /// Something has happened since the last poll.
     is_dirty: bool,
     /// When smoltcp wants to be polled, by its own clock.
@@ -128,6 +133,7 @@ impl HostStack {
             connections: BTreeMap::new(),
             next_connection: 0,
             events: VecDeque::new(),
+            is_called: false,
             is_dirty: false,
             due: None,
             counters: Counters::default(),
@@ -136,8 +142,8 @@ impl HostStack {
 
     /// A frame has arrived; it is looked at by [`HostStack::poll`].
     pub fn handle_frame(&mut self, frame: Frame) {
-        // Buffers for connections are made when somebody comes: on many a card nobody ever does.
-        if self.listening.is_empty() && self.connections.is_empty() {
+        if !self.is_called && is_tcp(&frame) {
+            self.is_called = true;
             self.replenish();
         }
         if self.device.received.len() < limits::PACKET_BUFFERS / 4 {
@@ -299,6 +305,9 @@ impl HostStack {
 
     /// Makes sockets that listen, as many as there may be.
     fn replenish(&mut self) {
+        if !self.is_called {
+            return;
+        }
         for port in &self.ports {
             let sockets = &self.sockets;
             let is_free = |(handle, other): &&(SocketHandle, u16)| {
@@ -317,6 +326,14 @@ impl HostStack {
             }
         }
     }
+}
+
+fn is_tcp(frame: &[u8]) -> bool {
+    let ethernet = EthernetFrame::new_checked(frame).ok();
+    let is_ipv4 = |frame: &EthernetFrame<&[u8]>| frame.ethertype() == EthernetProtocol::Ipv4;
+    let ipv4 =
+        ethernet.filter(is_ipv4).and_then(|frame| Ipv4Packet::new_checked(frame.payload()).ok());
+    ipv4.is_some_and(|packet| packet.next_header() == IpProtocol::Tcp)
 }
 
 fn listening_socket(port: u16) -> Socket<'static> {

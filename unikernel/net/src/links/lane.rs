@@ -63,6 +63,8 @@ struct Sending {
     next_sequence: u32,
     /// Consecutive frames; the last has the number `next_sequence - 1`.
     in_flight: VecDeque<InFlight>,
+    /// Invariant: how many of them are lost.
+    lost: usize,
     window: usize,
     /// When to send again.
     deadline: Option<Instant>,
@@ -99,6 +101,7 @@ impl LaneState {
             place: 0,
             next_sequence: 0,
             in_flight: VecDeque::new(),
+            lost: 0,
             window: WINDOW_MIN,
             deadline: None,
         };
@@ -123,7 +126,7 @@ impl LaneState {
     pub(super) fn has_frame(&self, now: Instant) -> bool {
         let sending = &self.sending;
         let has_new = !sending.queue.is_empty() && sending.in_flight.len() < sending.window;
-        has_new || sending.in_flight.iter().any(|frame| frame.is_lost) || self.must_acknowledge(now)
+        has_new || sending.lost > 0 || self.must_acknowledge(now)
     }
 
     fn must_acknowledge(&self, now: Instant) -> bool {
@@ -133,9 +136,11 @@ impl LaneState {
 
     /// What the next frame carries, if there is one: what was lost, then what is new.
     pub(super) fn next_turn(&mut self, rtt: &Rtt, now: Instant) -> Option<Turn> {
-        let lost = self.sending.in_flight.iter().position(|frame| frame.is_lost);
-        if let Some(position) = lost {
+        let find = |sending: &Sending| sending.in_flight.iter().position(|frame| frame.is_lost);
+        let is_any_lost = self.sending.lost > 0;
+        if let Some(position) = is_any_lost.then(|| find(&self.sending)).flatten() {
             self.resent += 1;
+            self.sending.lost -= 1;
             let frame = &mut self.sending.in_flight[position];
             frame.is_lost = false;
             frame.is_resent = true;
@@ -206,6 +211,7 @@ impl LaneState {
             }
         }
         sending.find_overtaken();
+        sending.count_lost();
         if is_news {
             rtt.relax();
             sending.window = (sending.window + count).min(WINDOW_MAX);
@@ -266,6 +272,7 @@ impl LaneState {
         sending.window = (sending.window / 2).max(WINDOW_MIN);
         let missing = sending.in_flight.iter_mut().filter(|frame| !frame.has_arrived);
         missing.take(RESEND_MAX).for_each(|frame| frame.is_lost = true);
+        sending.count_lost();
         true
     }
 
@@ -284,6 +291,7 @@ impl LaneState {
         let sending = &mut self.sending;
         let mut lost = sending.in_flight.len() as u64;
         sending.in_flight.clear();
+        sending.lost = 0;
         if sending.place > 0 {
             sending.place = 0;
             lost += 1;
@@ -326,6 +334,8 @@ impl LaneState {
         let bytes: usize = sending.queue.iter().map(|message| message.content.len()).sum();
         assert_eq!(bytes, sending.queued_bytes);
         assert!(sending.in_flight.len() <= WINDOW_MAX);
+        let lost = sending.in_flight.iter().filter(|frame| frame.is_lost).count();
+        assert_eq!(lost, sending.lost, "what is lost is sent again");
         assert!(sending.queue.front().is_none_or(|message| sending.place < message.content.len()));
         assert!(sending.deadline.is_some() || sending.in_flight.is_empty(), "nothing is forgotten");
         let wanted = self.receiving.wanted;
@@ -361,6 +371,10 @@ impl Sending {
             self.queue.pop_front();
         }
         Some(part)
+    }
+
+    fn count_lost(&mut self) {
+        self.lost = self.in_flight.iter().filter(|frame| frame.is_lost).count();
     }
 
     /// Frames that enough later ones have overtaken are lost; each is found so once.

@@ -273,10 +273,9 @@ impl Links {
     /// The next peer that has a frame, in turn.
     fn next_to_serve(&self, now: Instant) -> Option<NodeId> {
         let ready = |(&id, peer): (&NodeId, &Peer)| peer.has_frame(now).then_some(id);
-        let behind = self.last_served.and_then(|last| {
-            self.peers.range((Bound::Excluded(last), Bound::Unbounded)).find_map(ready)
-        });
-        behind.or_else(|| self.peers.iter().find_map(ready))
+        let Some(last) = self.last_served else { return self.peers.iter().find_map(ready) };
+        let behind = self.peers.range((Bound::Excluded(last), Bound::Unbounded)).find_map(ready);
+        behind.or_else(|| self.peers.range(..=last).find_map(ready))
     }
 
     /// A deadline of [`Links::poll_timeout`] has come.
