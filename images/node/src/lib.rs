@@ -14,6 +14,7 @@
 
 extern crate alloc;
 
+mod budget;
 mod clients;
 mod commands;
 mod journal;

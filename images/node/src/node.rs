@@ -14,6 +14,7 @@ use raft::{LogEntry, Payload, ProposeError, RaftNode, RaftState};
 use shell::{Console, Source};
 use store::Store;
 
+use crate::budget::Budget;
 use crate::clients::{ClientCounts, Clients, RESP_PORT};
 use crate::commands::COMMANDS;
 use crate::journal::{Journal, Level};
@@ -246,14 +247,17 @@ impl Node {
     fn work(&mut self, now: Instant) {
         self.serve_clients(now);
         self.advance_snapshot(now);
+        let mut budget = Budget::new();
         loop {
             while let Some(output) = self.kv.as_mut().and_then(KvService::poll_output) {
+                budget.spend();
                 self.take_from_kv(output, now);
             }
             match self.replica.poll_output(now) {
                 Some(output) => self.take_from_replica(output, now),
                 None => break,
             }
+            budget.spend();
         }
         let is_idle = self.clients.is_idle(now);
         self.serve_clients(now);

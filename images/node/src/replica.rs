@@ -21,6 +21,7 @@ use raft::{
 use store::{Record, Recovered, Store};
 use wire::{Lane, Refusal, ServiceId, TraceContext};
 
+use crate::budget::Budget;
 use crate::journal::Level;
 use loading::Loading;
 pub use snapshots::SnapshotCounts;
@@ -249,7 +250,9 @@ impl Replica {
 
     /// The next thing to do. Within the replica, everything that follows from it is done already.
     pub(crate) fn poll_output(&mut self, now: Instant) -> Option<ReplicaOutput> {
+        let mut budget = Budget::new();
         loop {
+            budget.spend();
             self.trace_step(now);
             if let Some(output) = self.outputs.pop_front() {
                 return Some(output);

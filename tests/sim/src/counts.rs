@@ -18,8 +18,18 @@ pub enum Kind {
     FramesCorrupted,
     /// Frames that a partition or a one-way block held back.
     FramesBlocked,
+    /// Frames that arrived before one that was sent earlier on the same way.
+    FramesOvertaking,
     /// Partitions of the nodes in two.
     Partitions,
+    /// Partitions of the nodes in two halves of which one hears the other.
+    OneWaySplits,
+    /// Partitions with a node that both sides hear.
+    Bridges,
+    /// Nodes that hear only their neighbours in a chain …
+    Chains,
+    /// … or in a ring.
+    Rings,
     /// Nodes that were cut off from all others.
     CutOffs,
     /// Ways that were blocked in one direction.
@@ -28,6 +38,12 @@ pub enum Kind {
     SlowWays,
     /// Nodes that stood still for a while.
     Pauses,
+    /// Of those: leaders, for longer than an election takes.
+    LeadersAsleep,
+    /// Clocks that leapt forward.
+    ClockLeaps,
+    /// Nodes that started with another calendar than the others.
+    CalendarsSet,
     /// Machines that lost power.
     Crashes,
     /// Crashes that lost sectors which had not been flushed.
@@ -40,6 +56,16 @@ pub enum Kind {
     Flushes,
     /// Flushes that took very long.
     SlowFlushes,
+    /// Disks that finished nothing for a while.
+    DiskHangs,
+    /// Disks that finished nothing any more.
+    DisksLost,
+    /// Leaders that stepped down because their disks finished nothing.
+    DiskStalls,
+    /// Leaders that handed over because they were told to.
+    HandOvers,
+    /// Nodes that stopped because they were told to.
+    Stops,
     /// Terms that had a leader.
     Elections,
     /// Leaders other than the one before.
@@ -66,24 +92,37 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, with their names, in the order of the type.
-    pub const ALL: [(Kind, &'static str); 28] = [
+    pub const ALL: [(Kind, &'static str); 41] = [
         (Kind::FramesSent, "frames sent"),
         (Kind::FramesLost, "frames lost"),
         (Kind::FramesDelayed, "frames delayed"),
         (Kind::FramesDuplicated, "frames duplicated"),
         (Kind::FramesCorrupted, "frames corrupted"),
         (Kind::FramesBlocked, "frames blocked"),
+        (Kind::FramesOvertaking, "frames overtaking"),
         (Kind::Partitions, "partitions"),
+        (Kind::OneWaySplits, "one-way splits"),
+        (Kind::Bridges, "bridges"),
+        (Kind::Chains, "chains"),
+        (Kind::Rings, "rings"),
         (Kind::CutOffs, "nodes cut off"),
         (Kind::OneWayBlocks, "one-way blocks"),
         (Kind::SlowWays, "slow ways"),
         (Kind::Pauses, "pauses"),
+        (Kind::LeadersAsleep, "pauses of leaders"),
+        (Kind::ClockLeaps, "clock leaps"),
+        (Kind::CalendarsSet, "calendars set"),
         (Kind::Crashes, "crashes"),
         (Kind::CrashesLosing, "crashes losing writes"),
         (Kind::CrashesTearing, "crashes tearing writes"),
         (Kind::Restarts, "restarts"),
         (Kind::Flushes, "flushes"),
         (Kind::SlowFlushes, "slow flushes"),
+        (Kind::DiskHangs, "disk hangs"),
+        (Kind::DisksLost, "disks lost"),
+        (Kind::DiskStalls, "leaders stalled by disks"),
+        (Kind::HandOvers, "leaders handing over"),
+        (Kind::Stops, "planned stops"),
         (Kind::Elections, "elections"),
         (Kind::LeaderChanges, "leader changes"),
         (Kind::Truncations, "log truncations"),
@@ -99,8 +138,14 @@ impl Kind {
 }
 
 /// A count of each kind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Counts([u64; Kind::ALL.len()]);
+
+impl Default for Counts {
+    fn default() -> Counts {
+        Counts([0; Kind::ALL.len()])
+    }
+}
 
 impl Counts {
     /// It has happened once more.

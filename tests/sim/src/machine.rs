@@ -1,6 +1,6 @@
 //! One machine: a disk that stays, and a node that comes and goes.
 
-use base::{ClusterId, Instant, NodeId};
+use base::{ClusterId, Duration, Instant, NodeId};
 use node::{Hardware, Node, Settings};
 use pool::{PAGE_BYTES, Pool, PoolStatistics};
 
@@ -15,6 +15,15 @@ pub const DISK_SECTORS: u64 = 128 * 1024;
 const PACKET_BUFFERS: usize = 128;
 const BLOCK_BUFFERS: usize = 16;
 const BLOCK_BUFFER_BYTES: usize = 32 * 1024;
+
+/// How long a disk finishes nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hang {
+    /// Until then.
+    Until(Instant),
+    /// Until the machine loses power.
+    UntilPowerCut,
+}
 
 /// A machine of the simulated cluster.
 #[derive(Debug)]
@@ -34,6 +43,16 @@ pub struct Machine {
     pub wake: Option<Instant>,
     /// It stands still until then.
     pub paused_until: Option<Instant>,
+    /// Its disk finishes nothing.
+    pub hang: Option<Hang>,
+    /// The operations that its disk would have finished.
+    pub stuck: Vec<u64>,
+    /// Its node was told to stop, and will.
+    pub is_stopping: bool,
+    /// How far its clock has leapt ahead of the world's.
+    pub clock_ahead: Duration,
+    /// How far its calendar is ahead of the world's, in milliseconds.
+    pub calendar_ahead_ms: i64,
     voters: Vec<NodeId>,
     tuning: Tuning,
     bug: Option<Bug>,
@@ -52,6 +71,11 @@ impl Machine {
             life: 0,
             wake: None,
             paused_until: None,
+            hang: None,
+            stuck: Vec::new(),
+            is_stopping: false,
+            clock_ahead: Duration::ZERO,
+            calendar_ahead_ms: 0,
             voters: (1..=plan.nodes).map(node).collect(),
             tuning: plan.tuning,
             bug,
@@ -69,10 +93,18 @@ impl Machine {
         self.node.as_ref().and_then(Node::raft).is_some_and(raft::RaftNode::is_leader)
     }
 
-    /// Switches it on.
+    /// The time by its own clock.
+    pub fn local(&self, now: Instant) -> Instant {
+        now + self.clock_ahead
+    }
+
+    /// Switches it on. Both times are the world's.
     pub fn start(&mut self, seed: u64, wall_ms: u64, now: Instant) {
         assert!(self.node.is_none(), "it is off");
         self.life += 1;
+        if self.calendar_ahead_ms != 0 {
+            self.counts.note(Kind::CalendarsSet);
+        }
         if self.life > 1 {
             self.counts.note(Kind::Restarts);
         }
@@ -83,13 +115,14 @@ impl Machine {
             outside: None,
             without_flush: false,
             snapshot_entries: self.tuning.snapshot_entries,
-            wall_ms,
+            wall_ms: wall_ms.saturating_add_signed(self.calendar_ahead_ms),
         };
         let hardware = Hardware {
             packets: self.packets.clone(),
             blocks: self.blocks.clone(),
             disk_sectors: self.disk.capacity_sectors(),
         };
+        let now = self.local(now);
         let node = Node::new(settings, self.raft_config(), hardware, seed, now);
         self.node = Some(self.with_bug(node.expect("the settings are good")));
     }
@@ -121,7 +154,9 @@ impl Machine {
     pub fn crash(&mut self) {
         self.counts.note(Kind::Crashes);
         self.count_node();
-        (self.node, self.wake, self.paused_until) = (None, None, None);
+        (self.node, self.wake, self.paused_until, self.hang) = (None, None, None, None);
+        self.stuck.clear();
+        self.is_stopping = false;
         self.disk.crash();
         let held = [&self.packets, &self.blocks].map(|pool| pool.statistics());
         let is_free = |held: PoolStatistics| held.free == held.buffers;
@@ -131,7 +166,10 @@ impl Machine {
     /// Takes over what its node has counted, which ends.
     fn count_node(&mut self) {
         if let Some(raft) = self.node.as_ref().and_then(Node::raft) {
-            self.counts.add(Kind::Fetches, raft.counters().fetches);
+            let counters = raft.counters();
+            self.counts.add(Kind::Fetches, counters.fetches);
+            self.counts.add(Kind::DiskStalls, counters.disk_stalls);
+            self.counts.add(Kind::HandOvers, counters.transfers - counters.transfers_failed);
         }
         if let Some(snapshots) = self.node.as_ref().map(Node::snapshots) {
             self.counts.add(Kind::SnapshotsTaken, snapshots.taken);

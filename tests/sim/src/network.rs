@@ -46,6 +46,8 @@ pub struct Network {
     blocked: BTreeSet<Way>,
     /// Ways that take longer than the weather says.
     slow: BTreeMap<Way, Duration>,
+    /// When the last frame arrives on each way.
+    latest: BTreeMap<Way, Instant>,
     counts: Counts,
 }
 
@@ -57,6 +59,7 @@ impl Network {
             weather,
             blocked: BTreeSet::new(),
             slow: BTreeMap::new(),
+            latest: BTreeMap::new(),
             counts: Counts::default(),
         }
     }
@@ -88,7 +91,13 @@ impl Network {
             let delay = self.prng.duration_between(self.weather.delay_min, self.weather.delay_max);
             let mut bytes = bytes.to_vec();
             self.perhaps_corrupt(&mut bytes);
-            arrive(now + delay + extra, bytes);
+            let at = now + delay + extra;
+            let latest = self.latest.entry((from, to)).or_default();
+            if at < *latest {
+                self.counts.note(Kind::FramesOvertaking);
+            }
+            *latest = at.max(*latest);
+            arrive(at, bytes);
         }
     }
 

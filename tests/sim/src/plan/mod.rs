@@ -1,6 +1,7 @@
 //! The trouble that a run makes: which kind of run it is, and what happens in it. All of it from the seed.
 
 mod profile;
+mod topology;
 mod trouble;
 
 use base::{Duration, NodeId, Prng};
@@ -8,6 +9,7 @@ use base::{Duration, NodeId, Prng};
 use crate::disk::DiskTemper;
 use crate::network::Weather;
 pub use profile::Profile;
+pub use topology::Topology;
 pub use trouble::{Act, Moment, Reaction, Trouble, Who};
 
 /// The options of a run, derived from its seed.

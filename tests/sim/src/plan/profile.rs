@@ -3,7 +3,7 @@
 
 use base::{Duration, Prng};
 
-use super::{Act, Moment, Plan, Reaction, Trouble, Who};
+use super::{Act, Moment, Plan, Reaction, Topology, Trouble, Who};
 
 /// What a run is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -28,6 +28,14 @@ pub enum Profile {
     OneWay,
     /// Disks whose flushes take longer than elections.
     SlowDisks,
+    /// Partitions in which some nodes hear both sides: bridges, chains, rings, one-way splits.
+    Partial,
+    /// Disks that finish nothing for a while, or for ever.
+    HungDisks,
+    /// Clocks that leap, and calendars that are set.
+    Clocks,
+    /// Leaders that are told to hand over, and nodes that are told to stop, while machines fail.
+    Orders,
     /// Everything, drawn freely.
     Mixed,
     /// One node.
@@ -38,7 +46,7 @@ pub enum Profile {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Profile; 13] = [
+    pub const ALL: [Profile; 17] = [
         Profile::Calm,
         Profile::Lossy,
         Profile::Partitions,
@@ -49,6 +57,10 @@ impl Profile {
         Profile::Pauses,
         Profile::OneWay,
         Profile::SlowDisks,
+        Profile::Partial,
+        Profile::HungDisks,
+        Profile::Clocks,
+        Profile::Orders,
         Profile::Mixed,
         Profile::Alone,
         Profile::Large,
@@ -82,6 +94,10 @@ impl Profile {
             Profile::Pauses => shape_pauses(plan),
             Profile::OneWay => shape_one_way(plan),
             Profile::SlowDisks => shape_slow_disks(plan, prng),
+            Profile::Partial => shape_partial(plan, prng),
+            Profile::HungDisks => shape_hung_disks(plan, prng),
+            Profile::Clocks => shape_clocks(plan),
+            Profile::Orders => shape_orders(plan, prng),
             Profile::Mixed => shape_mixed(plan, prng),
             Profile::Alone => shape_alone(plan),
             Profile::Large => shape_large(plan),
@@ -223,6 +239,67 @@ fn shape_slow_disks(plan: &mut Plan, prng: &mut Prng) {
     ];
 }
 
+/// A ring of three is whole: there must be more.
+fn shape_partial(plan: &mut Plan, prng: &mut Prng) {
+    plan.nodes = [3, 5, 5, 7][prng.below(4) as usize];
+    plan.troubles = vec![
+        (3, Trouble::Arrange(Topology::Bridge)),
+        (3, Trouble::Arrange(Topology::Chain)),
+        (3, Trouble::Arrange(Topology::Ring)),
+        (3, Trouble::OneWaySplit),
+        (1, Trouble::Power(Who::Leader)),
+        (1, Trouble::Late),
+        (2, Trouble::Restore),
+    ];
+    if prng.chance(1, 2) {
+        plan.reactions = vec![reaction(Moment::Elected, prng.below(200), 3_000, Act::CutOff)];
+    }
+}
+
+fn shape_hung_disks(plan: &mut Plan, prng: &mut Prng) {
+    plan.trouble = Duration::from_millis(prng.between(3_000, 5_000));
+    plan.pause = Duration::from_millis(prng.between(400, 1_000));
+    plan.troubles = vec![
+        (4, Trouble::HangDisk(Who::Leader)),
+        (2, Trouble::HangDisk(Who::Follower)),
+        (3, Trouble::LoseDisk(Who::Leader)),
+        (1, Trouble::LoseDisk(Who::Follower)),
+        (1, Trouble::Power(Who::Anyone)),
+        (1, Trouble::Mend),
+        (2, Trouble::Restore),
+    ];
+    plan.reactions = vec![
+        reaction(Moment::Voted, prng.below(200), 500, Act::HangDisk),
+        reaction(Moment::Elected, prng.below(200), 5_000, Act::HangDisk),
+    ];
+}
+
+fn shape_clocks(plan: &mut Plan) {
+    plan.troubles = vec![
+        (4, Trouble::Leap(Who::Leader)),
+        (3, Trouble::Leap(Who::Follower)),
+        (4, Trouble::SetCalendar(Who::Anyone)),
+        (3, Trouble::Power(Who::Leader)),
+        (3, Trouble::Power(Who::Anyone)),
+        (1, Trouble::CutOff(Who::Leader)),
+        (2, Trouble::Restore),
+    ];
+}
+
+fn shape_orders(plan: &mut Plan, prng: &mut Prng) {
+    plan.pause = Duration::from_millis(prng.between(100, 400));
+    plan.troubles = vec![
+        (5, Trouble::HandOver),
+        (2, Trouble::Stop(Who::Leader)),
+        (2, Trouble::Stop(Who::Anyone)),
+        (1, Trouble::Power(Who::Anyone)),
+        (1, Trouble::Deaf),
+        (1, Trouble::HangDisk(Who::Follower)),
+        (3, Trouble::Restore),
+    ];
+    plan.reactions = vec![reaction(Moment::Elected, prng.below(150), 3_000, Act::Crash)];
+}
+
 fn shape_mixed(plan: &mut Plan, prng: &mut Prng) {
     let mut weight = || prng.below(5);
     plan.troubles = vec![
@@ -234,6 +311,14 @@ fn shape_mixed(plan: &mut Plan, prng: &mut Prng) {
         (weight(), Trouble::Deaf),
         (weight(), Trouble::Late),
         (weight(), Trouble::Pause(Who::Anyone)),
+        (weight() / 2, Trouble::Arrange(Topology::Bridge)),
+        (weight() / 2, Trouble::Arrange(Topology::Chain)),
+        (weight() / 2, Trouble::OneWaySplit),
+        (weight() / 2, Trouble::HangDisk(Who::Anyone)),
+        (weight() / 4, Trouble::LoseDisk(Who::Anyone)),
+        (weight() / 2, Trouble::Leap(Who::Anyone)),
+        (weight() / 2, Trouble::HandOver),
+        (weight() / 4, Trouble::Stop(Who::Anyone)),
         (weight(), Trouble::Mend),
         (1 + weight(), Trouble::Restore),
     ];
@@ -271,8 +356,13 @@ fn shape_large(plan: &mut Plan) {
     plan.trouble = Duration::from_millis(1_500);
     plan.pause = Duration::from_millis(60);
     plan.troubles = vec![
-        (2, Trouble::Power(Who::Follower)),
-        (1, Trouble::Power(Who::Leader)),
-        (1, Trouble::Deaf),
+        (4, Trouble::Power(Who::Follower)),
+        (2, Trouble::Power(Who::Leader)),
+        (2, Trouble::Deaf),
+        (1, Trouble::CutOff(Who::Leader)),
+        (1, Trouble::Arrange(Topology::Bridge)),
+        (1, Trouble::HangDisk(Who::Leader)),
+        (1, Trouble::HandOver),
+        (2, Trouble::Mend),
     ];
 }

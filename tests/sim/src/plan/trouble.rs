@@ -2,6 +2,8 @@
 
 use base::Duration;
 
+use super::Topology;
+
 /// To whom something happens. It is decided when it happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Who {
@@ -28,8 +30,24 @@ pub enum Trouble {
     Deaf,
     /// One node, of two that hear each other, hears late.
     Late,
+    /// The nodes are split in two: one half hears the other, and is not heard.
+    OneWaySplit,
+    /// Each node hears only some of the others; everything else is mended.
+    Arrange(Topology),
     /// A node stands still for a while, and then goes on as if nothing had happened.
     Pause(Who),
+    /// A disk finishes nothing for a while.
+    HangDisk(Who),
+    /// A disk finishes nothing any more, until its machine loses power.
+    LoseDisk(Who),
+    /// A node's clock leaps forward.
+    Leap(Who),
+    /// A machine's calendar is set forward or back: its node will see that when it starts.
+    SetCalendar(Who),
+    /// The leader is told to hand over.
+    HandOver,
+    /// A node is told to stop, or to start afresh.
+    Stop(Who),
     /// The wires are mended.
     Mend,
     /// The wires are mended, and all machines are on.
@@ -66,6 +84,8 @@ pub enum Act {
     CrashOthers,
     /// All but the node and one other are cut off from those two.
     LeaveOne,
+    /// The node's disk finishes nothing for a while.
+    HangDisk,
 }
 
 /// Trouble at the worst moment.

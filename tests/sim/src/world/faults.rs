@@ -1,16 +1,18 @@
 //! Trouble: now and then, and at the worst moment.
 
-use base::{Duration, NodeId};
+use base::{Duration, NodeId, limits};
 
 use super::World;
 use super::queue::Event;
 use crate::counts::Kind;
-use crate::plan::{Act, Moment, Trouble, Who, node};
+use crate::plan::{Act, Moment, Topology, Trouble, Who, node};
 
 /// A machine that loses power for a moment is back before the others have elected somebody.
 const OFF_MAX: Duration = Duration::from_millis(60);
 /// A node stands still for at most this long.
 const PAUSE_MAX: Duration = Duration::from_millis(900);
+/// By this time after its last word a leader is given up.
+const ELECTION: Duration = Duration::from_millis(limits::ELECTION_TIMEOUT_MAX_MS);
 /// A late way is usually late by at most this …
 const LATE_MAX_MS: u64 = 100;
 /// … and seldom by as much as this.
@@ -42,9 +44,7 @@ impl World {
                 self.ids().for_each(|id| self.start(id));
             }
             Trouble::Split => {
-                let prng = &mut self.prng;
-                let (left, right) =
-                    (1..=self.plan.nodes).map(node).partition(|_| prng.chance(1, 2));
+                let (left, right) = self.halves();
                 self.counts.note(Kind::Partitions);
                 self.network.partition(&[left, right]);
             }
@@ -65,13 +65,65 @@ impl World {
                 self.counts.note(Kind::SlowWays);
                 self.network.slow_down(a, b, extra);
             }
+            Trouble::OneWaySplit => self.split_one_way(),
+            Trouble::Arrange(topology) => self.arrange(topology),
             Trouble::Pause(who) => self.pause(who),
+            Trouble::HangDisk(who) => {
+                let id = self.choose(who);
+                self.hang_disk(id);
+            }
+            Trouble::LoseDisk(who) => self.lose_disk(who),
+            Trouble::Leap(who) => self.leap(who),
+            Trouble::SetCalendar(who) => self.set_calendar(who),
+            Trouble::HandOver => self.hand_over(),
+            Trouble::Stop(who) => self.order_stop(who),
             Trouble::Mend => self.network.heal(),
             Trouble::Restore => self.restore(),
         }
     }
 
-    fn choose(&mut self, who: Who) -> NodeId {
+    /// Half of the nodes are not heard by the others, though they hear them.
+    fn split_one_way(&mut self) {
+        let (heard, unheard) = self.halves();
+        self.counts.note(Kind::OneWaySplits);
+        for &from in &unheard {
+            heard.iter().for_each(|to| self.network.block(from, *to));
+        }
+    }
+
+    fn halves(&mut self) -> (Vec<NodeId>, Vec<NodeId>) {
+        let prng = &mut self.prng;
+        (1..=self.plan.nodes).map(node).partition(|_| prng.chance(1, 2))
+    }
+
+    /// Lines the nodes up by chance; each hears only those that the topology joins it to.
+    fn arrange(&mut self, topology: Topology) {
+        let mut line: Vec<NodeId> = self.ids().collect();
+        for last in (1..line.len()).rev() {
+            line.swap(last, self.prng.below(last as u64 + 1) as usize);
+        }
+        self.trace.tell(self.now, || format!("{topology:?} of {line:?}"));
+        self.arrange_line(topology, &line);
+    }
+
+    /// Mends the wires, but for those between nodes that the topology does not join.
+    pub fn arrange_line(&mut self, topology: Topology, line: &[NodeId]) {
+        self.counts.note(match topology {
+            Topology::Bridge => Kind::Bridges,
+            Topology::Chain => Kind::Chains,
+            Topology::Ring => Kind::Rings,
+        });
+        self.network.heal();
+        for (first, &a) in line.iter().enumerate() {
+            for (second, &b) in line.iter().enumerate() {
+                if !topology.joins(first, second, line.len()) {
+                    self.network.block(a, b);
+                }
+            }
+        }
+    }
+
+    pub(super) fn choose(&mut self, who: Who) -> NodeId {
         let any = node(1 + self.prng.below(u64::from(self.plan.nodes)) as u16);
         match who {
             Who::Anyone => any,
@@ -103,6 +155,9 @@ impl World {
         let span = self.prng.duration_between(Duration::from_millis(20), PAUSE_MAX);
         let until = self.now + span;
         self.counts.note(Kind::Pauses);
+        if self.machine(id).is_leader() && span > ELECTION {
+            self.counts.note(Kind::LeadersAsleep);
+        }
         self.trace.tell(self.now, || format!("node {id} stands still for {} ms", span.as_millis()));
         self.machine_mut(id).paused_until = Some(until);
         self.queue.push(until, Event::Resume { id, until });
@@ -130,6 +185,7 @@ impl World {
         self.network.heal();
         for id in self.ids() {
             self.resume(id);
+            self.mend_disk(id);
             if !self.machine(id).is_on() {
                 self.start(id);
             }
@@ -155,11 +211,12 @@ impl World {
     pub(super) fn act(&mut self, Deed { act, id }: Deed) {
         self.trace.tell(self.now, || format!("reaction at node {id}: {act:?}"));
         match act {
-            Act::Crash => self.interrupt(id),
+            Act::Crash => self.interrupt(id, OFF_MAX),
             Act::CutOff => self.cut_off(&[id]),
+            Act::HangDisk => self.hang_disk(id),
             Act::CrashVoter => {
                 if let Some(candidate) = self.candidate_of(id) {
-                    self.interrupt(id);
+                    self.interrupt(id, OFF_MAX);
                     self.cut_off(&[candidate]);
                 }
             }
@@ -169,7 +226,9 @@ impl World {
                 }
             }
             Act::CrashOthers => {
-                self.ids().filter(|other| *other != id).for_each(|other| self.interrupt(other));
+                self.ids()
+                    .filter(|other| *other != id)
+                    .for_each(|other| self.interrupt(other, OFF_MAX));
                 self.cut_off(&[id]);
             }
             Act::LeaveOne => {
@@ -193,11 +252,11 @@ impl World {
     }
 
     /// A machine loses power for a moment.
-    fn interrupt(&mut self, id: NodeId) {
+    pub(super) fn interrupt(&mut self, id: NodeId, off_max: Duration) {
         if self.machine(id).is_on() {
             self.crash(id);
             let life = self.machine(id).life;
-            let span = self.prng.duration_between(Duration::from_millis(1), OFF_MAX);
+            let span = self.prng.duration_between(Duration::from_millis(1), off_max);
             self.queue.push(self.now + span, Event::Power { id, life });
         }
     }

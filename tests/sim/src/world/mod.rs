@@ -1,6 +1,7 @@
 //! The whole: machines, wires, clients and time.
 
 mod faults;
+mod machines;
 mod queue;
 mod recovery;
 mod steps;
@@ -54,6 +55,8 @@ pub struct World {
     held: Vec<(NodeId, Event)>,
     trace: Trace,
     steps: u64,
+    /// How many steps there were at this instant.
+    steps_now: u64,
     counts: Counts,
     recovery: Duration,
     is_troubled: bool,
@@ -79,6 +82,7 @@ impl World {
             held: Vec::new(),
             trace,
             steps: 0,
+            steps_now: 0,
             counts: Counts::default(),
             recovery: Duration::ZERO,
             is_troubled: true,
@@ -137,6 +141,11 @@ impl World {
     /// What happened so far.
     pub fn trace(&self) -> &Trace {
         &self.trace
+    }
+
+    /// How many terms have had a leader.
+    pub fn terms_with_leaders(&self) -> usize {
+        self.checkers.leaders().len()
     }
 
     /// All nodes.

@@ -22,6 +22,8 @@ pub(super) enum Event {
     Act(super::faults::Deed),
     /// A node that stands still goes on, unless it has been told to stand still for longer since.
     Resume { id: NodeId, until: Instant },
+    /// A disk that finishes nothing goes on, unless it hangs for longer by now.
+    DiskGoesOn { id: NodeId, until: Instant },
     /// A machine gets power back.
     Power { id: NodeId, life: u64 },
 }

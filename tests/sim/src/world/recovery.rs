@@ -50,6 +50,7 @@ impl World {
         (self.is_troubled, self.are_clients_busy) = (false, false);
         self.network.set_weather(Weather::calm());
         self.machines.iter_mut().for_each(|machine| machine.disk.set_temper(DiskTemper::calm()));
+        self.end_stops();
         self.restore();
     }
 
@@ -72,8 +73,9 @@ impl World {
     pub fn ask(&mut self, id: NodeId) {
         let (now, end) = (self.now, self.now + ANSWER);
         let words = [&b"SET"[..], b"probe", b"alive"].map(Bytes::from_static);
+        let local = self.machine(id).local(now);
         let node = self.node_mut(id).expect("the machine is on");
-        let request = node.execute(words.to_vec(), now);
+        let request = node.execute(words.to_vec(), local);
         (self.awaited, self.found) = (Some((id, request)), None);
         self.drain(id);
         while self.found.is_none() && self.step_until(end) {}

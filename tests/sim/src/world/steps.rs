@@ -12,12 +12,18 @@ use super::queue::Event;
 use super::{WALL_MS, World};
 use crate::checkers::{Look, News, Terms};
 use crate::counts::Kind;
+use crate::machine::Hang;
 use crate::plan::{Moment, node};
 use crate::trace;
 
 /// The invariants inside the services are checked after every so-manyth step: the services look through
 /// all that they hold, which takes longer than a step.
 const INVARIANTS_EVERY: u64 = 16;
+
+/// So many steps at one instant mean that a node wakes itself without end.
+const STEPS_AT_ONCE_MAX: u64 = 100_000;
+/// So many outputs of a node at one instant mean that it never comes to an end.
+const OUTPUTS_AT_ONCE_MAX: u64 = 100_000;
 
 /// The kinds of event, for the fingerprint.
 const ARRIVAL: u64 = 1;
@@ -31,6 +37,8 @@ impl World {
     /// Does the next thing, if it is due before `end`.
     pub(super) fn step_until(&mut self, end: Instant) -> bool {
         let Some((at, event)) = self.queue.pop(end) else { return false };
+        self.steps_now = if at > self.now { 0 } else { self.steps_now + 1 };
+        assert!(self.steps_now < STEPS_AT_ONCE_MAX, "liveness: time stands still: {event:?}");
         self.now = at;
         self.handle(event);
         true
@@ -45,6 +53,7 @@ impl World {
             | Event::Trouble
             | Event::Act(_)
             | Event::Resume { .. }
+            | Event::DiskGoesOn { .. }
             | Event::Power { .. } => None,
         };
         if let Some(id) = concerned
@@ -65,6 +74,11 @@ impl World {
                     self.resume(id);
                 }
             }
+            Event::DiskGoesOn { id, until } => {
+                if self.machine(id).hang == Some(Hang::Until(until)) {
+                    self.release_disk(id);
+                }
+            }
             Event::Power { id, life } => {
                 let machine = self.machine(id);
                 if machine.life == life && !machine.is_on() {
@@ -77,10 +91,11 @@ impl World {
     fn arrive(&mut self, to: NodeId, bytes: &[u8]) {
         let now = self.now;
         let machine = self.machine_mut(to);
+        let local = machine.local(now);
         let frame = machine.packets.allocate_frame();
         let (Some(node), Some(mut frame)) = (&mut machine.node, frame) else { return };
         frame.append_copy(bytes);
-        node.handle_frame(Port::Cluster, frame, now);
+        node.handle_frame(Port::Cluster, frame, local);
         self.trace.mix(now, ARRIVAL, to, bytes);
         self.trace.tell(now, || format!("node {to} hears {}", trace::describe(bytes)));
         self.drain(to);
@@ -92,10 +107,14 @@ impl World {
         if machine.life != life {
             return;
         }
+        if machine.hang.is_some() {
+            return machine.stuck.push(operation);
+        }
+        let local = machine.local(now);
         let completion = machine.disk.complete(operation);
         let (Some(node), Some(completion)) = (&mut machine.node, completion) else { return };
         let done = completion.operation;
-        node.handle_completion(completion, now);
+        node.handle_completion(completion, local);
         self.trace.mix(now, DISK_DONE, id, &operation.to_le_bytes());
         self.trace.tell(now, || format!("node {id}'s disk has done {done:?}"));
         self.drain(id);
@@ -108,8 +127,9 @@ impl World {
             return;
         }
         machine.wake = None;
+        let local = machine.local(now);
         let Some(node) = &mut machine.node else { return };
-        node.handle_timeout(now);
+        node.handle_timeout(local);
         self.trace.mix(now, WAKE, id, &[]);
         self.drain(id);
     }
@@ -126,9 +146,10 @@ impl World {
         if !is_ready || machine.paused_until.is_some() {
             return self.wake_client(client);
         }
+        let local = machine.local(now);
         let question = self.clients.next_question(client);
         if let Some(node) = self.node_mut(id) {
-            let request = node.execute(question.words(), now);
+            let request = node.execute(question.words(), local);
             self.clients.note_call(client, id, request, question, now);
             self.trace.mix(now, CALL, id, &client.to_le_bytes());
             self.trace.tell(now, || format!("client {client} asks node {id}: {question:?}"));
@@ -173,8 +194,11 @@ impl World {
     pub(super) fn drain(&mut self, id: NodeId) {
         let now = self.now;
         self.steps += 1;
-        let mut has_answered = false;
-        while let Some(output) = self.node_mut(id).and_then(|node| node.poll_output(now)) {
+        let local = self.machine(id).local(now);
+        let (mut has_answered, mut stopped, mut outputs) = (false, None, 0);
+        while let Some(output) = self.node_mut(id).and_then(|node| node.poll_output(local)) {
+            outputs += 1;
+            assert!(outputs < OUTPUTS_AT_ONCE_MAX, "liveness: node {id} never comes to an end");
             match output {
                 Output::Transmit(_, frame) => self.transmit(id, &frame),
                 Output::Disk(request) => {
@@ -193,8 +217,11 @@ impl World {
                     self.take_answer(id, request, reply);
                     has_answered = true;
                 }
-                Output::Stop(stop) => panic!("node {id} stops: {stop:?}"),
+                Output::Stop(stop) => stopped = Some(stop),
             }
+        }
+        if let Some(stop) = stopped {
+            return self.take_stop(id, stop);
         }
         if has_answered {
             self.react(Moment::Answered, id);
@@ -227,8 +254,9 @@ impl World {
     fn schedule_wake(&mut self, id: NodeId) {
         let now = self.now;
         let machine = self.machine_mut(id);
-        let wanted = machine.node.as_ref().and_then(|node| node.poll_timeout(now));
-        let Some(at) = wanted.map(|at| at.max(now)) else { return };
+        let local = machine.local(now);
+        let wanted = machine.node.as_ref().and_then(|node| node.poll_timeout(local));
+        let Some(at) = wanted.map(|at| now + at.max(local).since(local)) else { return };
         if machine.wake.is_none_or(|known| at < known) {
             machine.wake = Some(at);
             self.queue.push(at, Event::Wake { id, at });
