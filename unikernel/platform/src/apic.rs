@@ -2,10 +2,11 @@
 
 use core::arch::x86_64::_mm_mfence;
 
-use base::{Duration, Instant};
+use base::Instant;
 use x86_64::registers::model_specific::Msr;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
+use crate::{calibration, interrupts};
 
 const APIC_BASE: Msr = Msr::new(0x1b);
 const APIC_BASE_X2APIC: u64 = 1 << 10;
@@ -71,11 +72,15 @@ pub(crate) fn end_of_interrupt() {
     write(Register::EndOfInterrupt, 0);
 }
 
-/// The one-shot timer of this processor.
+/// The one-shot timer of this processor. Every access to its registers costs an exit to the hypervisor, and
+/// may wake a thread of it: the timer is set only when it would otherwise fire too late.
 #[derive(Debug)]
 pub(crate) struct Timer {
-    vector: u8,
     kind: Kind,
+    /// When it fires, unless it has fired.
+    fires_at: Option<Instant>,
+    /// How often it had fired when it was set.
+    ticks: u64,
 }
 
 #[derive(Debug)]
@@ -87,58 +92,59 @@ enum Kind {
 }
 
 impl Timer {
-    /// How long the countdown timer is observed to learn its rate.
-    const CALIBRATION: Duration = Duration::from_millis(2);
-
-    /// The timer, delivering `vector`.
-    pub(crate) fn new(vector: u8, clock: &Clock) -> Timer {
+    /// The timer, delivering `vector`. It is not set.
+    pub(crate) fn new(vector: u8) -> Timer {
         let has_deadline =
             raw_cpuid::CpuId::new().get_feature_info().is_some_and(|info| info.has_tsc_deadline());
-        let kind = if has_deadline { Kind::TscDeadline } else { Timer::calibrate(clock) };
-        Timer { vector, kind }
+        let kind = if has_deadline {
+            write(Register::TimerVector, TIMER_TSC_DEADLINE | u32::from(vector));
+            // SAFETY: the fence orders the memory-mapped write above before writes to the deadline's MSR
+            // (Intel SDM volume 3, 12.5.4.1).
+            unsafe { _mm_mfence() };
+            Kind::TscDeadline
+        } else {
+            let ticks_per_ms = Timer::calibrate();
+            write(Register::TimerInitialCount, 0);
+            write(Register::TimerVector, u32::from(vector));
+            Kind::Countdown { ticks_per_ms }
+        };
+        Timer { kind, fires_at: None, ticks: interrupts::ticks() }
     }
 
-    fn calibrate(clock: &Clock) -> Kind {
+    /// How fast it counts down.
+    fn calibrate() -> u64 {
         write(Register::TimerVector, TIMER_MASKED);
         write(Register::TimerDivide, DIVIDE_BY_1);
-        write(Register::TimerInitialCount, u32::MAX);
-        let start = clock.now();
-        let elapsed = loop {
-            let elapsed = clock.now().since(start);
-            if elapsed >= Timer::CALIBRATION {
-                break elapsed;
-            }
-            core::hint::spin_loop();
-        };
-        let ticks = u64::from(u32::MAX - read(Register::TimerCurrentCount));
-        Kind::Countdown { ticks_per_ms: (ticks * 1_000_000 / elapsed.as_nanos()).max(1) }
+        let start = || write(Register::TimerInitialCount, u32::MAX);
+        calibration::countdown_khz(start, || read(Register::TimerCurrentCount), clock::tsc_khz())
+            .filter(|khz| *khz > 0)
+            .expect("the processor has a timer that counts")
     }
 
-    /// Sets it to fire at `deadline`, once, instead of what was set before. A deadline too far away fires
-    /// early.
-    pub(crate) fn set(&mut self, deadline: Instant, clock: &Clock) {
+    /// Makes it fire once, at `deadline` or earlier. A deadline too far away fires early.
+    pub(crate) fn fire_by(&mut self, deadline: Instant, clock: &Clock) {
+        if self.ticks != interrupts::ticks() {
+            (self.ticks, self.fires_at) = (interrupts::ticks(), None);
+        }
+        let now = clock.now();
+        // A timer that fires for nothing costs more than one that is set anew. Within half of the time
+        // another heartbeat comes, and with it another chance to set it.
+        let serves = |at: Instant| at <= deadline && at.since(now).times(2) >= deadline.since(now);
+        if self.fires_at.is_some_and(serves) {
+            return;
+        }
+        self.fires_at = Some(deadline);
         match self.kind {
             Kind::TscDeadline => {
-                write(Register::TimerVector, TIMER_TSC_DEADLINE | u32::from(self.vector));
-                // SAFETY: the fence orders the memory-mapped write above before the MSR write (Intel SDM
-                // volume 3, 12.5.4.1); the MSR exists, as the processor said.
-                unsafe {
-                    _mm_mfence();
-                    Msr::new(TSC_DEADLINE).write(clock.tsc_at(deadline));
-                }
+                // SAFETY: the MSR exists, as the processor said.
+                unsafe { Msr::new(TSC_DEADLINE).write(clock.tsc_at(deadline)) };
             }
             Kind::Countdown { ticks_per_ms } => {
-                let nanos = deadline.since(clock.now()).as_nanos();
+                let nanos = deadline.since(now).as_nanos();
                 let ticks = u128::from(nanos) * u128::from(ticks_per_ms) / 1_000_000;
                 let ticks = u32::try_from(ticks).unwrap_or(u32::MAX).max(1);
-                write(Register::TimerVector, u32::from(self.vector));
                 write(Register::TimerInitialCount, ticks);
             }
         }
-    }
-
-    /// Stops it.
-    pub(crate) fn stop(&mut self) {
-        write(Register::TimerVector, TIMER_MASKED);
     }
 }

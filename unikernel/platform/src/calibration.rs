@@ -1,4 +1,8 @@
-//! How fast the time-stamp counter counts: stated by the processor, told by KVM, or measured.
+//! How fast the time-stamp counter counts: stated by the processor, told by KVM, or measured. How fast the
+//! processor's timer counts is measured by it.
+//!
+//! A host that runs something else for a while does no harm to what is measured: between two readings it
+//! may, and a reading that it interrupted is seen to be blurred.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -79,21 +83,15 @@ fn from_kvm() -> Option<u32> {
     u32::try_from(khz).ok()
 }
 
-/// The PIT's input clock (Intel 8254), in Hz.
-const PIT_HZ: u64 = 1_193_182;
-/// What its counter is loaded with: it is read while it counts down, for 55 ms.
-const PIT_COUNT: u16 = u16::MAX;
-/// Two readings are so far apart, 10 ms: long enough for 0.1 %, short enough for a boot.
-const APART_TICKS: u16 = 11_932;
 /// The sharpest of so many readings in a row counts.
 const READINGS: usize = 16;
 /// So often is it tried to get two readings out of one countdown.
 const COUNTDOWNS_MAX: usize = 20;
 
-/// What the counter of the PIT had counted at some time between two of the time-stamp counter.
+/// What a counter had counted at some time between two of the time-stamp counter.
 #[derive(Clone, Copy)]
 struct Reading {
-    ticks: u16,
+    ticks: u64,
     before: u64,
     after: u64,
 }
@@ -108,16 +106,77 @@ impl Reading {
     }
 }
 
-/// A host that runs something else for a while does no harm: between two readings it may, and a reading that
-/// it interrupted is seen to be blurred.
-fn from_pit() -> Option<u32> {
-    let (first, last) = (0..COUNTDOWNS_MAX).find_map(|_| readings_of_one_countdown())?;
-    let (cycles, ticks) = (last.middle() - first.middle(), u64::from(last.ticks - first.ticks));
-    u32::try_from(cycles * PIT_HZ / ticks / 1_000).ok()
+/// What two counters have counted in the same span.
+struct Span {
+    cycles: u64,
+    ticks: u64,
 }
 
-/// Two readings that are far enough apart, or `None` if there is no PIT or it had finished before the second.
-fn readings_of_one_countdown() -> Option<(Reading, Reading)> {
+/// A span between two sharp readings, long enough by the reading of its end. `None` if a reading fails.
+fn measure(read: impl Fn() -> Option<Reading>, is_long: impl Fn(Span) -> bool) -> Option<Span> {
+    let first = sharpest(&read)?;
+    let until = |last: Reading| Span {
+        cycles: last.middle() - first.middle(),
+        ticks: last.ticks - first.ticks,
+    };
+    while !is_long(until(read()?)) {}
+    Some(until(sharpest(&read)?))
+}
+
+fn sharpest(read: impl Fn() -> Option<Reading>) -> Option<Reading> {
+    let mut sharpest = read()?;
+    for _ in 1..READINGS {
+        let next = read()?;
+        if next.uncertainty() < sharpest.uncertainty() {
+            sharpest = next;
+        }
+    }
+    Some(sharpest)
+}
+
+/// Two readings of the processor's timer are so far apart, in milliseconds: a thousand times what a reading
+/// takes.
+const TIMER_APART_MS: u64 = 2;
+
+/// The rate in kHz of a timer that `start` makes count down from the largest number, once, and whose count
+/// is `current`.
+pub(crate) fn countdown_khz(
+    start: impl Fn(),
+    current: impl Fn() -> u32,
+    tsc_khz: u32,
+) -> Option<u64> {
+    let read = || {
+        let before = tsc();
+        let count = current();
+        let after = tsc();
+        let ticks = u64::from(u32::MAX - count);
+        (count > 0).then_some(Reading { ticks, before, after })
+    };
+    let tsc_khz = u64::from(tsc_khz);
+    let span = (0..COUNTDOWNS_MAX).find_map(|_| {
+        start();
+        measure(read, |span| span.cycles >= TIMER_APART_MS * tsc_khz)
+    })?;
+    u64::try_from(u128::from(span.ticks) * u128::from(tsc_khz) / u128::from(span.cycles)).ok()
+}
+
+/// The PIT's input clock (Intel 8254), in Hz.
+const PIT_HZ: u64 = 1_193_182;
+/// What its counter is loaded with: it is read while it counts down, for 55 ms.
+const PIT_COUNT: u16 = u16::MAX;
+/// Two readings are so far apart, 10 ms: long enough for 0.1 %, short enough for a boot.
+const PIT_APART_TICKS: u64 = 11_932;
+
+fn from_pit() -> Option<u32> {
+    let span = (0..COUNTDOWNS_MAX).find_map(|_| {
+        start_pit();
+        measure(pit_reading, |span| span.ticks >= PIT_APART_TICKS)
+    })?;
+    u32::try_from(span.cycles * PIT_HZ / span.ticks / 1_000).ok()
+}
+
+/// Makes the PIT count down.
+fn start_pit() {
     let [low, high] = PIT_COUNT.to_le_bytes();
     let (mut command, mut channel0) = (Port::<u8>::new(0x43), Port::<u8>::new(0x40));
     // SAFETY: nobody else uses the PIT at this point. Mode 0 counts down once.
@@ -126,24 +185,10 @@ fn readings_of_one_countdown() -> Option<(Reading, Reading)> {
         channel0.write(low);
         channel0.write(high);
     }
-    let first = sharp_reading()?;
-    while reading()?.ticks - first.ticks < APART_TICKS {}
-    Some((first, sharp_reading()?))
 }
 
-fn sharp_reading() -> Option<Reading> {
-    let mut sharpest = reading()?;
-    for _ in 1..READINGS {
-        let next = reading()?;
-        if next.uncertainty() < sharpest.uncertainty() {
-            sharpest = next;
-        }
-    }
-    Some(sharpest)
-}
-
-/// Reads the counter, or `None` if it has finished.
-fn reading() -> Option<Reading> {
+/// Reads the PIT's counter, or `None` if it has finished.
+fn pit_reading() -> Option<Reading> {
     let (mut command, mut channel0) = (Port::<u8>::new(0x43), Port::<u8>::new(0x40));
     // SAFETY: as above. The read-back command latches status and count of channel 0, which are then read in
     // this order. Bit 7 of the status says that the count is over, bit 6 that it has not been loaded yet.
@@ -155,6 +200,6 @@ fn reading() -> Option<Reading> {
         let count = u16::from_le_bytes([channel0.read(), channel0.read()]);
         (before, after, status, count)
     };
-    let ticks = if status & 0b0100_0000 == 0 { PIT_COUNT - count } else { 0 };
+    let ticks = if status & 0b0100_0000 == 0 { u64::from(PIT_COUNT - count) } else { 0 };
     (status & 0b1000_0000 == 0).then_some(Reading { ticks, before, after })
 }

@@ -24,6 +24,11 @@ pub(crate) fn calibrate() -> u32 {
     khz
 }
 
+/// The rate that boot has found.
+pub(crate) fn tsc_khz() -> u32 {
+    TSC_KHZ.load(Ordering::Relaxed).max(1)
+}
+
 /// The node's clock. Its origin is the start of the image.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -38,8 +43,8 @@ impl Clock {
 
     /// The clock that boot calibrated.
     pub fn new() -> Clock {
-        let khz = u64::from(TSC_KHZ.load(Ordering::Relaxed).max(1));
-        Clock { scale: (1_000_000 << Clock::SHIFT) / khz, origin: TSC_ORIGIN.load(Ordering::Relaxed) }
+        let origin = TSC_ORIGIN.load(Ordering::Relaxed);
+        Clock { scale: (1_000_000 << Clock::SHIFT) / u64::from(tsc_khz()), origin }
     }
 
     /// The time now.

@@ -1,11 +1,11 @@
 //! Doing nothing, cheaply: the processor halts until a device or the timer has something.
 
 use base::Instant;
-use x86_64::instructions::interrupts;
+use x86_64::instructions;
 
 use crate::apic::Timer;
 use crate::clock::Clock;
-use crate::interrupts::VECTOR_TIMER;
+use crate::interrupts::{self, VECTOR_TIMER};
 
 /// The way to sleep.
 #[derive(Debug)]
@@ -17,23 +17,27 @@ pub struct Idle {
 impl Idle {
     /// Takes over the processor's timer.
     pub fn new(clock: Clock) -> Idle {
-        Idle { clock, timer: Timer::new(VECTOR_TIMER, &clock) }
+        Idle { clock, timer: Timer::new(VECTOR_TIMER) }
     }
 
-    /// Halts until an interrupt comes, at the latest at `deadline`. Returns at once if that has passed.
+    /// Halts until a device interrupts, at the latest at `deadline`. Returns at once if that has passed.
     ///
     /// Interrupts are disabled before and after: one that came since the caller last looked at the devices is
     /// pending, and wakes the processor as soon as it has halted. So nothing is missed if the caller's order
     /// is: arm the devices' interrupts, look once more, wait.
+    ///
+    /// The timer may fire early, because it is left alone when a deadline moves further away, as those of
+    /// followers do with every heartbeat. That is nobody's business but ours.
     pub fn wait(&mut self, deadline: Option<Instant>) {
-        if deadline.is_some_and(|deadline| deadline <= self.clock.now()) {
-            return;
+        let heard = interrupts::devices();
+        while deadline.is_none_or(|deadline| self.clock.now() < deadline)
+            && interrupts::devices() == heard
+        {
+            if let Some(deadline) = deadline {
+                self.timer.fire_by(deadline, &self.clock);
+            }
+            instructions::interrupts::enable_and_hlt();
+            instructions::interrupts::disable();
         }
-        match deadline {
-            Some(deadline) => self.timer.set(deadline, &self.clock),
-            None => self.timer.stop(),
-        }
-        interrupts::enable_and_hlt();
-        interrupts::disable();
     }
 }

@@ -27,7 +27,9 @@ const DEVICE_VECTORS: u8 = 64;
 /// The board's line of COM1.
 const LINE_COM1: u8 = 4;
 
-static COUNT: AtomicU64 = AtomicU64::new(0);
+/// How many interrupts of devices there were, and how many of the timer.
+static DEVICES: AtomicU64 = AtomicU64::new(0);
+static TICKS: AtomicU64 = AtomicU64::new(0);
 static TABLE: Once<InterruptDescriptorTable> = Once::new();
 
 /// The node's interrupts, with vectors to give away.
@@ -46,7 +48,7 @@ pub struct Message {
 }
 
 impl Interrupts {
-    /// Disables interrupts, installs the handlers, and routes the serial port's line.
+    /// Disables interrupts, installs the handlers, and lets only the serial port's line through.
     ///
     /// # Safety
     /// Called once, on the kernel's first task.
@@ -62,6 +64,7 @@ impl Interrupts {
             }
         });
         table.load();
+        ioapic::mask_all();
         ioapic::route(LINE_COM1, VECTOR_SERIAL, apic::id());
         Interrupts { next_vector: VECTOR_DEVICE_FIRST }
     }
@@ -88,11 +91,16 @@ impl Interrupts {
         ioapic::route(line, vector, apic::id());
         Some(())
     }
+}
 
-    /// How many interrupts have woken the node.
-    pub fn count(&self) -> u64 {
-        COUNT.load(Ordering::Relaxed)
-    }
+/// How many interrupts of devices there were.
+pub(crate) fn devices() -> u64 {
+    DEVICES.load(Ordering::Relaxed)
+}
+
+/// How often the timer has fired.
+pub(crate) fn ticks() -> u64 {
+    TICKS.load(Ordering::Relaxed)
 }
 
 /// # Safety
@@ -111,13 +119,19 @@ unsafe fn set_handlers(table: &mut InterruptDescriptorTable) {
         let address = table.double_fault.handler_addr();
         table.double_fault.set_handler_addr(address).set_stack_index(1);
     }
-    for vector in VECTOR_FIRST..VECTOR_DEVICE_FIRST + DEVICE_VECTORS {
+    table[VECTOR_TIMER].set_handler_fn(tick);
+    for vector in VECTOR_SERIAL..VECTOR_DEVICE_FIRST + DEVICE_VECTORS {
         table[vector].set_handler_fn(wake);
     }
 }
 
+extern "x86-interrupt" fn tick(_frame: InterruptStackFrame) {
+    TICKS.fetch_add(1, Ordering::Relaxed);
+    apic::end_of_interrupt();
+}
+
 extern "x86-interrupt" fn wake(_frame: InterruptStackFrame) {
-    COUNT.fetch_add(1, Ordering::Relaxed);
+    DEVICES.fetch_add(1, Ordering::Relaxed);
     apic::end_of_interrupt();
 }
 

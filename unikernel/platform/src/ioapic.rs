@@ -7,13 +7,35 @@ const WINDOW: usize = 0x10;
 /// The first of the redirection registers, two for each line.
 const REDIRECTION: u32 = 0x10;
 
-fn write(register: u32, value: u32) {
+/// The register that says how many lines there are (82093AA data sheet, section 3.2.2).
+const VERSION: u32 = 0x01;
+/// In a redirection register: nothing comes through.
+const MASKED: u32 = 1 << 16;
+
+/// Selects a register, and gives the window through which it is seen.
+fn select(register: u32) -> *mut u32 {
     let select = core::ptr::with_exposed_provenance_mut::<u32>(REGISTERS);
-    let window = core::ptr::with_exposed_provenance_mut::<u32>(REGISTERS + WINDOW);
     // SAFETY: the registers are mapped there, and the node has one thread.
-    unsafe {
-        select.write_volatile(register);
-        window.write_volatile(value);
+    unsafe { select.write_volatile(register) };
+    core::ptr::with_exposed_provenance_mut::<u32>(REGISTERS + WINDOW)
+}
+
+fn read(register: u32) -> u32 {
+    // SAFETY: as above.
+    unsafe { select(register).read_volatile() }
+}
+
+fn write(register: u32, value: u32) {
+    // SAFETY: as above.
+    unsafe { select(register).write_volatile(value) };
+}
+
+/// Lets no line through. The kernel has let all of them through; a device on the PCI bus would interrupt
+/// twice, for its interrupt also comes by a line from before there was an I/O APIC.
+pub(crate) fn mask_all() {
+    let last = read(VERSION) >> 16 & 0xff;
+    for line in 0..=last {
+        write(REDIRECTION + 2 * line, MASKED);
     }
 }
 

@@ -7,9 +7,9 @@ use base::{Duration, Instant};
 use block::{BlockDevice, BlockRequest};
 use node::{Node, Output, Port, Stop};
 use platform::clock::Clock;
-use platform::heap;
 use platform::idle::Idle;
 use platform::serial::Serial;
+use platform::{heap, memory};
 use pool::Frame;
 use virtio::VirtioNet;
 use virtio::transport::Transport;
@@ -23,6 +23,8 @@ const BURST: usize = 32;
 const CONSOLE_MAX_BYTES: usize = 64 * 1024;
 /// How often the devices are asked whether they need a reset.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// A loop that turns more often than this between two checks is under load.
+const BUSY_TURNS: u32 = 500;
 
 /// What waits for a device to take it.
 #[derive(Default)]
@@ -39,7 +41,9 @@ pub fn run<T: Transport>(mut node: Node, mut devices: Devices<T>, clock: Clock) 
     let mut serial = Serial::new();
     let mut waiting = Waiting::default();
     let mut check_at = clock.now() + CHECK_EVERY;
+    let mut turns = 0_u32;
     loop {
+        turns = turns.saturating_add(1);
         let now = clock.now();
         take_input(&mut node, &mut devices, &mut serial, now);
         while let Some(output) = node.poll_output(now) {
@@ -60,6 +64,10 @@ pub fn run<T: Transport>(mut node: Node, mut devices: Devices<T>, clock: Clock) 
         if now >= check_at {
             check_at = now + CHECK_EVERY;
             node.handle_heap(heap::in_use() as u64);
+            if turns > BUSY_TURNS {
+                memory::flush_translations();
+            }
+            turns = 0;
             if let Some(stop) = check(&mut devices) {
                 return stop;
             }
