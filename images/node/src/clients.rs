@@ -26,7 +26,8 @@ const OUTPUT_MAX_BYTES: usize = 256 * 1024;
 /// The connections of one node.
 #[derive(Debug)]
 pub(crate) struct Clients {
-    stacks: BTreeMap<Port, HostStack>,
+    /// One for each card.
+    stacks: Vec<(Port, HostStack)>,
     connections: BTreeMap<(Port, ConnectionId), Client>,
     places: BTreeMap<ClientId, (Port, ConnectionId)>,
     requests: u64,
@@ -59,7 +60,7 @@ struct HttpClient {
 impl Clients {
     /// Stacks on the cards that the node has, listening.
     pub(crate) fn new(settings: &Settings, packets: &Pool, seed: u64, now: Instant) -> Clients {
-        let mut stacks = BTreeMap::new();
+        let mut stacks = Vec::new();
         let ports = || alloc::vec![RESP_PORT, HTTP_PORT];
         let cluster = host::Config {
             mac: cluster_mac(settings.id),
@@ -69,7 +70,7 @@ impl Clients {
             ports: ports(),
             mtu: MTU,
         };
-        stacks.insert(Port::Cluster, HostStack::new(cluster, packets.clone(), seed, now));
+        stacks.push((Port::Cluster, HostStack::new(cluster, packets.clone(), seed, now)));
         if let Some(Outside { address, prefix, gateway }) = settings.outside {
             let outside = host::Config {
                 mac: outside_mac(settings.id),
@@ -79,30 +80,37 @@ impl Clients {
                 ports: ports(),
                 mtu: MTU,
             };
-            stacks.insert(Port::Outside, HostStack::new(outside, packets.clone(), !seed, now));
+            stacks.push((Port::Outside, HostStack::new(outside, packets.clone(), !seed, now)));
         }
         let (connections, places) = (BTreeMap::new(), BTreeMap::new());
         Clients { stacks, connections, places, requests: 0, refused: 0 }
     }
 
     pub(crate) fn handle_frame(&mut self, port: Port, frame: Frame) {
-        if let Some(stack) = self.stacks.get_mut(&port) {
+        if let Some(stack) = stack_mut(&mut self.stacks, port) {
             stack.handle_frame(frame);
         }
     }
 
+    /// Whether nothing has come from any client since the last [`Clients::work`], and nothing is due.
+    pub(crate) fn are_at_rest(&self, now: Instant) -> bool {
+        self.stacks.iter().all(|(_, stack)| stack.is_at_rest(now))
+    }
+
     pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        self.stacks.values().filter_map(|stack| stack.poll_timeout(now)).min()
+        self.stacks.iter().filter_map(|(_, stack)| stack.poll_timeout(now)).min()
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<(Port, Frame)> {
-        let next = |(port, stack): (&Port, &mut HostStack)| Some((*port, stack.poll_transmit()?));
-        self.stacks.iter_mut().find_map(next)
+        self.stacks.iter_mut().find_map(|(port, stack)| Some((*port, stack.poll_transmit()?)))
     }
 
     /// What was counted so far.
     pub(crate) fn counts(&self) -> ClientCounts {
-        let accepted = |port| self.stacks.get(&port).map(|stack| stack.counters().accepted);
+        let accepted = |port| {
+            let found = self.stacks.iter().find(|(other, _)| *other == port);
+            found.map(|(_, stack)| stack.counters().accepted)
+        };
         ClientCounts {
             connections: self.connections.len(),
             http_answered: self.requests,
@@ -111,12 +119,8 @@ impl Clients {
         }
     }
 
-    /// Whether nobody is connected, and nothing has arrived: there is nothing to work on.
-    pub(crate) fn is_idle(&self, now: Instant) -> bool {
-        self.connections.is_empty() && self.poll_timeout(now).is_none_or(|due| now < due)
-    }
-
-    /// Works on what has arrived, and on what can be sent.
+    /// Works on what has arrived, and on what can be sent. There is nothing left to do then before clients or
+    /// the service move.
     pub(crate) fn work(
         &mut self,
         kv: &mut KvService,
@@ -124,7 +128,8 @@ impl Clients {
         answer: impl Fn(&Request) -> Response,
         now: Instant,
     ) {
-        for (&port, stack) in &mut self.stacks {
+        for (port, stack) in &mut self.stacks {
+            let port = *port;
             stack.poll(now);
             while let Some(event) = stack.poll_event() {
                 match event {
@@ -151,7 +156,7 @@ impl Clients {
             }
         }
         for ((port, id), client) in &mut self.connections {
-            let Some(stack) = self.stacks.get_mut(port) else { continue };
+            let Some(stack) = stack_mut(&mut self.stacks, *port) else { continue };
             match client {
                 Client::Resp(_, connection) => serve_resp(stack, *id, connection, kv, now),
                 Client::Http(client) => {
@@ -161,7 +166,7 @@ impl Clients {
                 }
             }
         }
-        self.stacks.values_mut().for_each(|stack| stack.poll(now));
+        self.stacks.iter_mut().for_each(|(_, stack)| stack.flush(now));
     }
 
     /// The next reply of a client.
@@ -181,7 +186,7 @@ impl Clients {
     /// A client is cut off.
     pub(crate) fn abort(&mut self, client: ClientId) {
         if let Some((port, id)) = self.places.get(&client)
-            && let Some(stack) = self.stacks.get_mut(port)
+            && let Some(stack) = stack_mut(&mut self.stacks, *port)
         {
             stack.abort(*id);
         }
@@ -192,6 +197,10 @@ impl Clients {
     }
 }
 
+fn stack_mut(stacks: &mut [(Port, HostStack)], port: Port) -> Option<&mut HostStack> {
+    stacks.iter_mut().find(|(other, _)| *other == port).map(|(_, stack)| stack)
+}
+
 fn serve_resp(
     stack: &mut HostStack,
     id: ConnectionId,
@@ -199,17 +208,25 @@ fn serve_resp(
     kv: &mut KvService,
     now: Instant,
 ) {
-    if stack.readable(id) > 0 && connection.wants_input(kv) {
-        stack.receive(id, |bytes| connection.receive(bytes, kv, now));
-    } else if stack.is_finished(id) {
-        connection.receive_end(kv, now);
-    }
-    while !connection.transmit().is_empty() {
-        let sent = stack.send(id, connection.transmit());
-        if sent == 0 {
+    loop {
+        // What has arrived may lie in two pieces.
+        while stack.readable(id) > 0 && connection.wants_input(kv) {
+            stack.receive(id, |bytes| connection.receive(bytes, kv, now));
+        }
+        while !connection.transmit().is_empty() {
+            let sent = stack.send(id, connection.transmit());
+            if sent == 0 {
+                break;
+            }
+            connection.sent(sent, kv, now);
+        }
+        // Replies that are gone make room for commands that wait.
+        if stack.readable(id) == 0 || !connection.wants_input(kv) {
             break;
         }
-        connection.sent(sent, kv, now);
+    }
+    if stack.is_finished(id) {
+        connection.receive_end(kv, now);
     }
     if connection.is_finished() {
         stack.close(id);
@@ -224,7 +241,7 @@ fn serve_http(
     answer: impl Fn(&Request) -> Response,
 ) -> (u64, u64) {
     let (mut answered, mut refused) = (0, 0);
-    if !client.is_closing && client.output.len() < OUTPUT_MAX_BYTES {
+    while !client.is_closing && client.output.len() < OUTPUT_MAX_BYTES && stack.readable(id) > 0 {
         stack.receive(id, |bytes| {
             client.input.extend_from_slice(bytes);
             bytes.len()

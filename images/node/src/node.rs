@@ -66,6 +66,8 @@ pub struct Node {
     /// Requests that were made within the node, by the client that was opened for each.
     requests: BTreeMap<ClientId, Asker>,
     next_client: u64,
+    /// The key-value service may have moved since clients were served.
+    has_moved: bool,
     facts_due: Instant,
     /// The node was told to stop.
     leaving: Option<Leaving>,
@@ -167,6 +169,7 @@ impl Node {
             outputs: VecDeque::new(),
             requests: BTreeMap::new(),
             next_client: 0,
+            has_moved: false,
             facts_due: now,
             leaving: None,
             is_stopped: false,
@@ -215,6 +218,7 @@ impl Node {
             && kv.poll_timeout().is_some_and(|at| at <= now)
         {
             kv.handle_timeout(now);
+            self.has_moved = true;
         }
     }
 
@@ -259,7 +263,7 @@ impl Node {
             }
             budget.spend();
         }
-        let is_idle = self.clients.is_idle(now);
+        let is_idle = !self.has_moved && self.clients.are_at_rest(now);
         self.serve_clients(now);
         while let Some(frame) = self.replica.poll_transmit(now) {
             self.outputs.push_back(Output::Transmit(Port::Cluster, frame));
@@ -276,6 +280,14 @@ impl Node {
         }
         self.show_console();
         self.stop_if_left(now);
+    }
+
+    /// Makes what is shown of the node new enough, for somebody may ask now.
+    fn renew_facts(&mut self, now: Instant) {
+        if now >= self.facts_due {
+            self.facts_due = now + FACTS_EVERY;
+            self.tell_facts(now);
+        }
     }
 
     /// Tells the key-value service what it shows of the node in `INFO`.
@@ -304,20 +316,20 @@ impl Node {
 
     /// Commands of clients go to the key-value service, replies to them, pages to browsers.
     fn serve_clients(&mut self, now: Instant) {
-        if now >= self.facts_due {
-            self.facts_due = now + FACTS_EVERY;
-            self.tell_facts(now);
-        }
-        let Some(kv) = &mut self.kv else { return };
-        if self.clients.is_idle(now) {
+        // Most of what nodes say to each other is no news for clients.
+        if !self.has_moved && self.clients.are_at_rest(now) {
             return;
         }
+        self.renew_facts(now);
+        let Some(kv) = &mut self.kv else { return };
+        self.has_moved = false;
         let counts = self.clients.counts();
         let view = view(&self.about, &self.replica, &counts, now);
         self.clients.work(kv, &mut self.next_client, |request| web::answer(request, &view), now);
     }
 
     fn take_from_kv(&mut self, output: service::Output, now: Instant) {
+        self.has_moved = true;
         match output {
             service::Output::Propose { payload, proposal } => self.propose(payload, proposal, now),
             service::Output::Forward { to, bytes } => {
@@ -356,6 +368,7 @@ impl Node {
     }
 
     fn take_from_replica(&mut self, output: ReplicaOutput, now: Instant) {
+        self.has_moved = true;
         match output {
             ReplicaOutput::Disk(request) => self.outputs.push_back(Output::Disk(request)),
             ReplicaOutput::Ready { epoch, machine } => {

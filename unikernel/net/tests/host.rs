@@ -115,9 +115,8 @@ impl World {
         self.sockets.add(socket)
     }
 
-    /// One step of a tenth of a millisecond; the node echoes what it reads.
-    fn step(&mut self) {
-        self.now += Duration::from_micros(100);
+    /// What the client has to send arrives at the node.
+    fn carry(&mut self) {
         self.client.poll(smol(self.now), &mut self.wire, &mut self.sockets);
         while let Some(bytes) = self.wire.to_node.pop_front() {
             if self.prng.chance(self.loss, 1000) {
@@ -127,6 +126,12 @@ impl World {
             frame.append_copy(&bytes);
             self.stack.handle_frame(frame);
         }
+    }
+
+    /// One step of a tenth of a millisecond; the node echoes what it reads.
+    fn step(&mut self) {
+        self.now += Duration::from_micros(100);
+        self.carry();
         self.stack.poll(self.now);
         while let Some(event) = self.stack.poll_event() {
             match event {
@@ -148,7 +153,7 @@ impl World {
                 self.stack.close(connection);
             }
         }
-        self.stack.poll(self.now);
+        self.stack.flush(self.now);
         while let Some(frame) = self.stack.poll_transmit() {
             if !self.prng.chance(self.loss, 1000) {
                 self.wire.to_client.push_back(frame.to_vec());
@@ -199,6 +204,25 @@ fn a_client_is_served_over_a_bad_wire() {
         assert_eq!((world.accepted.len(), world.closed), (1, 1));
         assert_eq!(world.pool.free(), 64, "no buffer is lost");
     }
+}
+
+#[test]
+fn a_flush_takes_nothing_that_would_go_unseen() {
+    let mut world = World::new(64);
+    let handle = world.connect(50_000);
+    world.echo(handle, 1000);
+    (0..100).for_each(|_| world.step());
+    assert!(world.stack.is_at_rest(world.now));
+    world.sockets.get_mut::<Socket>(handle).send_slice(b"news").unwrap();
+    world.carry();
+    let (connection, now) = (world.accepted[0], world.now);
+    world.stack.flush(now);
+    assert_eq!(world.stack.readable(connection), 0);
+    assert!(!world.stack.is_at_rest(now));
+    assert_eq!(world.stack.poll_timeout(now), Some(now));
+    world.stack.poll(now);
+    assert_eq!(world.stack.readable(connection), 4);
+    assert!(world.stack.is_at_rest(now), "what is readable was to be looked at");
 }
 
 #[test]

@@ -32,6 +32,7 @@ impl Node {
             }
             Match::Command { id, arguments, is_json } => (id, arguments, is_json),
         };
+        self.renew_facts(now);
         let counts = self.clients.counts();
         let view = view(&self.about, &self.replica, &counts, now);
         match commands::execute(id, arguments, &view, &self.journal) {
@@ -85,6 +86,7 @@ impl Node {
     fn ask(&mut self, asker: Asker, words: &[Bytes], now: Instant) {
         self.next_client += 1;
         let client = ClientId(self.next_client);
+        self.renew_facts(now);
         let Some(kv) = &mut self.kv else {
             return self
                 .reply_to(asker, Reply::error("CLUSTERDOWN this node is still reading its disk"));

@@ -154,17 +154,17 @@ impl HostStack {
         }
     }
 
-    /// Does a bounded amount of work; none if nothing has happened and nothing is due.
+    /// Takes what has arrived and sends what can be sent: a bounded amount of work, none if nothing has
+    /// happened and nothing is due.
     pub fn poll(&mut self, now: Instant) {
-        if !self.is_dirty && self.due.is_none_or(|due| now < due) {
+        if !self.has_work(now) {
             return;
         }
-        let instant = now;
-        let now = smol_instant(now);
-        self.interface.poll_maintenance(now);
+        let at = smol_instant(now);
+        self.interface.poll_maintenance(at);
         for _ in 0..INGRESS_MAX {
             let result =
-                self.interface.poll_ingress_single(now, &mut self.device, &mut self.sockets);
+                self.interface.poll_ingress_single(at, &mut self.device, &mut self.sockets);
             match result {
                 PollIngressSingleResult::None => break,
                 PollIngressSingleResult::PacketProcessed => {}
@@ -173,13 +173,30 @@ impl HostStack {
             }
             self.counters.received += 1;
         }
-        self.interface.poll_egress(now, &mut self.device, &mut self.sockets);
+        self.send_due(now);
+    }
+
+    /// Sends what can be sent, and takes nothing: whoever has looked at all connections knows afterwards
+    /// that there is nothing new at any of them, unless [`HostStack::poll_event`] says so.
+    pub fn flush(&mut self, now: Instant) {
+        if self.has_work(now) {
+            self.send_due(now);
+        }
+    }
+
+    fn send_due(&mut self, now: Instant) {
+        let at = smol_instant(now);
+        self.interface.poll_egress(at, &mut self.device, &mut self.sockets);
         self.accept();
         self.bury();
         self.replenish();
         self.is_dirty = !self.device.received.is_empty();
-        let due = self.interface.poll_at(now, &self.sockets);
-        self.due = due.map(|due| own_instant(due).max(instant));
+        let due = self.interface.poll_at(at, &self.sockets);
+        self.due = due.map(|due| own_instant(due).max(now));
+    }
+
+    fn has_work(&self, now: Instant) -> bool {
+        self.is_dirty || self.due.is_some_and(|due| due <= now)
     }
 
     /// The next frame to send.
@@ -194,9 +211,14 @@ impl HostStack {
         self.events.pop_front()
     }
 
-    /// When [`HostStack::poll`] wants to be called.
+    /// Whether there is nothing to poll for, and no event to be taken.
+    pub fn is_at_rest(&self, now: Instant) -> bool {
+        !self.has_work(now) && self.events.is_empty()
+    }
+
+    /// When [`HostStack::poll`] wants to be called: now, unless the stack is at rest.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        if self.is_dirty { Some(now) } else { self.due }
+        if self.is_at_rest(now) { self.due } else { Some(now) }
     }
 
     /// The connections that are open.
