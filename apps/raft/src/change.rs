@@ -9,7 +9,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use base::{LogIndex, NodeId, limits};
+use base::{Instant, LogIndex, NodeId, limits};
 
 use crate::configuration::{Change, Configuration};
 use crate::errors::ChangeError;
@@ -34,12 +34,10 @@ impl RaftNode {
         if self.commit < leadership.first_own {
             return Err(ChangeError::TooEarly);
         }
-        let current = self.membership.current();
-        let is_settled = self.membership.current_index() <= self.commit && !current.is_joint();
-        if !is_settled || self.membership.is_full() {
+        if !self.may_change(leadership.first_own) {
             return Err(ChangeError::InProgress);
         }
-        let next = current.changed(changes)?;
+        let next = self.membership.current().changed(changes)?;
         for change in changes {
             if let Change::Promote(id) = change
                 && !leadership.progress.get(id).is_some_and(|learner| self.has_caught_up(learner))
@@ -50,9 +48,39 @@ impl RaftNode {
         Ok(self.append_configuration(next))
     }
 
+    /// Whether a learner lacks little enough. It has the entry that made it one: a voter knows that it belongs
+    /// to the group, whatever it forgets of what is in its memory.
     fn has_caught_up(&self, learner: &Progress) -> bool {
         let lag = self.log.last_index().0 - learner.match_index.0;
-        learner.state == ProgressState::Replicate && lag <= limits::PROMOTION_LAG_MAX_ENTRIES
+        learner.state == ProgressState::Replicate
+            && lag <= limits::PROMOTION_LAG_MAX_ENTRIES
+            && learner.match_index >= self.membership.current_index()
+    }
+
+    /// A learner that this leader may promote now, and that has been heard of lately: a voter that is not
+    /// there makes the group weaker. The caller decides whether it is to vote.
+    pub fn promotable(&self, now: Instant) -> Option<NodeId> {
+        let Role::Leader(leadership) = &self.role else { return None };
+        let is_present = |learner: &Progress| {
+            let heard = learner.last_heard.map(|heard| now.since(heard));
+            heard.is_some_and(|silent| silent <= self.config.election_timeout_min)
+        };
+        let is_ready = |id: &&NodeId| {
+            let learner = leadership.progress.get(*id);
+            learner.is_some_and(|learner| self.has_caught_up(learner) && is_present(learner))
+        };
+        let current = self.membership.current();
+        let is_free = leadership.transfer.is_none() && self.may_change(leadership.first_own);
+        if is_free { current.learners.iter().find(is_ready).copied() } else { None }
+    }
+
+    /// Whether no change is under way, and this leader knows that.
+    fn may_change(&self, first_own: LogIndex) -> bool {
+        let is_settled = self.membership.current_index() <= self.commit;
+        self.commit >= first_own
+            && is_settled
+            && !self.membership.current().is_joint()
+            && !self.membership.is_full()
     }
 
     fn append_configuration(&mut self, next: Configuration) -> LogIndex {
@@ -161,7 +189,7 @@ impl RaftNode {
 
     /// Whether what this node says concerns nobody here: it was removed, and that is final. A leader that was
     /// removed is listened to as long as it leads, and a follower as long as it is fed.
-    pub(crate) fn is_stranger(&self, from: NodeId) -> bool {
+    pub fn is_stranger(&self, from: NodeId) -> bool {
         let is_retired = self.membership.at(self.commit).retired.contains(&from);
         let is_fed = match &self.role {
             Role::Leader(leadership) => leadership.progress.contains_key(&from),

@@ -18,6 +18,8 @@ pub(crate) struct Membership {
     ///
     /// Invariant: at least one; indexes ascend.
     known: VecDeque<(LogIndex, Configuration)>,
+    /// How often another configuration has come to hold.
+    changes: u64,
 }
 
 impl Membership {
@@ -32,7 +34,7 @@ impl Membership {
             core::iter::once(first).chain(later).collect();
         let surplus = known.len().saturating_sub(limits::CONFIGURATIONS_REMEMBERED);
         known.drain(..surplus);
-        let membership = Membership { known };
+        let membership = Membership { known, changes: 0 };
         membership.check_invariants();
         membership
     }
@@ -45,6 +47,11 @@ impl Membership {
     /// Where it is in the log.
     pub(crate) fn current_index(&self) -> LogIndex {
         self.known.back().expect("one is always known").0
+    }
+
+    /// A number that grows whenever another configuration comes to hold, one that held before included.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The configuration that holds at `index`, or the earliest that is remembered.
@@ -67,17 +74,21 @@ impl Membership {
     /// A configuration was appended to the log.
     pub(crate) fn push(&mut self, index: LogIndex, configuration: Configuration) {
         self.known.push_back((index, configuration));
+        self.changes += 1;
     }
 
     /// The log was cut at `index`.
     pub(crate) fn truncate(&mut self, index: LogIndex) {
-        while self.known.len() > 1 && self.known.pop_back_if(|(at, _)| *at >= index).is_some() {}
+        while self.known.len() > 1 && self.known.pop_back_if(|(at, _)| *at >= index).is_some() {
+            self.changes += 1;
+        }
     }
 
     /// A snapshot that ends at `index` has taken the place of the log up to there, or of all of it.
     pub(crate) fn restore(&mut self, index: LogIndex, first: Configuration, keeps_rest: bool) {
         self.known.retain(|(at, _)| keeps_rest && *at > index);
         self.known.push_front((index, first));
+        self.changes += 1;
     }
 
     /// Nobody will ask for what held before `index`.

@@ -1,5 +1,6 @@
 //! What an operator sees: plain data, taken at one moment.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use base::{Duration, Instant, LogIndex, NodeId, Term};
@@ -244,6 +245,38 @@ impl RaftNode {
     /// the snapshot has to wait until more is applied.
     pub fn configuration_at(&self, index: LogIndex) -> Option<&Configuration> {
         self.membership.exactly_at(index)
+    }
+
+    /// The configuration that holds, committed or not. Without voters: this member knows of no group.
+    pub fn configuration(&self) -> &Configuration {
+        self.membership.current()
+    }
+
+    /// The configuration of what is committed: it will not be undone.
+    pub fn final_configuration(&self) -> &Configuration {
+        self.membership.at(self.commit)
+    }
+
+    /// Everybody that this member has to do with: all members of the configuration that holds and of the one
+    /// that is committed, and those who are removed and still have to be told.
+    pub fn contacts(&self) -> BTreeSet<NodeId> {
+        let departing = match &self.role {
+            Role::Leader(leadership) => Some(leadership.progress.keys().copied()),
+            Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => None,
+        };
+        let members = self.configuration().members().chain(self.final_configuration().members());
+        let all = members.chain(departing.into_iter().flatten());
+        all.filter(|id| *id != self.config.id).collect()
+    }
+
+    /// Something that is another than before when [`RaftNode::contacts`] may be: to ask for it is cheap.
+    pub fn contacts_version(&self) -> (u64, LogIndex, usize) {
+        let fed = match &self.role {
+            Role::Leader(leadership) => leadership.progress.len(),
+            Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => 0,
+        };
+        let is_final = self.membership.current_index().min(self.commit);
+        (self.membership.changes(), is_final, fed)
     }
 
     /// The last entry that is applied.
