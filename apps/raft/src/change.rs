@@ -48,8 +48,8 @@ impl RaftNode {
         Ok(self.append_configuration(next))
     }
 
-    /// Whether a learner lacks little enough. It has the entry that made it one: a voter knows that it belongs
-    /// to the group, whatever it forgets of what is in its memory.
+    /// Whether a learner lacks little enough. It has the entry that made it one, on its disk: a voter knows that
+    /// it belongs to the group.
     fn has_caught_up(&self, learner: &Progress) -> bool {
         let lag = self.log.last_index().0 - learner.match_index.0;
         learner.state == ProgressState::Replicate

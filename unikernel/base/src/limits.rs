@@ -146,6 +146,15 @@ const _: () = assert!(ENTRY_PAYLOAD_MAX_BYTES > CONFIGURATION_MAX_BYTES);
 const _: () =
     assert!(MESSAGE_MAX_BYTES > APPEND_BATCH_MAX_BYTES + 64 * APPEND_BATCH_MAX_ENTRIES / 32);
 
+/// How many nodes that are no peers may have links: on their way in, or out, or ahead of what is known here.
+pub const LINK_GUESTS_MAX: usize = 16;
+
+/// Such a node loses its link when it has been silent for this long.
+pub const LINK_GUEST_SILENT_MS: u64 = 5_000;
+
+// A node that stands for election, and one that asks to be added, speak more often than that.
+const _: () = assert!(LINK_GUEST_SILENT_MS > 4 * ELECTION_TIMEOUT_MAX_MS);
+
 // ---- Key-value service --------------------------------------------------------------------------
 
 /// The longest key.

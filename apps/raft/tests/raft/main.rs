@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod cluster;
+mod company;
 mod disk;
 mod flow;
 mod leadership;

@@ -7,7 +7,7 @@ use crate::cluster::{Cluster, node};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn settled(size: u16, seed: u64) -> (Cluster, NodeId) {
+pub(crate) fn settled(size: u16, seed: u64) -> (Cluster, NodeId) {
     let mut cluster = Cluster::new(size, seed);
     cluster.run(SECOND);
     let leader = cluster.leader().expect("a leader within a second");
@@ -214,94 +214,6 @@ fn a_change_is_refused_for_a_reason() {
     cluster.raft(leader).transfer_leadership(Some(other), now).unwrap();
     let refused = cluster.raft(leader).change_membership(&[Change::AddLearner(node(5))]);
     assert_eq!(refused, Err(ChangeError::Transferring { to: other }));
-}
-
-/// A learner is offered for promotion when it has what it lacked, and the entry that made it a member, and
-/// as long as it is there; one after the other, and never while another change is under way.
-#[test]
-fn a_learner_is_promotable_when_it_has_caught_up_and_is_there() {
-    let (mut cluster, leader) = settled(3, 14);
-    for number in 0..600u32 {
-        assert!(cluster.propose(leader, &number.to_le_bytes()));
-        cluster.run(Duration::from_millis(1));
-    }
-    let promotable = |cluster: &mut Cluster, id: NodeId| {
-        let now = cluster.now;
-        cluster.raft(id).promotable(now)
-    };
-    cluster.join(node(4));
-    cluster.change(&[Change::AddLearner(node(4)), Change::AddLearner(node(5))]).unwrap();
-    assert_eq!(promotable(&mut cluster, leader), None, "the change is not committed");
-    cluster.run(SECOND);
-    assert_eq!(promotable(&mut cluster, leader), Some(node(4)), "node 5 is off");
-    assert_eq!(promotable(&mut cluster, node(4)), None, "that is for the leader to say");
-    cluster.isolate(node(4));
-    cluster.run(SECOND);
-    assert_eq!(promotable(&mut cluster, leader), None, "it is not heard of");
-    for number in 0..=limits::PROMOTION_LAG_MAX_ENTRIES {
-        assert!(cluster.propose(leader, &number.to_le_bytes()));
-        cluster.run(Duration::from_millis(1));
-    }
-    cluster.heal();
-    while cluster
-        .status(leader)
-        .peers
-        .iter()
-        .any(|peer| peer.id == node(4) && peer.silent > Some(SECOND))
-    {
-        assert_eq!(promotable(&mut cluster, leader), None, "it lacks too much");
-        cluster.run(Duration::from_millis(1));
-    }
-    cluster.run(SECOND);
-    assert_eq!(promotable(&mut cluster, leader), Some(node(4)));
-    cluster.join(node(5));
-    cluster.run(SECOND);
-    cluster.change(&[Change::Promote(node(4))]).unwrap();
-    assert_eq!(promotable(&mut cluster, leader), None, "one change at a time");
-    cluster.run(SECOND);
-    assert_eq!(promotable(&mut cluster, leader), Some(node(5)));
-    let to = cluster.others(leader)[0];
-    let now = cluster.now;
-    cluster.raft(leader).transfer_leadership(Some(to), now).unwrap();
-    assert_eq!(promotable(&mut cluster, leader), None, "nor while leadership passes");
-}
-
-/// What has to do with whom follows the configuration: one that is not committed too, and one that comes to
-/// hold again because another is cut off.
-#[test]
-fn contacts_are_all_members_and_those_who_must_still_be_told() {
-    let (mut cluster, leader) = settled(3, 15);
-    let others = cluster.others(leader);
-    let contacts = |cluster: &Cluster, id: NodeId| -> Vec<NodeId> {
-        let raft = cluster.members[&id].raft.as_ref().expect("it is on");
-        raft.contacts().into_iter().collect()
-    };
-    let version = |cluster: &Cluster, id: NodeId| {
-        cluster.members[&id].raft.as_ref().map(raft::RaftNode::contacts_version)
-    };
-    assert_eq!(contacts(&cluster, leader), others);
-    let before = version(&cluster, leader);
-    cluster.isolate(leader);
-    cluster.change(&[Change::AddLearner(node(4))]).unwrap();
-    assert_eq!(contacts(&cluster, leader), [others.clone(), vec![node(4)]].concat());
-    assert_ne!(version(&cluster, leader), before);
-    let before = version(&cluster, leader);
-    cluster.run(SECOND);
-    let new = cluster.leader().expect("the others have elected another");
-    cluster.propose(new, b"x");
-    cluster.heal();
-    cluster.run(SECOND);
-    assert_eq!(contacts(&cluster, leader), others, "the change is undone");
-    assert_ne!(version(&cluster, leader), before);
-    let gone = cluster.others(new)[0];
-    cluster.change(&[Change::Remove(gone)]).unwrap();
-    let stays = cluster.others(new)[1];
-    assert_eq!(contacts(&cluster, new), cluster.others(new), "it is not told yet");
-    cluster.run(SECOND);
-    assert_eq!(contacts(&cluster, new), [stays]);
-    assert_eq!(contacts(&cluster, stays), [new]);
-    assert_eq!(contacts(&cluster, gone), cluster.others(gone), "it may ask them");
-    assert!(cluster.raft(stays).is_stranger(gone));
 }
 
 /// Pitfall 29: not before it has committed in its own term.

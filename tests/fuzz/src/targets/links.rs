@@ -1,4 +1,4 @@
-//! The links of a node: frames from two peers and from nobody, in any order, and time.
+//! The links of a node: frames from peers, guests and nobody, in any order, peers that come and go, and time.
 
 use base::{ClusterId, Duration, Instant, NodeId, limits};
 use net::links::{Config, Disposition, Links};
@@ -29,7 +29,12 @@ pub(super) fn run(bytes: &[u8]) {
         if input.is_empty() {
             break;
         }
-        match input.below(8) {
+        match input.below(9) {
+            8 => {
+                let bits = input.u8();
+                let peers = (0..8).filter(|bit| bits >> bit & 1 == 1).map(|bit| node(1 + bit));
+                links.set_peers(&peers.collect(), now);
+            }
             0 => {
                 let length = usize::from(input.u8());
                 deliver(&mut links, &pool, input.take(length), now);
@@ -113,7 +118,7 @@ fn frame(input: &mut Input<'_>) -> Vec<u8> {
     let content = if is_bare { Vec::new() } else { content };
     let repr = Repr {
         cluster: CLUSTER,
-        source: node(2 + (choice >> 7)),
+        source: node(2 + (choice >> 7) + 2 * (first >> 3 & 1)),
         destination: node(1),
         epoch: 1 + u32::from(choice >> 6 & 1),
         stream: 1 + u32::from(choice >> 5 & 1),

@@ -7,14 +7,20 @@
 //! A frame is Ethernet, IPv4, UDP (so that any bridge carries it and any tool shows it), the envelope of
 //! [`wire`], and a part of a message. Nobody asks for addresses: they follow from numbers. An idle link sends
 //! nothing and has no deadline.
+//!
+//! Who the peers are may change at any time. A node of the cluster that is no peer and has something to say
+//! is a guest: it may be on its way in, or belong to a group that has changed while this node was away, or
+//! have been a peer until just now. It has a link until it has been silent for a while. There is room for a
+//! few guests; who finds none is refused, and so is a stranger without a message.
 
 mod assembly;
 mod frame;
+mod guests;
 mod lane;
 mod peer;
 mod rtt;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Bound;
@@ -25,6 +31,7 @@ use pool::{Frame, Pool};
 use wire::{Lane, Packet, Refusal, Repr, ServiceId, TraceContext};
 
 use crate::addresses::node_of_mac;
+use guests::Guests;
 use peer::Peer;
 pub use peer::PeerStatus;
 
@@ -35,7 +42,7 @@ pub struct Config {
     pub id: NodeId,
     /// The cluster.
     pub cluster: ClusterId,
-    /// The other nodes.
+    /// The other nodes, to begin with.
     pub peers: Vec<NodeId>,
     /// How often this node has started, at least 1: peers tell by it that it has forgotten their streams.
     pub epoch: u32,
@@ -107,12 +114,18 @@ pub struct Counters {
     pub pool_empty: u64,
 }
 
-/// The links of a node to all its peers.
+/// The links of a node to all its peers, and to guests.
 #[derive(Debug)]
 pub struct Links {
     config: Config,
     pool: Pool,
+    /// Peers and guests.
     peers: BTreeMap<NodeId, Peer>,
+    /// Which of them are guests.
+    guests: Guests,
+    /// Where the streams of a new link begin: behind those of all links that were forgotten, so that whoever
+    /// remembers one of these sees that it is another.
+    first_stream: u32,
     messages: VecDeque<Message>,
     /// The peer after which the next frame is looked for: nobody waits behind a busy one.
     last_served: Option<NodeId>,
@@ -144,15 +157,49 @@ impl Links {
         let content_max = frame::content_max(config.mtu, &pool);
         let own = config.id;
         let peers = config.peers.iter().filter(|peer| **peer != own);
-        let peers = peers.map(|peer| (*peer, Peer::new(config.epoch, content_max))).collect();
+        let first_stream = 1;
+        let peer = |peer: &NodeId| (*peer, Peer::new(config.epoch, first_stream, content_max));
+        let peers = peers.map(peer).collect();
         Links {
             config,
             pool,
             peers,
+            guests: Guests::default(),
+            first_stream,
             messages: VecDeque::new(),
             last_served: None,
             rest: None,
             counters: Counters::default(),
+        }
+    }
+
+    /// From now on these are the peers. Who was one and is none any more is a guest for a while, so that what
+    /// is under way still arrives.
+    pub fn set_peers(&mut self, peers: &BTreeSet<NodeId>, now: Instant) {
+        self.rest = None;
+        let own = self.config.id;
+        for peer in peers.iter().filter(|peer| **peer != own) {
+            self.guests.remove(*peer);
+            self.ensure_link(*peer);
+        }
+        let leaves = |id: &NodeId| !peers.contains(id) && !self.guests.contains(*id);
+        let leaving: Vec<NodeId> = self.peers.keys().copied().filter(leaves).collect();
+        for id in leaving {
+            if !self.guests.admit(id, now) {
+                self.forget(id);
+            }
+        }
+    }
+
+    fn ensure_link(&mut self, id: NodeId) {
+        let content_max = frame::content_max(self.config.mtu, &self.pool);
+        let (epoch, first_stream) = (self.config.epoch, self.first_stream);
+        self.peers.entry(id).or_insert_with(|| Peer::new(epoch, first_stream, content_max));
+    }
+
+    fn forget(&mut self, id: NodeId) {
+        if let Some(peer) = self.peers.remove(&id) {
+            self.first_stream = self.first_stream.max(peer.next_stream());
         }
     }
 
@@ -229,8 +276,17 @@ impl Links {
         let packet = Packet::new_checked(bytes)?;
         let source = packet.admit(self.config.cluster, self.config.id)?;
         let repr = Repr::parse(&packet)?;
-        let peer = self.peers.get_mut(&source).ok_or(Refusal::Source)?;
         self.rest = None;
+        if self.guests.contains(source) {
+            self.guests.note_heard(source, now);
+        } else if !self.peers.contains_key(&source) {
+            let has_message = !matches!(repr.kind, wire::Kind::Acknowledgement);
+            if !has_message || !self.guests.admit(source, now) {
+                return Err(Refusal::Source);
+            }
+            self.ensure_link(source);
+        }
+        let peer = self.peers.get_mut(&source).ok_or(Refusal::Source)?;
         peer.handle(&repr, packet.content(), now)?;
         while let Some(incoming) = peer.poll_incoming() {
             self.pool.count_copied(incoming.content.len());
@@ -284,6 +340,9 @@ impl Links {
             return;
         }
         self.rest = None;
+        while let Some(guest) = self.guests.take_silent(now) {
+            self.forget(guest);
+        }
         self.peers.values_mut().for_each(|peer| peer.handle_timeout(now));
     }
 
@@ -293,7 +352,8 @@ impl Links {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.peers.values().filter_map(Peer::poll_timeout).min()
+        let peers = self.peers.values().filter_map(Peer::poll_timeout).min();
+        Instant::earliest([peers, self.guests.poll_timeout()])
     }
 
     /// What was counted.
@@ -301,9 +361,13 @@ impl Links {
         self.counters
     }
 
-    /// How the links to the peers are doing.
+    /// How the links to the peers and to guests are doing.
     pub fn status(&self, now: Instant) -> impl Iterator<Item = (NodeId, PeerStatus)> {
-        self.peers.iter().map(move |(id, peer)| (*id, peer.status(now)))
+        let status = move |peer: &Peer, id| PeerStatus {
+            is_guest: self.guests.contains(id),
+            ..peer.status(now)
+        };
+        self.peers.iter().map(move |(id, peer)| (*id, status(peer, *id)))
     }
 
     /// Asserts what must hold between calls.
@@ -312,6 +376,11 @@ impl Links {
     /// If something does not: a bug.
     pub fn check_invariants(&self) {
         self.peers.values().for_each(Peer::check_invariants);
+        self.guests.check_invariants();
+        assert!(
+            self.guests.ids().all(|guest| self.peers.contains_key(&guest)),
+            "a guest has a link"
+        );
         if let Some(rest) = self.rest {
             assert_eq!(rest.until, self.next_deadline(), "nobody's deadline is slept through");
         }

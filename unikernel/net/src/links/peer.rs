@@ -20,6 +20,8 @@ const DATAGRAMS_MAX: usize = 16;
 /// How a link is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PeerStatus {
+    /// It is no peer, and has a link only for a while.
+    pub is_guest: bool,
     /// How often the peer has started, if it was ever heard.
     pub epoch: Option<u32>,
     /// How long ago it was heard.
@@ -57,10 +59,10 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(own_epoch: u32, content_max: usize) -> Peer {
+    pub(super) fn new(own_epoch: u32, stream: u32, content_max: usize) -> Peer {
         Peer {
             own_epoch,
-            stream: 1,
+            stream,
             identity: None,
             datagrams: VecDeque::new(),
             urgent: LaneState::new(content_max),
@@ -156,6 +158,11 @@ impl Peer {
         Ok(())
     }
 
+    /// Where another link may begin that must not be mistaken for this one.
+    pub(super) fn next_stream(&self) -> u32 {
+        self.stream.saturating_add(1)
+    }
+
     fn start_over(&mut self) {
         self.stream += 1;
         self.dropped += self.urgent.restart_sending() + self.bulk.restart_sending();
@@ -234,6 +241,7 @@ impl Peer {
 
     pub(super) fn status(&self, now: Instant) -> PeerStatus {
         PeerStatus {
+            is_guest: false,
             epoch: self.identity.map(|(epoch, _)| epoch),
             silent: self.heard.map(|heard| now.since(heard)),
             rtt: self.rtt.smoothed(),
