@@ -48,8 +48,8 @@ impl RaftNode {
         Ok(self.append_configuration(next))
     }
 
-    /// Whether a learner lacks little enough. It has the entry that made it one, on its disk: a voter knows that
-    /// it belongs to the group.
+    /// Whether a learner lacks little enough. It has the entry that made it one on its disk: a voter knows
+    /// that it belongs to the group.
     fn has_caught_up(&self, learner: &Progress) -> bool {
         let lag = self.log.last_index().0 - learner.match_index.0;
         learner.state == ProgressState::Replicate
@@ -185,6 +185,12 @@ impl RaftNode {
     pub(crate) fn may_stand(&self) -> bool {
         let id = self.config.id;
         self.is_voter(id) || self.membership.at(self.commit).is_voter(id)
+    }
+
+    /// A node that was removed has said something. [`RaftNode::handle_message`] would find that out too; a
+    /// caller that answers such nodes need not call it.
+    pub fn note_stranger(&mut self) {
+        self.counters.strangers += 1;
     }
 
     /// Whether what this node says concerns nobody here: it was removed, and that is final. A leader that was

@@ -257,6 +257,14 @@ impl RaftNode {
         self.membership.at(self.commit)
     }
 
+    /// How far a follower's log is known to be this leader's.
+    pub fn match_index(&self, id: NodeId) -> Option<LogIndex> {
+        match &self.role {
+            Role::Leader(leadership) => leadership.progress.get(&id).map(|peer| peer.match_index),
+            Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => None,
+        }
+    }
+
     /// Everybody that this member has to do with: all members of the configuration that holds and of the one
     /// that is committed, and those who are removed and still have to be told.
     pub fn contacts(&self) -> BTreeSet<NodeId> {

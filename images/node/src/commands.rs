@@ -18,6 +18,7 @@ pub(crate) enum CommandId {
     Raft(RaftView),
     RaftTransfer,
     RaftTrace,
+    RaftRemove,
     Net,
     Disk,
     Log,
@@ -71,6 +72,7 @@ pub(crate) const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
         "on|off",
         "writes each step of Raft to this console, as JSON",
     ),
+    command("raft remove", CommandId::RaftRemove, "NODE", "removes a member, for ever"),
     command("net", CommandId::Net, "", "packet buffers, links to the peers, what was refused"),
     command("disk", CommandId::Disk, "", "the durable log"),
     command("log", CommandId::Log, "[COUNT]", "the last lines of the log (20)"),
@@ -103,6 +105,8 @@ pub(crate) enum Outcome {
     Transfer(Option<NodeId>),
     /// The trace of consensus begins or ends.
     Trace(bool),
+    /// A member less.
+    Remove(NodeId),
     /// The end of the node, after a farewell.
     Reboot,
     /// The end of the node, after a farewell.
@@ -139,7 +143,12 @@ pub(crate) fn execute(
             b"off" => Outcome::Trace(false),
             _ => usage(),
         },
-        (CommandId::KvGet | CommandId::KvSet | CommandId::RaftTrace, _) | (_, [_, ..]) => usage(),
+        (CommandId::RaftRemove, [node]) => match parse_node(node) {
+            Some(node) => Outcome::Remove(node),
+            None => usage(),
+        },
+        (CommandId::KvGet | CommandId::KvSet | CommandId::RaftTrace | CommandId::RaftRemove, _)
+        | (_, [_, ..]) => usage(),
         (CommandId::Reboot, []) => Outcome::Reboot,
         (CommandId::PowerOff, []) => Outcome::PowerOff,
         (CommandId::Net, []) => {
@@ -151,11 +160,11 @@ pub(crate) fn execute(
 }
 
 fn raft(what: RaftView, view: &View<'_>) -> Outcome {
-    let (Some(raft), Some(links)) = (view.raft, view.links) else {
+    let (Some(raft), Some(links), Some(members)) = (view.raft, view.links, view.members) else {
         return Outcome::Failed("this node is still reading its disk");
     };
     match what {
-        RaftView::Status => record(views::raft_status(raft, view.now)),
+        RaftView::Status => record(views::raft_status(raft, members, view.now)),
         RaftView::Nodes => listing(views::raft_nodes(raft, links, view.now)),
         RaftView::Elections => listing(views::raft_elections(raft)),
         RaftView::Replication if raft.leader() != Some(view.settings.id) => {

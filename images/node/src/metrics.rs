@@ -78,6 +78,15 @@ fn raft(page: &mut Page, view: &View<'_>) {
     page.gauge("coterie_raft_last_index", "The last entry of the log.", status.last_index.0);
     page.gauge("coterie_raft_persisted_index", "The last durable entry.", status.persisted_index.0);
     page.gauge("coterie_raft_cached_bytes", "Bytes of entries in memory.", status.cached_bytes);
+    let configuration = &status.configuration;
+    page.gauge("coterie_raft_voters", "Members that vote.", configuration.voters.len());
+    page.gauge("coterie_raft_learners", "Members that learn.", configuration.learners.len());
+    let help = "Whether voters are being exchanged.";
+    page.gauge("coterie_raft_is_joint", help, u8::from(configuration.is_joint()));
+    let help = "Numbers of members that were removed.";
+    page.gauge("coterie_raft_retired", help, configuration.retired.len());
+    let is_member = u8::from(configuration.contains(status.id));
+    page.gauge("coterie_raft_is_member", "Whether this node belongs to the cluster.", is_member);
     let counters = status.counters;
     page.counter("coterie_raft_proposals_total", "Commands taken as leader.", counters.proposals);
     page.counter("coterie_raft_appends_sent_total", "Append messages sent.", counters.appends_sent);

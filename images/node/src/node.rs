@@ -18,6 +18,7 @@ use crate::budget::Budget;
 use crate::clients::{ClientCounts, Clients, RESP_PORT};
 use crate::commands::COMMANDS;
 use crate::journal::{Journal, Level};
+use crate::members::Members;
 use crate::output::{Output, Port, RequestId, Stop};
 use crate::replica::{self, Replica, ReplicaOutput, SnapshotCounts};
 use crate::settings::Settings;
@@ -69,6 +70,8 @@ pub struct Node {
     /// The key-value service may have moved since clients were served.
     has_moved: bool,
     facts_due: Instant,
+    /// Who waits for the end of a removal.
+    removing: Option<Source>,
     /// The node was told to stop.
     leaving: Option<Leaving>,
     is_stopped: bool,
@@ -94,6 +97,7 @@ pub(crate) struct View<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) raft: Option<&'a RaftNode>,
     pub(crate) links: Option<&'a Links>,
+    pub(crate) members: Option<&'a Members>,
     pub(crate) kv: Option<&'a service::Status>,
     pub(crate) store: &'a Store,
     pub(crate) clients: &'a ClientCounts,
@@ -115,6 +119,7 @@ fn view<'a>(
         settings: &about.settings,
         raft: member.map(|member| &member.raft),
         links: member.map(|member| &member.links),
+        members: member.map(|member| &member.members),
         kv: about.kv.as_ref(),
         store: replica.store(),
         clients,
@@ -147,12 +152,14 @@ impl Node {
             node: settings.id,
             capacity_sectors: hardware.disk_sectors,
             wanted_kinds: &[raft::Payload::CONFIGURATION],
+            may_format: settings.may_format,
         };
         let store = Store::new(config, hardware.blocks)
             .map_err(|error| Stop::Disk(alloc::format!("{error}")))?;
         raft.validate().map_err(|error| Stop::Settings(alloc::format!("{error}")))?;
         let config = replica::Config {
             raft,
+            beginning: settings.beginning.clone(),
             cluster: settings.cluster,
             seed: prng.next_u64(),
             snapshot_entries,
@@ -171,6 +178,7 @@ impl Node {
             next_client: 0,
             has_moved: false,
             facts_due: now,
+            removing: None,
             leaving: None,
             is_stopped: false,
             is_settled: false,
@@ -416,10 +424,16 @@ impl Node {
                 self.journal.note(now, level, service, format_args!("{text}"));
             }
             ReplicaOutput::Trace(line) => self.console.print_log(&line),
+            ReplicaOutput::RemovalEnded(node, result) => self.answer_removal(node, result),
             ReplicaOutput::Failed(reason) => {
                 self.journal.note(now, Level::Error, "disk", format_args!("{reason}"));
                 self.is_stopped = true;
                 self.outputs.push_back(Output::Stop(Stop::Disk(reason)));
+            }
+            ReplicaOutput::Refused(reason) => {
+                self.journal.note(now, Level::Error, "members", format_args!("{reason}"));
+                self.is_stopped = true;
+                self.outputs.push_back(Output::Stop(Stop::Settings(reason)));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! This node's share of the replicated log: Raft, the disk under it, and the links to the other nodes.
 
 mod loading;
+mod members;
 mod snapshots;
 mod tracing;
 
@@ -23,6 +24,8 @@ use wire::{Lane, Refusal, ServiceId, TraceContext};
 
 use crate::budget::Budget;
 use crate::journal::Level;
+use crate::members::{Members, RemovalError};
+use crate::settings::Beginning;
 use loading::Loading;
 pub use snapshots::SnapshotCounts;
 use snapshots::Snapshots;
@@ -45,6 +48,7 @@ const MTU: usize = 1500;
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) raft: raft::Config,
+    pub(crate) beginning: Beginning,
     pub(crate) cluster: ClusterId,
     pub(crate) seed: u64,
     /// A snapshot is taken after so many entries, or earlier if room is scarce.
@@ -81,8 +85,12 @@ pub(crate) enum ReplicaOutput {
     Note(Level, &'static str, String),
     /// A line of the trace.
     Trace(String),
+    /// A removal that was asked for has happened, or has not.
+    RemovalEnded(NodeId, Result<(), RemovalError>),
     /// The disk cannot be trusted; nothing more comes.
     Failed(String),
+    /// This node can never be a member; nothing more comes.
+    Refused(String),
 }
 
 /// See the module.
@@ -111,6 +119,9 @@ pub(crate) struct Replica {
 pub(crate) struct Member {
     pub(crate) raft: RaftNode,
     pub(crate) links: Links,
+    pub(crate) members: Members,
+    /// For which contacts, of Raft's and of those who let this node in, the links were set up.
+    linked: Option<((u64, LogIndex, usize), u64)>,
     encoder: Encoder,
     leader: Option<NodeId>,
 }
@@ -187,6 +198,9 @@ impl Replica {
             if member.raft.poll_timeout().is_some_and(|at| at <= now) {
                 member.raft.handle_timeout(now);
             }
+            if member.members.poll_timeout(&member.raft).is_some_and(|at| at <= now) {
+                member.members.handle_timeout(&mut member.raft, now);
+            }
         }
     }
 
@@ -194,7 +208,8 @@ impl Replica {
         let member = self.member.as_ref();
         let raft = member.and_then(|member| member.raft.poll_timeout());
         let links = member.and_then(|member| member.links.poll_timeout());
-        Instant::earliest([raft, links, self.store.poll_timeout()])
+        let members = member.and_then(|member| member.members.poll_timeout(&member.raft));
+        Instant::earliest([raft, links, members, self.store.poll_timeout()])
     }
 
     pub(crate) fn propose(&mut self, command: Bytes) -> Result<(), ProposeError> {
@@ -266,7 +281,7 @@ impl Replica {
                 self.take_message(message, now);
             } else if let Some(output) = member.raft.poll_output() {
                 self.take_from_raft(output, now);
-            } else {
+            } else if !self.advance_members(now) {
                 self.take_trace();
                 return self.outputs.pop_front();
             }
@@ -323,15 +338,17 @@ impl Replica {
         let links = links::Config {
             id: config.id,
             cluster: self.config.cluster,
-            peers: config.voters.clone(),
+            peers: Vec::new(),
             epoch: u32::try_from(recovered.epoch).unwrap_or(u32::MAX),
             mtu: MTU,
         };
         match RaftNode::new(config, self.config.seed, restored, now) {
             Ok(raft) => {
                 let links = Links::new(links, self.packets.clone());
-                self.member =
-                    Some(Member { raft, links, encoder: Encoder::default(), leader: None });
+                let beginning = &self.config.beginning;
+                let members = Members::new(self.config.raft.id, beginning, recovered.epoch, now);
+                let (linked, encoder, leader) = (None, Encoder::default(), None);
+                self.member = Some(Member { raft, links, members, linked, encoder, leader });
                 self.note_room();
                 let epoch = recovered.epoch;
                 self.outputs.push_back(ReplicaOutput::Ready { epoch, machine });
@@ -389,7 +406,12 @@ impl Replica {
         let links::Message { from, service, content, .. } = message;
         match service {
             ServiceId::Kv => self.outputs.push_back(ReplicaOutput::Message { from, content }),
+            ServiceId::Members => self.take_word_of_members(from, &content, now),
             ServiceId::Raft => match (raft::Message::decode(&content), &mut self.member) {
+                (Ok(_), Some(member)) if member.raft.is_stranger(from) => {
+                    member.raft.note_stranger();
+                    member.members.tell_removed(from);
+                }
                 (Ok(message), Some(member)) => {
                     if let Tracing::On(transitions) = &mut self.tracing {
                         transitions.received(from, &message, now);
@@ -403,6 +425,8 @@ impl Replica {
     }
 
     fn take_from_raft(&mut self, output: raft::Output, now: Instant) {
+        // Whoever has just become a member can be sent to.
+        self.follow_configuration(now);
         match output {
             raft::Output::Send { to, message } => self.send(to, &message, now),
             raft::Output::Persist(persist) => self.persist(persist),

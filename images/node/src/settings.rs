@@ -4,7 +4,9 @@
 //! |---|---|---|
 //! | `coterie.id=N` | the node's number, 1 to 254 | required |
 //! | `coterie.cluster=HEX` | the cluster's identity, up to 16 hexadecimal digits | required |
-//! | `coterie.peers=N,N,…` | the numbers of all nodes of the cluster, this one included | required |
+//! | `coterie.peers=N,N,…` | the numbers of all nodes that found the cluster, this one included | this |
+//! | `coterie.join=N` | the number of any member: the node asks it to be added | or this |
+//! | `coterie.format=yes` or `no` | whether an empty disk is formatted, and not taken for a lost one | `no` |
 //! | `coterie.outside=A.B.C.D/P[,GATEWAY]` or `none` | address for clients | `10.0.2.15/24,10.0.2.2` |
 //! | `coterie.disk=flush` or `noflush` | whether a disk that cannot flush is refused | `flush` |
 //! | `coterie.snapshot=N` | how many entries lead to a snapshot, if room is not scarce | 100000 |
@@ -25,8 +27,10 @@ pub struct Settings {
     pub id: NodeId,
     /// Which cluster it belongs to.
     pub cluster: ClusterId,
-    /// All nodes of the cluster in ascending order, this one included.
-    pub peers: Vec<NodeId>,
+    /// How it comes to its group.
+    pub beginning: Beginning,
+    /// Whether an empty disk is formatted. If not, an empty disk is one that has forgotten.
+    pub may_format: bool,
     /// Its place on the network of the clients, if it has a card for that.
     pub outside: Option<Outside>,
     /// Whether a disk is accepted that cannot flush, and so may lose what was acknowledged.
@@ -35,6 +39,15 @@ pub struct Settings {
     pub snapshot_entries: u64,
     /// The date at launch, in milliseconds since 1970; 0 if unknown.
     pub wall_ms: u64,
+}
+
+/// How a node comes to its group. It matters only as long as its disk knows of none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Beginning {
+    /// It is one of those who found the group: all of them in ascending order, this one included.
+    Founds(Vec<NodeId>),
+    /// It asks this member to be added.
+    Joins(NodeId),
 }
 
 /// An address on the network of the clients.
@@ -68,6 +81,10 @@ pub enum SettingsError {
     Missing(&'static str),
     /// A setting whose value is not of its form: the word, and what the value must be.
     Bad(String, &'static str),
+    /// Neither peers nor a member to join, or both.
+    NoBeginning,
+    /// The node is told to join itself.
+    JoinsItself(NodeId),
     /// The node's own number is not among the peers.
     NotAPeer(NodeId),
     /// There are more peers than a cluster may have.
@@ -85,6 +102,13 @@ impl fmt::Display for SettingsError {
             SettingsError::Missing(key) => write!(f, "setting '{key}=…' is missing"),
             SettingsError::Bad(word, expected) => {
                 write!(f, "bad setting '{}': the value must be {expected}", word.escape_debug())
+            }
+            SettingsError::NoBeginning => f.write_str(
+                "exactly one of 'coterie.peers=…' (to found a cluster) and 'coterie.join=…' (to join one) \
+                 must be given",
+            ),
+            SettingsError::JoinsItself(id) => {
+                write!(f, "coterie.join names this node, number {id}: name a member of the cluster")
             }
             SettingsError::NotAPeer(id) => {
                 write!(f, "coterie.peers does not list this node, number {id}")
@@ -108,6 +132,8 @@ struct Found {
     id: Option<NodeId>,
     cluster: Option<ClusterId>,
     peers: Option<Vec<NodeId>>,
+    join: Option<NodeId>,
+    may_format: Option<bool>,
     outside: Option<Option<Outside>>,
     without_flush: Option<bool>,
     snapshot_entries: Option<u64>,
@@ -115,6 +141,14 @@ struct Found {
 }
 
 impl Settings {
+    /// Who votes in the group when it begins; nobody that this node knows, if it joins later.
+    pub fn founders(&self) -> Vec<NodeId> {
+        match &self.beginning {
+            Beginning::Founds(founders) => founders.clone(),
+            Beginning::Joins(_) => Vec::new(),
+        }
+    }
+
     /// Reads a kernel command line.
     ///
     /// # Errors
@@ -147,6 +181,14 @@ impl Found {
             "coterie.peers" => set(&mut self.peers, "coterie.peers", parse_peers(value), || {
                 bad("different node numbers from 1 to 254, separated by commas")
             }),
+            "coterie.join" => set(&mut self.join, "coterie.join", value.parse().ok(), || {
+                bad("a node number from 1 to 254")
+            }),
+            "coterie.format" => {
+                set(&mut self.may_format, "coterie.format", parse_format(value), || {
+                    bad("yes or no")
+                })
+            }
             "coterie.outside" => {
                 set(&mut self.outside, "coterie.outside", parse_outside(value), || {
                     bad("none or A.B.C.D/PREFIX[,GATEWAY]")
@@ -175,17 +217,21 @@ impl Found {
     fn complete(self) -> Result<Settings, SettingsError> {
         let id = self.id.ok_or(SettingsError::Missing("coterie.id"))?;
         let cluster = self.cluster.ok_or(SettingsError::Missing("coterie.cluster"))?;
-        let peers = self.peers.ok_or(SettingsError::Missing("coterie.peers"))?;
-        if peers.len() > limits::CLUSTER_NODES_MAX {
-            return Err(SettingsError::TooManyPeers(peers.len()));
-        }
-        if !peers.contains(&id) {
-            return Err(SettingsError::NotAPeer(id));
-        }
+        let beginning = match (self.peers, self.join) {
+            (Some(peers), None) if peers.len() > limits::CLUSTER_NODES_MAX => {
+                return Err(SettingsError::TooManyPeers(peers.len()));
+            }
+            (Some(peers), None) if !peers.contains(&id) => return Err(SettingsError::NotAPeer(id)),
+            (Some(peers), None) => Beginning::Founds(peers),
+            (None, Some(member)) if member == id => return Err(SettingsError::JoinsItself(id)),
+            (None, Some(member)) => Beginning::Joins(member),
+            (Some(_), Some(_)) | (None, None) => return Err(SettingsError::NoBeginning),
+        };
         Ok(Settings {
             id,
             cluster,
-            peers,
+            beginning,
+            may_format: self.may_format.unwrap_or(false),
             outside: self.outside.unwrap_or(Some(OUTSIDE_DEFAULT)),
             without_flush: self.without_flush.unwrap_or(false),
             snapshot_entries: self.snapshot_entries.unwrap_or(limits::SNAPSHOT_ENTRIES),
@@ -237,6 +283,14 @@ fn parse_address(value: &str) -> Option<[u8; 4]> {
     value.parse::<core::net::Ipv4Addr>().ok().map(|address| address.octets())
 }
 
+fn parse_format(value: &str) -> Option<bool> {
+    match value {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
+}
+
 fn parse_disk(value: &str) -> Option<bool> {
     match value {
         "flush" => Some(false),
@@ -260,7 +314,9 @@ mod tests {
         let settings = Settings::parse(GOOD).unwrap();
         assert_eq!(settings.id.get(), 2);
         assert_eq!(settings.cluster, ClusterId(0xc0ffee));
-        assert_eq!(settings.peers.iter().map(|peer| peer.get()).collect::<Vec<_>>(), [1, 2, 3]);
+        let founders = [1, 2, 3].map(|number| NodeId::new(number).unwrap());
+        assert_eq!(settings.beginning, Beginning::Founds(founders.to_vec()));
+        assert!(!settings.may_format, "an empty disk is one that has forgotten");
         assert_eq!(settings.outside, Some(OUTSIDE_DEFAULT));
         assert!(!settings.without_flush);
     }
@@ -269,12 +325,12 @@ mod tests {
     fn everything_that_a_node_can_be_told() {
         let all = "coterie.id=1 coterie.cluster=1 coterie.peers=1 coterie.outside=192.0.2.7/28,192.0.2.1 \
             coterie.disk=noflush coterie.wall_ms=1795516884046 coterie.snapshot=7 \
-            virtio_mmio.device=512@0xfeb00e00:12";
+            coterie.format=yes virtio_mmio.device=512@0xfeb00e00:12";
         let settings = Settings::parse(all).unwrap();
         let outside =
             Outside { address: [192, 0, 2, 7], prefix: 28, gateway: Some([192, 0, 2, 1]) };
         assert_eq!(settings.outside, Some(outside));
-        assert!(settings.without_flush);
+        assert!(settings.without_flush && settings.may_format);
         assert_eq!(settings.wall_ms, 1_795_516_884_046);
         assert_eq!(settings.snapshot_entries, 7);
     }
@@ -304,6 +360,20 @@ mod tests {
         assert!(error_of("coterie.outside=10.0.2.15/33").contains("PREFIX"));
         assert!(error_of("coterie.snapshot=0").contains("at least 1"));
         assert!(error_of("coterie.disk=maybe").contains("flush or noflush"));
+        assert!(error_of("coterie.format=maybe").contains("yes or no"));
+        assert!(error_of("coterie.join=0").contains("a node number"));
+    }
+
+    #[test]
+    fn a_node_founds_a_cluster_or_joins_one() {
+        let line = |rest: &str| format!("coterie.id=4 coterie.cluster=1 {rest}");
+        let joins = Settings::parse(&line("coterie.join=2")).unwrap();
+        assert_eq!(joins.beginning, Beginning::Joins(NodeId::new(2).unwrap()));
+        assert_eq!(joins.founders(), []);
+        for neither in ["", "coterie.join=2 coterie.peers=2,4"] {
+            assert!(error_of(&line(neither)).starts_with("exactly one of 'coterie.peers=…'"));
+        }
+        assert!(error_of(&line("coterie.join=4")).contains("names this node"));
     }
 
     #[test]

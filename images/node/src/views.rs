@@ -4,26 +4,29 @@ use base::{Duration, Instant, NodeId};
 use net::addresses::cluster_ip;
 use net::links::Links;
 use pool::Pool;
-use raft::{ElectionOutcome, PeerStatus, ProgressState, RaftNode, RaftState};
+use raft::{Configuration, ElectionOutcome, PeerStatus, ProgressState, RaftNode, RaftState};
 use shell::{Listing, Record, Value};
 use store::Store;
 use wire::Refusal;
 
 use crate::clients::ClientCounts;
 use crate::journal::Journal;
+use crate::members::Members;
 use crate::node::View;
 
 /// `raft status`, and `/v1/raft/status`.
-pub(crate) fn raft_status(raft: &RaftNode, now: Instant) -> Record {
+pub(crate) fn raft_status(raft: &RaftNode, members: &Members, now: Instant) -> Record {
     let status = raft.status(now);
     let mut peers =
         Listing::new(&["id", "match_index", "next_index", "state", "in_flight", "silent_ms"]);
-    for id in status.voters.iter().filter(|voter| **voter != status.id) {
-        peers.push(peer(*id, status.peers.iter().find(|peer| peer.id == *id)));
+    for id in raft.contacts() {
+        peers.push(peer(id, status.peers.iter().find(|peer| peer.id == id)));
     }
     Record::default()
         .with("id", status.id.get())
         .with("role", role(status.state))
+        .with("membership", members.standing(raft).name())
+        .with("joining", members.trouble(raft).map(Value::text))
         .with("leader", status.leader.map(NodeId::get))
         .with("term", status.term.0)
         .with("vote", status.vote.map(NodeId::get))
@@ -59,12 +62,34 @@ fn peer(id: NodeId, known: Option<&PeerStatus>) -> [Value; 6] {
     ]
 }
 
-/// `raft nodes`: who belongs to the cluster, as far as this node knows.
+/// What a node is to the group. While the voters are exchanged, some vote only among the new ones, or only
+/// among the old.
+fn membership(id: NodeId, configuration: &Configuration) -> &'static str {
+    let is_incoming = configuration.voters.contains(&id);
+    let is_outgoing = configuration.voters_outgoing.contains(&id);
+    match (is_incoming, is_outgoing) {
+        (true, false) if configuration.is_joint() => "incoming",
+        (true, true | false) => "voter",
+        (false, true) => "outgoing",
+        (false, false) if configuration.learners.contains(&id) => "learner",
+        (false, false) => "retired",
+    }
+}
+
+/// `raft nodes`: who belongs to the cluster, as far as this node knows, and which numbers are not used again.
 pub(crate) fn raft_nodes(raft: &RaftNode, links: &Links, now: Instant) -> Listing {
     let status = raft.status(now);
-    let mut nodes =
-        Listing::new(&["id", "address", "role", "is_self", "heard_ms_ago", "match_index"]);
-    for id in status.voters.iter().copied() {
+    let configuration = &status.configuration;
+    let mut nodes = Listing::new(&[
+        "id",
+        "address",
+        "membership",
+        "role",
+        "is_self",
+        "heard_ms_ago",
+        "match_index",
+    ]);
+    for id in configuration.members() {
         let is_self = id == status.id;
         let its_role = match status.leader {
             _ if is_self => Some(role(status.state)),
@@ -82,10 +107,24 @@ pub(crate) fn raft_nodes(raft: &RaftNode, links: &Links, now: Instant) -> Listin
         nodes.push([
             id.get().into(),
             Value::text(cluster_ip(id)),
+            membership(id, configuration).into(),
             its_role.into(),
             is_self.into(),
             silent.into(),
             matched.into(),
+        ]);
+    }
+    for id in configuration.retired.iter().filter(|id| !configuration.contains(**id)) {
+        let (address, is_self) = (Value::text(cluster_ip(*id)), (*id == status.id).into());
+        let unknown = || Value::Null;
+        nodes.push([
+            id.get().into(),
+            address,
+            "retired".into(),
+            unknown(),
+            is_self,
+            unknown(),
+            unknown(),
         ]);
     }
     nodes
@@ -180,6 +219,7 @@ pub(crate) fn network(
     }
     let mut peers = Listing::new(&[
         "id",
+        "is_guest",
         "heard_ms_ago",
         "rtt_us",
         "in_flight",
@@ -191,6 +231,7 @@ pub(crate) fn network(
     for (id, link) in links.status(now) {
         peers.push([
             id.get().into(),
+            link.is_guest.into(),
             link.silent.map(Duration::as_millis).into(),
             link.rtt.map(Duration::as_micros).into(),
             link.in_flight.into(),

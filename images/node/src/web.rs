@@ -3,6 +3,7 @@
 use net::http::{Request, Response};
 use shell::Report;
 
+use crate::members::Standing;
 use crate::metrics;
 use crate::node::View;
 use crate::views;
@@ -34,8 +35,15 @@ fn index(view: &View<'_>) -> Response {
 
 /// Well is a node that knows a leader and has applied what it knows to be committed.
 fn health(view: &View<'_>) -> Response {
+    let standing = |raft| view.members.map(|members| members.standing(raft));
     match view.raft {
         None => Response::text(503, "this node is reading its disk"),
+        Some(raft) if standing(raft) == Some(Standing::Removed) => {
+            Response::text(503, "this node was removed from the cluster")
+        }
+        Some(raft) if standing(raft) == Some(Standing::Joining) => {
+            Response::text(503, "this node is not a member yet")
+        }
         Some(raft) if raft.leader().is_none() => Response::text(503, "nobody is known to lead"),
         Some(raft) if raft.last_applied() < raft.commit_index() => {
             Response::text(503, "this node is still applying its log")
@@ -54,7 +62,9 @@ fn metrics_page(view: &View<'_>) -> Response {
 }
 
 fn raft_status(view: &View<'_>) -> Response {
-    json(view.raft.map(|raft| Report::Record(views::raft_status(raft, view.now))))
+    let both = view.raft.zip(view.members);
+    let status = |(raft, members)| Report::Record(views::raft_status(raft, members, view.now));
+    json(both.map(status))
 }
 
 fn raft_elections(view: &View<'_>) -> Response {

@@ -1,7 +1,7 @@
 //! One machine: a disk that stays, and a node that comes and goes.
 
 use base::{ClusterId, Duration, Instant, NodeId};
-use node::{Hardware, Node, Settings};
+use node::{Beginning, Hardware, Node, Settings};
 use pool::{PAGE_BYTES, Pool, PoolStatistics};
 
 use crate::bug::Bug;
@@ -53,15 +53,29 @@ pub struct Machine {
     pub clock_ahead: Duration,
     /// How far its calendar is ahead of the world's, in milliseconds.
     pub calendar_ahead_ms: i64,
-    voters: Vec<NodeId>,
+    /// Its node has been seen to have read its disk, which is formatted since: it may not be again.
+    is_formatted: bool,
+    beginning: Beginning,
     tuning: Tuning,
     bug: Option<Bug>,
     counts: Counts,
 }
 
 impl Machine {
-    /// A machine that is off, with an empty disk.
+    /// A machine that is off, with an empty disk. Its node is one of those who found the cluster.
     pub fn new(id: NodeId, plan: &Plan, bug: Option<Bug>, seed: u64) -> Machine {
+        let founders = (1..=plan.nodes).map(node).collect();
+        Machine::beginning(id, Beginning::Founds(founders), plan, bug, seed)
+    }
+
+    /// The same, of a node that comes to its group so.
+    pub fn beginning(
+        id: NodeId,
+        beginning: Beginning,
+        plan: &Plan,
+        bug: Option<Bug>,
+        seed: u64,
+    ) -> Machine {
         Machine {
             id,
             disk: SimDisk::new(DISK_SECTORS, plan.temper.clone(), seed),
@@ -76,7 +90,8 @@ impl Machine {
             is_stopping: false,
             clock_ahead: Duration::ZERO,
             calendar_ahead_ms: 0,
-            voters: (1..=plan.nodes).map(node).collect(),
+            is_formatted: false,
+            beginning,
             tuning: plan.tuning,
             bug,
             counts: Counts::default(),
@@ -111,7 +126,8 @@ impl Machine {
         let settings = Settings {
             id: self.id,
             cluster: ClusterId(1),
-            peers: self.voters.clone(),
+            beginning: self.beginning.clone(),
+            may_format: !self.is_formatted,
             outside: None,
             without_flush: false,
             snapshot_entries: self.tuning.snapshot_entries,
@@ -123,18 +139,19 @@ impl Machine {
             disk_sectors: self.disk.capacity_sectors(),
         };
         let now = self.local(now);
-        let node = Node::new(settings, self.raft_config(), hardware, seed, now);
+        let raft = self.raft_config(settings.founders());
+        let node = Node::new(settings, raft, hardware, seed, now);
         self.node = Some(self.with_bug(node.expect("the settings are good")));
     }
 
-    fn raft_config(&self) -> raft::Config {
+    fn raft_config(&self, founders: Vec<NodeId>) -> raft::Config {
         raft::Config {
             append_batch_max_entries: self.tuning.append_entries_max,
             append_in_flight_max: self.tuning.append_in_flight_max,
             entry_cache_max_bytes: self.tuning.entry_cache_max_bytes,
             #[cfg(feature = "mutants")]
             mutant: self.bug.and_then(Bug::of_raft),
-            ..raft::Config::new(self.id, self.voters.clone())
+            ..raft::Config::new(self.id, founders)
         }
     }
 
@@ -166,6 +183,7 @@ impl Machine {
     /// Takes over what its node has counted, which ends.
     fn count_node(&mut self) {
         if let Some(raft) = self.node.as_ref().and_then(Node::raft) {
+            self.is_formatted = true;
             let counters = raft.counters();
             self.counts.add(Kind::Fetches, counters.fetches);
             self.counts.add(Kind::DiskStalls, counters.disk_stalls);

@@ -124,6 +124,10 @@ fn describe_content(repr: &Repr, content: &[u8]) -> String {
 fn describe_message(service: ServiceId, content: &[u8]) -> String {
     match service {
         ServiceId::Kv => format!("kv, {} bytes", content.len()),
+        ServiceId::Members => match node::members::Message::decode(content) {
+            Ok(message) => format!("{message:?}"),
+            Err(error) => format!("members, unreadable: {error:?}"),
+        },
         ServiceId::Raft => match raft::Message::decode(&bytes::Bytes::copy_from_slice(content)) {
             Ok(raft::Message::Append { term, prev_index, prev_term, commit, entries }) => {
                 let (first, count) = (prev_index.next(), entries.len());

@@ -98,11 +98,11 @@ fn a_follower_whose_disk_finishes_nothing_holds_nobody_up() {
 fn an_order_to_hand_over_or_to_stop_is_obeyed_at_once() {
     let mut world = quiet_cluster(3);
     let before = leader(&world);
-    world.order(before, "raft transfer");
+    world.type_line(before, "raft transfer");
     world.run_for(Duration::from_millis(100));
     let between = leader(&world);
     assert_ne!(between, before);
-    world.order(between, "poweroff");
+    world.type_line(between, "poweroff");
     world.run_for(Duration::from_millis(100));
     let after = leader(&world);
     assert_ne!(after, between);

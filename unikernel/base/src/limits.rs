@@ -99,6 +99,16 @@ pub const ELECTION_BACKOFF_MAX: u64 = 4;
 /// A learner that lacks more entries than this has not caught up, and is not made a voter.
 pub const PROMOTION_LAG_MAX_ENTRIES: u64 = 256;
 
+/// A node that is no member yet, or that removes one, asks again after this span.
+pub const MEMBERS_ASK_EVERY_MS: u64 = 250;
+
+/// Who removes a member is told within this span what has become of it.
+pub const MEMBERS_ANSWER_WITHIN_MS: u64 = 3_000;
+
+// A question outlives an election, and its sender stays a guest between two of them.
+const _: () = assert!(MEMBERS_ANSWER_WITHIN_MS > 4 * ELECTION_TIMEOUT_MAX_MS);
+const _: () = assert!(MEMBERS_ASK_EVERY_MS < LINK_GUEST_SILENT_MS);
+
 /// How many configurations a member remembers whose entries it has not applied; a leader makes no more.
 pub const CONFIGURATIONS_REMEMBERED: usize = 32;
 

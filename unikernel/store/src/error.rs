@@ -42,6 +42,8 @@ impl fmt::Display for Damage {
 /// Why the store has given up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Failure {
+    /// The disk is empty, and may not be formatted: one that has something on it is expected.
+    Empty,
     /// The disk is neither empty nor one of ours.
     NotOurs,
     /// The disk belongs to another node, or another cluster: what it says it is.
@@ -61,6 +63,10 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Failure::Empty => f.write_str(
+                "the disk is empty, and coterie.format=yes is not given: a node that has forgotten what \
+                 it promised must come back under a new number; remove this one and add another",
+            ),
             Failure::NotOurs => {
                 f.write_str("the disk holds something else; give the node an empty one")
             }

@@ -41,6 +41,8 @@ pub struct Config {
     pub capacity_sectors: u64,
     /// The kinds of records whose indices are wanted when the disk is read.
     pub wanted_kinds: &'static [u8],
+    /// Whether an empty disk is made ours. If not, it is taken for one that has lost what was on it.
+    pub may_format: bool,
 }
 
 /// Why a configuration cannot work.

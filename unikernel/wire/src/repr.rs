@@ -11,6 +11,8 @@ pub enum ServiceId {
     Raft,
     /// The key-value store.
     Kv,
+    /// Who belongs to the cluster.
+    Members,
 }
 
 impl ServiceId {
@@ -18,6 +20,7 @@ impl ServiceId {
         match self {
             ServiceId::Raft => 1,
             ServiceId::Kv => 2,
+            ServiceId::Members => 3,
         }
     }
 
@@ -25,6 +28,7 @@ impl ServiceId {
         match code {
             1 => Some(ServiceId::Raft),
             2 => Some(ServiceId::Kv),
+            3 => Some(ServiceId::Members),
             _ => None,
         }
     }

@@ -77,7 +77,7 @@ fn start<T: Transport>(
 ) -> ! {
     let devices = found.unwrap_or_else(|error| refuse(Exit::Device, &error));
     settings.wall_ms = settings.wall_ms.max(clock.wall_ms());
-    let raft = raft::Config::new(settings.id, settings.peers.clone());
+    let raft = raft::Config::new(settings.id, settings.founders());
     let hardware =
         Hardware { packets, blocks, disk_sectors: devices.disk.capacity_sectors() };
     let node = Node::new(settings, raft, hardware, entropy::random_u64(), clock.now());

@@ -2,14 +2,16 @@
 
 use alloc::vec::Vec;
 
-use base::{Instant, NodeId};
+use base::{Instant, LogIndex, NodeId};
 use bytes::Bytes;
 use kv::service::ClientId;
 use kv::{Command, Reply};
+use raft::{Change, ChangeError};
 use shell::{Match, Source};
 
 use super::{Asker, Node, view};
 use crate::commands::{self, COMMANDS, Outcome};
+use crate::members::RemovalError;
 use crate::output::{Output, RequestId, Stop};
 
 impl Node {
@@ -47,6 +49,7 @@ impl Node {
                 let text = if is_on { "the trace begins\n" } else { "the trace ends\n" };
                 self.console.answer(&source, text, 0);
             }
+            Outcome::Remove(node) => self.remove(source, node, now),
             Outcome::Reboot => self.leave(&source, "the node starts afresh\n", Stop::Restart, now),
             Outcome::PowerOff => self.leave(&source, "the node stops\n", Stop::PowerOff, now),
             Outcome::Failed(text) => {
@@ -54,6 +57,23 @@ impl Node {
             }
             Outcome::Usage(text) => self.console.answer(&source, &(text + "\n"), 2),
         }
+    }
+
+    /// Removes a member; the answer comes when that has happened, or is given up.
+    fn remove(&mut self, source: Source, node: NodeId, now: Instant) {
+        match self.replica.remove(node, now) {
+            Ok(()) => self.removing = Some(source),
+            Err(error) => self.console.answer(&source, &alloc::format!("error: {error}\n"), 1),
+        }
+    }
+
+    pub(super) fn answer_removal(&mut self, node: NodeId, result: Result<(), RemovalError>) {
+        let Some(source) = self.removing.take() else { return };
+        let (text, status) = match result {
+            Ok(()) => (alloc::format!("node {node} is removed; its number is not used again\n"), 0),
+            Err(error) => (alloc::format!("error: node {node} is not removed: {error}\n"), 1),
+        };
+        self.console.answer(&source, &text, status);
     }
 
     fn transfer(&mut self, source: &Source, to: Option<NodeId>, now: Instant) {
@@ -71,6 +91,15 @@ impl Node {
         if let Some(bytes) = self.console.poll_output() {
             self.outputs.push_back(Output::Console(bytes));
         }
+    }
+
+    /// Changes who belongs to the cluster, if this node leads: several members at once too, for whoever knows
+    /// what that means. What nodes want by themselves, and the shell offers, is one at a time.
+    ///
+    /// # Errors
+    /// If it is refused; then nothing has changed.
+    pub fn change_members(&mut self, changes: &[Change]) -> Result<LogIndex, ChangeError> {
+        self.replica.change_members(changes)
     }
 
     /// Executes a command, as if a client had sent it; the answer is an output with the name that is

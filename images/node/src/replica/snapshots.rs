@@ -145,6 +145,11 @@ impl Replica {
         else {
             return false;
         };
+        if !configuration.is_valid() {
+            // This node is on its way in: as of there it knows of no group, and could not start from that.
+            self.snapshots.retry_at = now + RETRY_AFTER;
+            return false;
+        }
         let meta = SnapshotMeta { index, term, configuration: configuration.clone() };
         if let Activity::Receiving(_) = self.snapshots.activity {
             // Nothing came of it. If more of it comes after all, it begins anew.

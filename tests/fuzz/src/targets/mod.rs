@@ -10,6 +10,7 @@ mod forward;
 mod http;
 mod links;
 mod member;
+mod members;
 mod node;
 mod pci;
 mod raft;
@@ -64,6 +65,12 @@ pub(crate) const ALL: &[Target] = &[
         "the service, with peers that send anything: it goes on",
         10_000,
         forward::run,
+    ),
+    target(
+        "members",
+        "questions about members: what is read is written back",
+        100_000,
+        members::run,
     ),
     target("member", "a member whose peers say anything: it stays sound", 10_000, member::run),
     // images

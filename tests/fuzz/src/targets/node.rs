@@ -52,9 +52,10 @@ pub(super) fn run(bytes: &[u8]) {
 impl World {
     /// A node that has read its empty disk, and leads.
     fn start() -> World {
-        let line = "coterie.id=1 coterie.cluster=1 coterie.peers=1 coterie.wall_ms=1700000000000";
+        let line = "coterie.id=1 coterie.cluster=1 coterie.peers=1 coterie.format=yes \
+                    coterie.wall_ms=1700000000000";
         let settings = Settings::parse(line).expect("the settings are good");
-        let raft = raft::Config::new(settings.id, settings.peers.clone());
+        let raft = raft::Config::new(settings.id, settings.founders());
         let packets = Pool::on_heap(PACKETS, PAGE_BYTES);
         let blocks = Pool::on_heap(BLOCKS, 4 * PAGE_BYTES);
         let hardware = Hardware { packets: packets.clone(), blocks, disk_sectors: SECTORS };

@@ -1,15 +1,20 @@
 //! The kernel's command line.
 
 use base::limits;
-use node::{Outside, Settings};
+use node::{Beginning, Outside, Settings};
 
 pub(super) fn run(bytes: &[u8]) {
     let Ok(line) = std::str::from_utf8(bytes) else { return };
     match Settings::parse(line) {
         Ok(settings) => {
-            assert!(settings.peers.contains(&settings.id));
-            assert!(settings.peers.len() <= limits::CLUSTER_NODES_MAX);
-            assert!(settings.peers.is_sorted_by(|one, next| one < next));
+            match &settings.beginning {
+                Beginning::Founds(founders) => {
+                    assert!(founders.contains(&settings.id));
+                    assert!(founders.len() <= limits::CLUSTER_NODES_MAX);
+                    assert!(founders.is_sorted_by(|one, next| one < next));
+                }
+                Beginning::Joins(member) => assert_ne!(*member, settings.id),
+            }
             assert_eq!(Settings::parse(&write(&settings)), Ok(settings));
         }
         Err(error) => {
@@ -20,7 +25,13 @@ pub(super) fn run(bytes: &[u8]) {
 }
 
 fn write(settings: &Settings) -> String {
-    let peers: Vec<_> = settings.peers.iter().map(|peer| peer.to_string()).collect();
+    let beginning = match &settings.beginning {
+        Beginning::Founds(founders) => {
+            let founders: Vec<_> = founders.iter().map(|peer| peer.to_string()).collect();
+            format!("peers={}", founders.join(","))
+        }
+        Beginning::Joins(member) => format!("join={member}"),
+    };
     let dotted = |[a, b, c, d]: [u8; 4]| format!("{a}.{b}.{c}.{d}");
     let outside = match settings.outside {
         None => "none".into(),
@@ -30,12 +41,13 @@ fn write(settings: &Settings) -> String {
         }
     };
     format!(
-        "coterie.id={} coterie.cluster={:x} coterie.peers={} coterie.outside={outside} \
-         coterie.disk={} coterie.wall_ms={}",
+        "coterie.id={} coterie.cluster={:x} coterie.{beginning} coterie.outside={outside} \
+         coterie.format={} coterie.disk={} coterie.snapshot={} coterie.wall_ms={}",
         settings.id,
         settings.cluster.0,
-        peers.join(","),
+        if settings.may_format { "yes" } else { "no" },
         if settings.without_flush { "noflush" } else { "flush" },
+        settings.snapshot_entries,
         settings.wall_ms
     )
 }

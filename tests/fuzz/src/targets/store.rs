@@ -111,7 +111,8 @@ impl Machine {
     fn start(disk: Disk) -> Machine {
         let node = NodeId::new(1).expect("1 is a number of a node");
         let cluster = ClusterId(7);
-        let config = Config { cluster, node, capacity_sectors: SECTORS, wanted_kinds: &[2] };
+        let (capacity_sectors, may_format) = (SECTORS, true);
+        let config = Config { cluster, node, capacity_sectors, wanted_kinds: &[2], may_format };
         let pool = Pool::on_heap(BUFFERS, 4 * PAGE_BYTES);
         let store = Store::new(config, pool.clone()).expect("the disk is large enough");
         let (recovered, failed, reads) = (None, None, Vec::new());

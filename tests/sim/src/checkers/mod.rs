@@ -134,9 +134,8 @@ pub struct News {
 }
 
 /// What has been seen of the cluster so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Checkers {
-    quorum: usize,
     nodes: BTreeMap<NodeId, Seen>,
     /// Who led in each term.
     leaders: BTreeMap<Term, NodeId>,
@@ -147,18 +146,6 @@ pub struct Checkers {
 }
 
 impl Checkers {
-    /// Checkers of a cluster of so many nodes.
-    pub fn new(nodes: usize) -> Checkers {
-        Checkers {
-            quorum: nodes / 2 + 1,
-            nodes: BTreeMap::new(),
-            leaders: BTreeMap::new(),
-            committed_in: BTreeSet::new(),
-            logs: Logs::default(),
-            commits: Commits::default(),
-        }
-    }
-
     /// The terms of all entries of a log that begins behind a snapshot, which ends with an entry of this
     /// term: what the snapshot stands for was committed, and so is known.
     ///
@@ -177,7 +164,7 @@ impl Checkers {
     }
 
     /// Looks at a node. `content` is a fingerprint of an entry's content, if it is at hand; `state` is one
-    /// of the state machine.
+    /// of the state machine; `has_quorum` says whether nodes are enough to commit something.
     ///
     /// # Panics
     /// If something does not hold.
@@ -186,6 +173,7 @@ impl Checkers {
         look: &Look<'_>,
         content: impl Fn(LogIndex) -> Option<u64>,
         state: impl FnOnce() -> u64,
+        has_quorum: impl FnOnce(&BTreeSet<NodeId>) -> bool,
     ) -> News {
         if self.nodes.get(&look.id).is_some_and(|seen| seen.as_look(look.id) == *look) {
             return News::default();
@@ -212,7 +200,7 @@ impl Checkers {
         self.commits.check(look, committed, leaders.filter(|look| look.is_leader));
         let has_committed = look.is_leader && look.commit > committed;
         if has_committed {
-            self.check_durability(look);
+            self.check_durability(look, has_quorum);
         }
         if same_life.is_none_or(|before| before.applied != look.applied) {
             self.commits.check_state(look, state);
@@ -237,16 +225,21 @@ impl Checkers {
     }
 
     /// What a leader has committed is on the disks of a majority, those of machines that are off included.
-    fn check_durability(&self, look: &Look<'_>) {
+    fn check_durability(
+        &self,
+        look: &Look<'_>,
+        has_quorum: impl FnOnce(&BTreeSet<NodeId>) -> bool,
+    ) {
         let wanted = look.term_at(look.commit);
         let has_it =
             |other: &Look<'_>| other.durable >= look.commit && other.term_at(look.commit) == wanted;
-        let others = self.nodes.iter().filter(|(id, seen)| has_it(&seen.as_look(**id))).count();
-        let copies = others + usize::from(has_it(look));
-        let (id, commit, quorum) = (look.id, look.commit, self.quorum);
+        let others = self.nodes.iter().filter(|(id, seen)| has_it(&seen.as_look(**id)));
+        let own = has_it(look).then_some(look.id);
+        let holders: BTreeSet<NodeId> = others.map(|(id, _)| *id).chain(own).collect();
+        let (id, commit) = (look.id, look.commit);
         assert!(
-            copies >= quorum,
-            "durability: node {id} committed entry {commit}, which is on {copies} disks, not {quorum}"
+            has_quorum(&holders),
+            "durability: node {id} committed entry {commit}, which only {holders:?} have on their disks"
         );
     }
 

@@ -57,13 +57,14 @@ fn show(checkers: &mut Checkers, sight: &Sight) -> News {
         commit: LogIndex(sight.commit),
         applied: LogIndex(sight.applied),
     };
-    checkers.look(&look, |index| Some(index.0 + sight.contents), || sight.state)
+    let content = |index: LogIndex| Some(index.0 + sight.contents);
+    checkers.look(&look, content, || sight.state, |holders| holders.len() >= 2)
 }
 
 /// What the checkers of three nodes say of these sights, or nothing.
 fn verdict(sights: &[Sight]) -> Option<String> {
     let looked = std::panic::catch_unwind(|| {
-        let mut checkers = Checkers::new(3);
+        let mut checkers = Checkers::default();
         sights.iter().for_each(|sight| {
             show(&mut checkers, sight);
         });
@@ -172,7 +173,7 @@ fn what_is_applied_was_committed() {
 
 #[test]
 fn news_are_told_once() {
-    let mut checkers = Checkers::new(1);
+    let mut checkers = Checkers::default();
     let news = show(&mut checkers, &leader(1, 1, &[1]));
     assert!(news.was_elected && !news.has_committed);
     let committed = Sight { commit: 1, ..leader(1, 1, &[1]) };

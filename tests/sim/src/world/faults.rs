@@ -5,7 +5,7 @@ use base::{Duration, NodeId, limits};
 use super::World;
 use super::queue::Event;
 use crate::counts::Kind;
-use crate::plan::{Act, Moment, Topology, Trouble, Who, node};
+use crate::plan::{Act, Moment, Topology, Trouble, Who};
 
 /// A machine that loses power for a moment is back before the others have elected somebody.
 const OFF_MAX: Duration = Duration::from_millis(60);
@@ -92,8 +92,8 @@ impl World {
     }
 
     fn halves(&mut self) -> (Vec<NodeId>, Vec<NodeId>) {
-        let prng = &mut self.prng;
-        (1..=self.plan.nodes).map(node).partition(|_| prng.chance(1, 2))
+        let (ids, prng) = (self.ids(), &mut self.prng);
+        ids.partition(|_| prng.chance(1, 2))
     }
 
     /// Lines the nodes up by chance; each hears only those that the topology joins it to.
@@ -123,8 +123,15 @@ impl World {
         }
     }
 
+    /// Some node whose machine is there.
+    pub(super) fn anyone(&mut self) -> NodeId {
+        let count = self.ids().count() as u64;
+        let draw = self.prng.below(count) as usize;
+        self.ids().nth(draw).expect("one of them")
+    }
+
     pub(super) fn choose(&mut self, who: Who) -> NodeId {
-        let any = node(1 + self.prng.below(u64::from(self.plan.nodes)) as u16);
+        let any = self.anyone();
         match who {
             Who::Anyone => any,
             Who::Leader => self.leaders().next().unwrap_or(any),

@@ -98,7 +98,7 @@ impl World {
     pub(super) fn hand_over(&mut self) {
         let leader = self.leaders().next();
         if let Some(id) = leader {
-            self.order(id, "raft transfer");
+            self.type_line(id, "raft transfer");
         }
     }
 
@@ -108,11 +108,11 @@ impl World {
         let order = if self.prng.chance(1, 2) { "poweroff" } else { "reboot" };
         let is_heard = self.machine(id).is_on() && self.machine(id).paused_until.is_none();
         self.machine_mut(id).is_stopping |= is_heard;
-        self.order(id, order);
+        self.type_line(id, order);
     }
 
     /// Somebody types a line at a node's console.
-    pub fn order(&mut self, id: NodeId, line: &str) {
+    pub fn type_line(&mut self, id: NodeId, line: &str) {
         let local = self.machine(id).local(self.now);
         if self.machine(id).paused_until.is_some() {
             return;

@@ -2,9 +2,12 @@
 
 mod faults;
 mod machines;
+mod members;
 mod queue;
 mod recovery;
 mod steps;
+
+use std::collections::BTreeSet;
 
 use base::{Duration, Instant, NodeId, Prng};
 use node::Node;
@@ -47,6 +50,8 @@ pub struct World {
     plan: Plan,
     /// Machine I is at position I - 1.
     machines: Vec<Machine>,
+    /// Nodes that were removed, and whose machines are gone.
+    gone: BTreeSet<NodeId>,
     network: Network,
     clients: Clients,
     checkers: Checkers,
@@ -64,6 +69,10 @@ pub struct World {
     /// A request that is not a client's, and its answer.
     awaited: Option<(NodeId, node::RequestId)>,
     found: Option<kv::Reply>,
+    /// A bug in every node.
+    bug: Option<Bug>,
+    /// Whose console is read, and what came over it.
+    heard: Option<(NodeId, Vec<u8>)>,
 }
 
 impl World {
@@ -76,8 +85,9 @@ impl World {
             now: Instant::ORIGIN,
             network: Network::new(plan.weather.clone(), prng.next_u64()),
             clients: Clients::new(plan.clients, prng.next_u64()),
-            checkers: Checkers::new(machines.len()),
+            checkers: Checkers::default(),
             machines,
+            gone: BTreeSet::new(),
             queue: Queue::default(),
             held: Vec::new(),
             trace,
@@ -89,6 +99,8 @@ impl World {
             are_clients_busy: true,
             awaited: None,
             found: None,
+            bug,
+            heard: None,
             prng,
             plan,
         };
@@ -113,9 +125,7 @@ impl World {
 
     /// The first phase.
     fn make_trouble(&mut self) {
-        for client in 0..self.clients.len() {
-            self.queue.push(self.now, Event::Client { client });
-        }
+        self.start_clients();
         // The first may come while the nodes still make their disks their own.
         let first = self.prng.duration_between(Duration::ZERO, self.plan.pause);
         self.queue.push(self.now + first, Event::Trouble);
@@ -148,9 +158,10 @@ impl World {
         self.checkers.leaders().len()
     }
 
-    /// All nodes.
+    /// All nodes whose machines are there.
     pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
-        (1..=self.plan.nodes).map(node)
+        let gone = self.gone.clone();
+        (1..=self.plan.nodes).map(node).filter(move |id| !gone.contains(id))
     }
 
     /// The nodes that lead, as far as they know.
@@ -180,7 +191,7 @@ impl World {
         counts.add(Kind::Elections, leaders.len() as u64);
         counts.add(Kind::LeaderChanges, changes as u64);
         // Every node has applied the whole log: any of them knows.
-        let kv = self.machines[0].node.as_ref().and_then(Node::kv);
+        let kv = self.machines.iter().find_map(|machine| machine.node.as_ref()?.kv());
         counts.add(Kind::WritesRepeated, kv.map_or(0, |kv| kv.machine().counters().repeated));
         Summary {
             simulated: self.now.since(Instant::ORIGIN),

@@ -1,12 +1,14 @@
 //! The second phase: all is well, and so must be the cluster, within a bound.
 
-use base::{Duration, NodeId};
+use base::{Duration, NodeId, Term};
 use bytes::Bytes;
 use node::Node;
 
 use super::World;
+use super::queue::Event;
 use super::steps::is_up;
 use crate::disk::DiskTemper;
+use crate::machine::Machine;
 use crate::network::Weather;
 
 /// After trouble has ended there must be a leader, and every client must have its answer, within this time.
@@ -62,8 +64,12 @@ impl World {
         }
     }
 
+    fn present(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.iter().filter(|machine| !self.gone.contains(&machine.id))
+    }
+
     fn are_all_up(&self) -> bool {
-        self.machines.iter().all(|machine| machine.node.as_ref().is_some_and(is_up))
+        self.present().all(|machine| machine.node.as_ref().is_some_and(is_up))
     }
 
     /// Asks a node to write, and insists on an answer.
@@ -86,7 +92,7 @@ impl World {
 
     /// What each node has applied, and a fingerprint of what came of it.
     fn states(&self) -> Vec<(base::LogIndex, u64)> {
-        let kv = self.machines.iter().filter_map(|machine| machine.node.as_ref()?.kv());
+        let kv = self.present().filter_map(|machine| machine.node.as_ref()?.kv());
         kv.map(|kv| (kv.applied(), kv.machine().digest())).collect()
     }
 
@@ -94,8 +100,7 @@ impl World {
     fn is_agreed(&self) -> bool {
         let committed = self.checkers.committed();
         let is_there = |node: &Node| node.kv().is_some_and(|kv| kv.applied() == committed);
-        let are_there =
-            self.machines.iter().all(|machine| machine.node.as_ref().is_some_and(is_there));
+        let are_there = self.present().all(|machine| machine.node.as_ref().is_some_and(is_there));
         are_there && self.states().windows(2).all(|pair| pair[0] == pair[1])
     }
 }
@@ -105,6 +110,19 @@ impl World {
     /// Runs for a while.
     pub fn run_for(&mut self, span: Duration) {
         self.run_until(self.now + span);
+    }
+
+    /// The clients begin to ask.
+    pub fn start_clients(&mut self) {
+        for client in 0..self.clients.len() {
+            self.queue.push(self.now, Event::Client { client });
+        }
+    }
+
+    /// The term of a node, or 0 if it is off.
+    pub fn term(&self, id: NodeId) -> Term {
+        let raft = self.machine(id).node.as_ref().and_then(Node::raft);
+        raft.map_or(Term(0), raft::RaftNode::term)
     }
 
     /// A machine loses power, and stays off.

@@ -1,19 +1,20 @@
 //! One step: something happens to a node, what the node wants is done, and the checkers look at it.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use base::{Duration, Instant, LogIndex, NodeId};
 use kv::KvService;
 use net::addresses::node_of_mac;
 use node::{Node, Output, Port};
-use raft::RaftNode;
+use raft::{Configuration, RaftNode};
 
 use super::queue::Event;
 use super::{WALL_MS, World};
 use crate::checkers::{Look, News, Terms};
 use crate::counts::Kind;
 use crate::machine::Hang;
-use crate::plan::{Moment, node};
+use crate::plan::Moment;
 use crate::trace;
 
 /// The invariants inside the services are checked after every so-manyth step: the services look through
@@ -139,7 +140,7 @@ impl World {
         if !self.are_clients_busy || !self.clients.is_idle(client) {
             return;
         }
-        let id = node(1 + self.prng.below(u64::from(self.plan.nodes)) as u16);
+        let id = self.anyone();
         let now = self.now;
         let machine = self.machine(id);
         let is_ready = machine.node.as_ref().is_some_and(|node| node.kv().is_some());
@@ -165,6 +166,9 @@ impl World {
 
     /// Switches a machine on.
     pub(super) fn start(&mut self, id: NodeId) {
+        if self.gone.contains(&id) {
+            return;
+        }
         let (now, seed) = (self.now, self.prng.next_u64());
         self.machine_mut(id).start(seed, WALL_MS + now.as_millis(), now);
         self.trace.mix(now, START, id, &[]);
@@ -209,6 +213,9 @@ impl World {
                 }
                 Output::Console(text) => {
                     self.trace.take_console(&text);
+                    if let Some((_, heard)) = self.heard.as_mut().filter(|(from, _)| *from == id) {
+                        heard.extend_from_slice(&text);
+                    }
                     self.trace.tell(now, || {
                         format!("node {id} says {}", String::from_utf8_lossy(&text).trim())
                     });
@@ -276,7 +283,11 @@ impl World {
             let payload = &raft.entry_in_memory(index)?.payload;
             Some(trace::fingerprint(payload.kind(), &payload.bytes()))
         };
-        let news = self.checkers.look(&look, content, || kv.machine().digest());
+        let has_quorum = |holders: &BTreeSet<NodeId>| {
+            let agree = |configuration| is_majority(configuration, holders);
+            agree(raft.configuration()) || agree(raft.final_configuration())
+        };
+        let news = self.checkers.look(&look, content, || kv.machine().digest(), has_quorum);
         self.take_news(id, news);
     }
 
@@ -313,6 +324,18 @@ impl World {
 
 fn base_of(raft: &RaftNode) -> LogIndex {
     raft.first_index().previous().unwrap_or(LogIndex(0))
+}
+
+/// Whether those who hold something are a majority of the voters, and of those before them if they are being
+/// exchanged. Said here anew: what the nodes think of it is what is checked.
+fn is_majority(configuration: &Configuration, holders: &BTreeSet<NodeId>) -> bool {
+    let majority = |voters: &[NodeId]| {
+        let count = voters.iter().filter(|voter| holders.contains(voter)).count();
+        count > voters.len() / 2 || voters.is_empty()
+    };
+    !configuration.voters.is_empty()
+        && majority(&configuration.voters)
+        && majority(&configuration.voters_outgoing)
 }
 
 fn look_at<'a>(

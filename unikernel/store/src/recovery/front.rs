@@ -19,9 +19,13 @@ impl Recovery {
         let copies = || bytes.chunks_exact(SECTOR_BYTES).take(2);
         let superblock = copies().find_map(|sector| Superblock::decode(sector).ok());
         let Some(superblock) = superblock else {
-            if self.is_beginning_of_format(bytes, config) {
-                self.format(config);
-                return Ok(());
+            match self.is_beginning_of_format(bytes, config) {
+                true if config.may_format => {
+                    self.format(config);
+                    return Ok(());
+                }
+                true => return Err(Failure::Empty),
+                false => {}
             }
             if let Some(version) = copies().find_map(Superblock::foreign_version) {
                 return Err(Failure::OtherVersion(version));

@@ -152,6 +152,23 @@ fn a_disk_has_one_owner() {
     assert_eq!(machine.failed, Some(Failure::NotOurs));
 }
 
+/// Pitfall 30: an empty disk where one with data is expected has forgotten what its node promised.
+#[test]
+fn an_empty_disk_is_formatted_only_if_that_is_allowed() {
+    let strict = store::Config { may_format: false, ..config(SECTORS) };
+    let mut machine = Machine::start_with(Disk::default(), strict.clone());
+    machine.finish();
+    assert_eq!(machine.failed, Some(Failure::Empty));
+    // Nothing was written: with permission it is as good as new.
+    let mut machine = Machine::start(machine.disk);
+    machine.finish();
+    assert!(machine.recovered.is_some_and(|recovered| recovered.is_fresh));
+    // And without it, a disk that is formatted starts.
+    let mut machine = Machine::start_with(machine.disk, strict);
+    machine.finish();
+    assert!(machine.recovered.is_some_and(|recovered| !recovered.is_fresh));
+}
+
 /// A batch that is not whole was torn, unless a later one was begun: then it was durable once. The headers of
 /// the later one tell, though the hard state that speaks of it is lost.
 #[test]

@@ -110,6 +110,7 @@ pub fn config(sectors: u64) -> Config {
         node: NodeId::new(1).unwrap(),
         capacity_sectors: sectors,
         wanted_kinds: &[9],
+        may_format: true,
     }
 }
 
