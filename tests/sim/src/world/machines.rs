@@ -1,4 +1,5 @@
-//! What happens to a machine short of losing power: its disk hangs, its clock leaps, somebody gives it orders.
+//! What happens to a machine short of losing power: its disk hangs, its clock leaps, somebody gives it
+//! orders.
 
 use base::{Duration, NodeId, limits};
 use node::Stop;

@@ -32,7 +32,7 @@ impl AddAssign for Totals {
 struct Known {
     /// Its last line; `None` before the first.
     last: Option<Event>,
-    /// The latest term that it has told anybody of.
+    /// The latest term in which it has told anybody anything that binds it.
     revealed: u64,
     /// Whom it has voted for, by term, as others were told.
     votes: BTreeMap<u64, Node>,
@@ -155,7 +155,8 @@ impl Specification {
         require(is_unchanged(event, last), "a message that leaves changes nothing")?;
         let is_about_future = message.kind.starts_with("MsgPreVote");
         require(message.term <= event.term || is_about_future, "it knows the term it speaks of")?;
-        if !is_about_future {
+        // A question about a read binds its sender to nothing.
+        if !is_about_future && message.kind != "MsgReadIndex" {
             known.revealed = known.revealed.max(message.term);
         }
         match message.kind.as_str() {
