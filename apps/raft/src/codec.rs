@@ -9,7 +9,7 @@ use base::{LogIndex, Term, limits};
 use bytes::Bytes;
 
 use crate::configuration::Configuration;
-use crate::message::{LogEntry, Message, Payload, SnapshotMeta};
+use crate::message::{LogEntry, Message, Payload, RepairAnswer, SnapshotMeta};
 
 /// Most messages are no longer than this: their bytes are allocated once.
 const ENCODED_USUALLY_BYTES: usize = 128;
@@ -32,6 +32,8 @@ mod tag {
     pub(super) const VOTE_ON_TRANSFER: u8 = 14;
     pub(super) const SNAPSHOT: u8 = 15;
     pub(super) const SNAPSHOT_ACCEPTED: u8 = 16;
+    pub(super) const REPAIR: u8 = 17;
+    pub(super) const REPAIRED: u8 = 18;
 }
 
 impl Message {
@@ -94,6 +96,13 @@ impl Message {
                 writer.u8(tag::READ_INDEX_REPLY).term(*term).u64(*context);
                 writer.bool(index.is_some()).log_index(index.unwrap_or_default());
             }
+            Message::Repair { term, from, to } => {
+                writer.u8(tag::REPAIR).term(*term).log_index(*from).log_index(*to);
+            }
+            Message::Repaired { term, from, answer } => {
+                writer.u8(tag::REPAIRED).term(*term).log_index(*from);
+                encode_answer(&mut writer, answer);
+            }
         }
     }
 
@@ -153,6 +162,18 @@ impl Message {
                 let (known, index) = (reader.bool()?, read_index(&mut reader)?);
                 Message::ReadIndexReply { term, context, index: known.then_some(index) }
             }
+            tag::REPAIR => {
+                let (from, to) = (read_index(&mut reader)?, read_index(&mut reader)?);
+                if from.0 == 0 || to < from {
+                    return Err(DecodeError);
+                }
+                Message::Repair { term, from, to }
+            }
+            tag::REPAIRED => {
+                let from = read_index(&mut reader)?;
+                let answer = decode_answer(&mut reader, bytes, from)?;
+                Message::Repaired { term, from, answer }
+            }
             _ => return Err(DecodeError),
         };
         reader.finish()?;
@@ -199,6 +220,35 @@ fn encode_entries(writer: &mut Writer<'_>, entries: &[LogEntry]) {
     writer.u32(u32::try_from(entries.len()).expect("batches are bounded"));
     for entry in entries {
         writer.term(entry.term).u8(entry.payload.kind()).length_prefixed(&entry.payload.bytes());
+    }
+}
+
+/// A number for the answer, and the entries if there are any.
+fn encode_answer(writer: &mut Writer<'_>, answer: &RepairAnswer) {
+    match answer {
+        RepairAnswer::Copies(entries) => encode_entries(writer.u8(0), entries),
+        RepairAnswer::Absent => drop(writer.u8(1)),
+        RepairAnswer::Damaged => drop(writer.u8(2)),
+        RepairAnswer::Compacted => drop(writer.u8(3)),
+    }
+}
+
+fn decode_answer(
+    reader: &mut Reader<'_>,
+    bytes: &Bytes,
+    from: LogIndex,
+) -> Result<RepairAnswer, DecodeError> {
+    let before = from.previous().ok_or(DecodeError)?;
+    match reader.u8()? {
+        0 => {
+            let entries = decode_entries(reader, bytes, before)?;
+            let is_usable = (1..=limits::REPAIR_ENTRIES_MAX).contains(&entries.len());
+            is_usable.then(|| RepairAnswer::Copies(Arc::new(entries))).ok_or(DecodeError)
+        }
+        1 => Ok(RepairAnswer::Absent),
+        2 => Ok(RepairAnswer::Damaged),
+        3 => Ok(RepairAnswer::Compacted),
+        _ => Err(DecodeError),
     }
 }
 
@@ -291,9 +341,48 @@ mod tests {
         assert_eq!(encoded(1 << 20, 0, &LONG), Err(DecodeError));
     }
 
+    type Written = Vec<(u64, Option<Vec<u8>>)>;
+
+    /// What a peer says that was asked for copies from an index on.
+    fn answer(kind: u8, from: u64, written: Written) -> RepairAnswer {
+        let entry = |(index, (term, command)): (u64, (u64, Option<Vec<u8>>))| LogEntry {
+            index: LogIndex(index),
+            term: Term(term),
+            payload: payload(command),
+        };
+        match kind {
+            0 => RepairAnswer::Absent,
+            1 => RepairAnswer::Damaged,
+            2 => RepairAnswer::Compacted,
+            _ => RepairAnswer::Copies(Arc::new((from..).zip(written).map(entry).collect())),
+        }
+    }
+
+    #[test]
+    fn a_question_for_no_entries_and_an_answer_without_any_are_refused() {
+        let refused = |message: Message| {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            assert_eq!(Message::decode(&bytes.into()), Err(DecodeError), "{message:?}");
+        };
+        let repair =
+            |from, to| Message::Repair { term: Term(1), from: LogIndex(from), to: LogIndex(to) };
+        refused(repair(0, 3));
+        refused(repair(4, 3));
+        let copies = |count: u64| {
+            let entry =
+                |index| LogEntry { index: LogIndex(index), term: Term(1), payload: Payload::Noop };
+            let answer = RepairAnswer::Copies(Arc::new((5..5 + count).map(entry).collect()));
+            Message::Repaired { term: Term(1), from: LogIndex(5), answer }
+        };
+        refused(copies(0));
+        refused(copies(limits::REPAIR_ENTRIES_MAX as u64 + 1));
+    }
+
     fn message() -> impl Strategy<Value = Message> {
         let number = || 0..=limits::RAFT_NUMBER_MAX;
         let entry = (number(), prop::option::of(prop::collection::vec(any::<u8>(), 0..64)));
+        let copies = prop::collection::vec(entry.clone(), 1..8);
         let append =
             (number(), 0..limits::RAFT_NUMBER_MAX, number(), prop::collection::vec(entry, 0..8));
         prop_oneof![
@@ -333,6 +422,18 @@ mod tests {
             (number(), number(), prop::option::of(number())).prop_map(|(term, context, index)| {
                 Message::ReadIndexReply { term: Term(term), context, index: index.map(LogIndex) }
             }),
+            (number(), 1..limits::RAFT_NUMBER_MAX).prop_map(|(term, from)| Message::Repair {
+                term: Term(term),
+                from: LogIndex(from),
+                to: LogIndex(from + (limits::RAFT_NUMBER_MAX - from) / 2),
+            }),
+            (number(), 1..limits::RAFT_NUMBER_MAX / 2, 0..4u8, copies).prop_map(
+                |(term, from, kind, written)| Message::Repaired {
+                    term: Term(term),
+                    from: LogIndex(from),
+                    answer: answer(kind, from, written),
+                }
+            ),
             append.prop_map(|(term, prev, commit, entries)| Message::Append {
                 term: Term(term),
                 prev_index: LogIndex(prev),

@@ -42,7 +42,7 @@ impl RaftNode {
     /// A leader looks whether a majority has more than it has committed: counting itself for what is on its
     /// own disk, and counting only entries of its own term (figure 8; pitfall 23).
     pub(crate) fn advance_commit(&mut self) {
-        let own = self.persistence.durable_index();
+        let own = self.persistence.durable_index().min(self.whole_index());
         let Role::Leader(leadership) = &mut self.role else { return };
         let has = |id: NodeId| match leadership.progress.get(&id) {
             Some(progress) => progress.match_index,
@@ -66,15 +66,16 @@ impl RaftNode {
         {
             return;
         }
-        if self.applying.applied >= self.commit {
+        let end = self.commit.min(self.whole_index());
+        if self.applying.applied >= end {
             return;
         }
         let from = self.applying.applied.next();
-        match self.log.recent(from, self.commit, APPLY_BATCH_MAX_BYTES, APPLY_BATCH_MAX_ENTRIES) {
+        match self.log.recent(from, end, APPLY_BATCH_MAX_BYTES, APPLY_BATCH_MAX_ENTRIES) {
             Some(entries) => self.give(entries),
             None => {
                 self.applying.is_fetching = true;
-                self.fetch(from, self.commit, APPLY_BATCH_MAX_BYTES, FetchPurpose::Apply);
+                self.fetch(from, end, APPLY_BATCH_MAX_BYTES, FetchPurpose::Apply);
             }
         }
     }

@@ -77,11 +77,15 @@ pub enum Mutant {
     VoteForStaleLog,
     /// What the disk confirms counts for entries that have replaced those that were written (pitfall 15).
     LateConfirmationVouches,
+    /// A member whose entry is damaged takes its log to end before it, and elects whoever has as much.
+    DamagedIsAbsent,
+    /// A member acknowledges entries that it knows to be damaged on its disk.
+    AcknowledgesDamaged,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 11] = [
+    pub const ALL: [Mutant; 13] = [
         Mutant::NoPersistBeforeVote,
         Mutant::AppendAckBeforePersist,
         Mutant::CommitOldTermByCount,
@@ -93,6 +97,8 @@ impl Mutant {
         Mutant::VoteTwice,
         Mutant::VoteForStaleLog,
         Mutant::LateConfirmationVouches,
+        Mutant::DamagedIsAbsent,
+        Mutant::AcknowledgesDamaged,
     ];
 }
 

@@ -77,6 +77,7 @@ impl RaftNode {
         self.persistence.drop_withheld();
         self.suspicion = None;
         self.role = Role::Follower { leader: None };
+        (self.matched, self.acknowledged) = (LogIndex(0), LogIndex(0));
     }
 
     /// Ends leading or standing, within the term or before a later one. Its vote stays what it was.
@@ -109,6 +110,7 @@ impl RaftNode {
         if self.leader() != Some(leader) {
             self.fail_reads();
             self.role = Role::Follower { leader: Some(leader) };
+            (self.matched, self.acknowledged) = (LogIndex(0), LogIndex(0));
             self.note(Event::Leader { term: self.hard_state.term, leader });
             self.remember_leader(leader, now);
         }
@@ -137,7 +139,7 @@ impl RaftNode {
             self.draw_election_deadline(now);
             return;
         }
-        if self.is_disk_stalled(now) || self.installing().is_some() {
+        if self.is_disk_stalled(now) || self.installing().is_some() || !self.is_whole() {
             // It could not keep what it would promise (pitfall 9), or does not have its state together.
             self.counters.stands_withheld += 1;
             self.role = Role::Follower { leader: None };
@@ -174,6 +176,7 @@ impl RaftNode {
     fn would_elect(&self, last_index: LogIndex, last_term: Term) -> bool {
         self.log.is_up_to_date(last_index, last_term)
             || self.config.has_bug(Mutant::VoteForStaleLog)
+            || (self.config.has_bug(Mutant::DamagedIsAbsent) && last_index >= self.whole_index())
     }
 
     pub(crate) fn handle_pre_vote(

@@ -39,6 +39,7 @@ impl RaftNode {
         if !self.take_entries(entries) {
             return;
         }
+        self.matched = self.matched.max(match_index);
         self.follow_commit(commit.min(match_index));
         let reply = Message::AppendAccepted { term, match_index };
         if self.config.has_bug(Mutant::AppendAckBeforePersist) {
@@ -74,7 +75,12 @@ impl RaftNode {
         let is_kept =
             |entry: &&LogEntry| is_known(entry) && !(cuts_always && entry.index > self.commit);
         let known = entries.iter().take_while(is_kept).count();
-        let Some(first_new) = entries.get(known).map(|entry| entry.index) else { return true };
+        let first_new = entries.get(known).map(|entry| entry.index);
+        // What the leader sends once more may be just what is damaged here.
+        let copies = entries[..known].iter().filter(|entry| self.damage.contains(entry.index));
+        let copies: Vec<LogEntry> = copies.cloned().collect();
+        copies.into_iter().for_each(|entry| self.mend(entry));
+        let Some(first_new) = first_new else { return true };
         let has_command =
             entries[known..].iter().any(|entry| matches!(entry.payload, Payload::Command(_)));
         if self.is_log_full && has_command {
@@ -94,6 +100,10 @@ impl RaftNode {
             self.membership.truncate(first_new);
             let vouches = self.config.has_bug(Mutant::LateConfirmationVouches);
             self.persistence.note_truncation(first_new, vouches);
+            let kept = first_new.previous().unwrap_or_default();
+            self.damage.forget_from(first_new);
+            (self.matched, self.acknowledged) =
+                (self.matched.min(kept), self.acknowledged.min(kept));
         }
         for entry in entries.into_iter().skip(known) {
             if let Payload::Configuration(configuration) = &entry.payload {

@@ -10,6 +10,7 @@ use alloc::boxed::Box;
 use base::{LogIndex, NodeId, Term};
 use bytes::Bytes;
 
+use crate::damage::Damage;
 use crate::message::{Message, SnapshotMeta};
 use crate::node::{FetchPurpose, RaftNode, Role};
 use crate::output::{Event, Output};
@@ -66,7 +67,7 @@ impl RaftNode {
         if self.installing().is_some() {
             return;
         }
-        if meta.index <= self.commit {
+        if meta.index <= self.commit && !self.is_cured_by(meta.index) {
             // It is of no use any more: all of it is here already (pitfall 28).
             self.receiving = None;
             self.answer_snapshot(from, (meta.index, meta.term), total_bytes);
@@ -91,6 +92,13 @@ impl RaftNode {
             let stored = receiving.stored;
             self.answer_snapshot(from, (meta.index, meta.term), stored);
         }
+    }
+
+    /// Whether a snapshot that ends here stands for an entry that is damaged, and not applied yet. All of it
+    /// may be committed: nobody else may have the entry any more but in a snapshot.
+    fn is_cured_by(&self, index: LogIndex) -> bool {
+        let is_missing = self.damage.first().is_some_and(|damaged| damaged <= index);
+        is_missing && index > self.applying.applied()
     }
 
     fn answer_snapshot(&mut self, to: NodeId, (index, term): (LogIndex, Term), next_offset: u64) {
@@ -144,6 +152,12 @@ impl RaftNode {
         self.commit = self.commit.max(meta.index);
         self.applying.restore(meta.index);
         self.fetches.retain(|_, purpose| *purpose != FetchPurpose::Apply);
+        if keeps_rest {
+            self.damage.forget_up_to(meta.index);
+        } else {
+            self.damage = Damage::default();
+            (self.matched, self.acknowledged) = (meta.index, LogIndex(0));
+        }
         self.counters.snapshots_installed += 1;
         self.outputs.push_back(Output::RestoreState { meta: Box::new(meta.clone()) });
         self.note(Event::SnapshotInstalled { index: meta.index });

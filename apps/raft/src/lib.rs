@@ -23,6 +23,7 @@
 //! | `membership`, `change` | which configuration holds, and how does a leader change it? |
 //! | `sending`, `install` | how does a snapshot get to a follower, and into its place? |
 //! | `commit` | what is decided, and what may be applied? |
+//! | `damage`, `repair` | what if an entry on the disk is damaged? |
 //! | `reads`, `questions`, `lease` | may a read be answered now? (ReadIndex, thesis section 6.4) |
 //! | `status` | what does an operator see? |
 #![cfg_attr(not(test), no_std)]
@@ -35,6 +36,7 @@ mod codec;
 mod commit;
 mod config;
 mod configuration;
+mod damage;
 mod election;
 mod errors;
 mod following;
@@ -50,6 +52,7 @@ mod progress;
 mod questions;
 mod quorum;
 mod reads;
+mod repair;
 mod replication;
 mod sending;
 mod start;
@@ -63,12 +66,14 @@ pub use config::{Config, ConfigError, Mutant};
 pub use configuration::{Change, Configuration};
 pub use errors::{ChangeError, ProposeError, ReadError, TransferError};
 pub use log::TermRuns;
-pub use message::{HardState, LogEntry, Message, Payload, PayloadError, SnapshotMeta};
+pub use message::{
+    HardState, LogEntry, Message, Payload, PayloadError, RepairAnswer, SnapshotMeta,
+};
 pub use node::RaftNode;
 pub use output::{Event, FetchId, FetchRequest, Output, Persist, StepDown, Ticket};
 pub use progress::ProgressState;
 pub use start::Restored;
 pub use status::{
-    CommitIndex, Counters, ElectionOutcome, ElectionRecord, LastAppliedIndex, PeerStatus,
-    RaftState, Status,
+    CommitIndex, Counters, DamageStatus, ElectionOutcome, ElectionRecord, LastAppliedIndex,
+    PeerStatus, RaftState, Status,
 };

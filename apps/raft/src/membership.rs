@@ -77,6 +77,19 @@ impl Membership {
         self.changes += 1;
     }
 
+    /// The configuration of an entry that could not be read before; nothing if it is known.
+    pub(crate) fn insert(&mut self, index: LogIndex, configuration: Configuration) {
+        let behind = self.known.partition_point(|(at, _)| *at <= index);
+        let is_known = behind.checked_sub(1).is_none_or(|place| self.known[place].0 == index);
+        if is_known {
+            return;
+        }
+        self.known.insert(behind, (index, configuration));
+        if self.known.len() > limits::CONFIGURATIONS_REMEMBERED {
+            self.known.pop_front();
+        }
+    }
+
     /// The log was cut at `index`.
     pub(crate) fn truncate(&mut self, index: LogIndex) {
         while self.known.len() > 1 && self.known.pop_back_if(|(at, _)| *at >= index).is_some() {
@@ -126,6 +139,18 @@ mod tests {
         assert_eq!(membership.current(), &of(2));
         membership.truncate(LogIndex(1));
         assert_eq!(membership.current(), &of(1));
+        membership.check_invariants();
+    }
+
+    #[test]
+    fn one_that_could_not_be_read_comes_to_its_place() {
+        let mut membership = Membership::new((LogIndex(3), of(1)), vec![(LogIndex(9), of(3))]);
+        membership.insert(LogIndex(5), of(2));
+        membership.insert(LogIndex(9), of(7));
+        membership.insert(LogIndex(2), of(7));
+        assert_eq!((membership.at(LogIndex(6)), membership.current()), (&of(2), &of(3)));
+        membership.insert(LogIndex(12), of(4));
+        assert_eq!(membership.current(), &of(4));
         membership.check_invariants();
     }
 

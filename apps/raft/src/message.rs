@@ -123,6 +123,19 @@ pub struct SnapshotMeta {
     pub configuration: Configuration,
 }
 
+/// What a member says that was asked for copies of entries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RepairAnswer {
+    /// Here they are, as many as fit: at least one. Consecutive.
+    Copies(Arc<Vec<LogEntry>>),
+    /// The first is not in the sender's log: another one is in its place, or none.
+    Absent,
+    /// The first is damaged on the sender's disk, too.
+    Damaged,
+    /// The sender's log begins behind the first: a snapshot stands for it.
+    Compacted,
+}
+
 /// A message between members. The sender is known from the envelope.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
@@ -259,6 +272,26 @@ pub enum Message {
         /// The index.
         index: Option<LogIndex>,
     },
+    /// Entries of my log are damaged on my disk: who has intact copies? Anybody may ask and anybody may
+    /// answer, in whatever term they are: index and term say which entry it is (log matching), and the answer
+    /// changes nobody's state.
+    Repair {
+        /// The term of the first of these entries.
+        term: Term,
+        /// The first of them.
+        from: LogIndex,
+        /// The last of them.
+        to: LogIndex,
+    },
+    /// The answer.
+    Repaired {
+        /// The term of the first entry that was asked for.
+        term: Term,
+        /// The first entry that was asked for.
+        from: LogIndex,
+        /// What the sender has.
+        answer: RepairAnswer,
+    },
 }
 
 impl Message {
@@ -279,17 +312,22 @@ impl Message {
             | Message::Snapshot { term, .. }
             | Message::SnapshotAccepted { term, .. }
             | Message::ReadIndex { term, .. }
-            | Message::ReadIndexReply { term, .. } => *term,
+            | Message::ReadIndexReply { term, .. }
+            | Message::Repair { term, .. }
+            | Message::Repaired { term, .. } => *term,
         }
     }
 
-    /// Whether it must not wait behind bulk: everything but entries, snapshots, and their acknowledgements.
+    /// Whether it must not wait behind bulk: everything but entries, snapshots, and what is said about
+    /// them.
     pub fn is_urgent(&self) -> bool {
         match self {
             Message::Append { .. }
             | Message::AppendAccepted { .. }
             | Message::Snapshot { .. }
-            | Message::SnapshotAccepted { .. } => false,
+            | Message::SnapshotAccepted { .. }
+            | Message::Repair { .. }
+            | Message::Repaired { .. } => false,
             Message::PreVote { .. }
             | Message::PreVoteReply { .. }
             | Message::Vote { .. }

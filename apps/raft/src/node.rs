@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::commit::Applying;
 use crate::config::Config;
+use crate::damage::Damage;
 use crate::election::Ballot;
 use crate::errors::{ProposeError, ReadError};
 use crate::install::Receiving;
@@ -50,6 +51,12 @@ pub struct RaftNode {
     /// The last entry that is known to be committed. It never decreases while the member runs.
     pub(crate) commit: LogIndex,
     pub(crate) applying: Applying,
+    /// What of the log is damaged on the disk.
+    pub(crate) damage: Damage,
+    /// How far the log is known to be that of the leader that is followed.
+    pub(crate) matched: LogIndex,
+    /// The last entry that was acknowledged to it, as far as that is intact still.
+    pub(crate) acknowledged: LogIndex,
     /// The snapshot that comes in.
     pub(crate) receiving: Option<Receiving>,
     pub(crate) reads: PendingReads,
@@ -80,6 +87,20 @@ pub struct RaftNode {
 pub(crate) enum FetchPurpose {
     Apply,
     Append(NodeId),
+    /// Entries that are damaged on the disk of this member, from this index on.
+    Repair {
+        peer: NodeId,
+        from: LogIndex,
+    },
+}
+
+impl FetchPurpose {
+    pub(crate) fn is_repair_of(self, of: NodeId) -> bool {
+        match self {
+            FetchPurpose::Repair { peer, .. } => peer == of,
+            FetchPurpose::Apply | FetchPurpose::Append(_) => false,
+        }
+    }
 }
 
 impl RaftNode {
@@ -95,6 +116,15 @@ impl RaftNode {
             self.counters.malformed += 1;
             return;
         }
+        let message = match message {
+            Message::Repair { term, from: first, to } => {
+                return self.handle_repair(from, term, first, to);
+            }
+            Message::Repaired { from: first, answer, .. } => {
+                return self.handle_repair_answer(from, first, answer);
+            }
+            message => message,
+        };
         match message.term().cmp(&self.hard_state.term) {
             Ordering::Less => self.answer_stale(from, &message),
             Ordering::Equal => self.dispatch(from, message, now),
@@ -124,7 +154,9 @@ impl RaftNode {
             | Message::Commit { .. }
             | Message::TimeoutNow { .. }
             | Message::SnapshotAccepted { .. }
-            | Message::ReadIndexReply { .. } => return,
+            | Message::ReadIndexReply { .. }
+            | Message::Repair { .. }
+            | Message::Repaired { .. } => return,
         };
         // It reveals the term, which may not be on the disk yet.
         self.persistence.withhold(from, reply, &self.log);
@@ -135,6 +167,7 @@ impl RaftNode {
         match message {
             // Asking changes nothing, and a promise is about a term that has not come.
             Message::PreVote { .. } | Message::PreVoteReply { granted: true, .. } => {}
+            Message::Repair { .. } | Message::Repaired { .. } => {}
             // While a leader is heard, nobody is elected: a member that was cut off must not disturb. But
             // the leader itself may have asked the candidate to stand.
             Message::Vote { on_transfer: false, .. } if self.is_leader_heard(now) => {
@@ -218,6 +251,8 @@ impl RaftNode {
             Message::ReadIndexReply { context, index, .. } => {
                 self.handle_read_index_reply(context, index);
             }
+            // They are of no term, and were seen to.
+            Message::Repair { .. } | Message::Repaired { .. } => {}
         }
     }
 
@@ -248,6 +283,7 @@ impl RaftNode {
         match self.fetches.remove(&id) {
             Some(FetchPurpose::Apply) => self.apply_fetched(entries),
             Some(FetchPurpose::Append(peer)) => self.append_fetched(peer, entries),
+            Some(FetchPurpose::Repair { peer, from }) => self.copies_fetched(peer, from, entries),
             None => {}
         }
     }
@@ -316,8 +352,10 @@ impl RaftNode {
             self.outputs.push_back(Output::Persist(persist));
         }
         while let Some((to, message)) = self.persistence.release() {
+            let message = self.without_damaged(message);
             self.send(to, message);
         }
+        self.prepare_repairs();
         self.prepare_appends();
         self.prepare_reads();
         self.prepare_questions();
@@ -326,13 +364,14 @@ impl RaftNode {
 
     /// When [`RaftNode::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match &self.role {
+        let deadline = match &self.role {
             Role::Leader(leadership) => leadership.next_deadline(),
             Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => {
                 let deadline = self.election_deadline;
                 Some(self.questions_due().map_or(deadline, |due| due.min(deadline)))
             }
-        }
+        };
+        Instant::earliest([deadline, self.damage.due()])
     }
 
     /// Who leads, if that is known. This member itself, perhaps.
@@ -391,8 +430,12 @@ impl RaftNode {
         assert!(self.applying.applied() <= self.commit, "what is applied is committed");
         assert!(self.log.base() <= self.applying.applied(), "what is given up is applied");
         assert!(self.log.base() <= self.persistence.durable_index(), "and durable");
-        assert!(self.installing().is_none_or(|index| self.commit < index), "it goes forward");
+        let applied = self.applying.applied();
+        assert!(self.installing().is_none_or(|index| applied < index), "it goes forward");
         self.receiving.iter().for_each(Receiving::check_invariants);
+        self.damage.check_invariants();
+        assert!(self.damage.first().is_none_or(|index| index > self.log.base()), "it is needed");
+        assert!(self.acknowledged <= self.whole_index(), "what is acknowledged is not damaged");
         if let Role::Leader(leadership) = &self.role {
             leadership.check_invariants(self.log.last_index());
             assert_eq!(self.hard_state.vote, Some(self.config.id), "a leader voted for itself");

@@ -85,6 +85,10 @@ pub enum Output {
         /// The part.
         bytes: Bytes,
     },
+    /// Write this entry again, in place of the damaged one of this index and term, after all earlier writes;
+    /// then call [`crate::RaftNode::handle_repaired`] when it is durable, or
+    /// [`crate::RaftNode::handle_repair_failed`] if it is not what was there.
+    Repair(LogEntry),
     /// Replace the state with that of the installed snapshot. What was given to apply before, and is not
     /// applied, is in it.
     RestoreState {
@@ -164,6 +168,21 @@ pub enum Event {
         /// Who was to lead.
         to: NodeId,
     },
+    /// An entry is damaged on this member's disk.
+    Damaged {
+        /// Which.
+        index: LogIndex,
+    },
+    /// It has been written again, from an intact copy.
+    Repaired {
+        /// Which.
+        index: LogIndex,
+    },
+    /// All other members were asked, and none has an intact copy: nothing goes on behind it.
+    Nowhere {
+        /// Which.
+        index: LogIndex,
+    },
     /// The leader is lost: its heartbeats have stopped.
     LeaderLost {
         /// The term that it led.
@@ -186,6 +205,8 @@ pub enum StepDown {
     DiskStalled,
     /// It is no voter any more.
     Removed,
+    /// An entry is damaged on its disk, and nobody has given it an intact copy.
+    Damaged,
 }
 
 impl fmt::Display for Event {
@@ -201,6 +222,7 @@ impl fmt::Display for Event {
                     StepDown::NotElected => "not elected in time",
                     StepDown::DiskStalled => "the disk does not answer",
                     StepDown::Removed => "no longer a voter",
+                    StepDown::Damaged => "an entry is damaged here, and nobody gave an intact copy",
                 };
                 write!(f, "stepped down in term {term}: {reason}")
             }
@@ -219,6 +241,14 @@ impl fmt::Display for Event {
             }
             Event::TransferFailed { term, to } => {
                 write!(f, "node {to} did not take over in term {term}")
+            }
+            Event::Damaged { index } => write!(f, "entry {index} is damaged on this node's disk"),
+            Event::Repaired { index } => write!(f, "entry {index} is repaired"),
+            Event::Nowhere { index } => {
+                write!(
+                    f,
+                    "entry {index} is damaged here, and no other node has an intact copy of it"
+                )
             }
             Event::LeaderLost { term } => write!(f, "the leader of term {term} is silent"),
         }

@@ -208,6 +208,15 @@ impl RaftNode {
             return;
         }
         let from = progress.next_index;
+        let last = match self.damage.first_from(from) {
+            // It waits until that is repaired.
+            Some(damaged) if damaged == from && self.log.entry_in_memory(from).is_none() => {
+                progress.wants_append = false;
+                return;
+            }
+            Some(damaged) if damaged > from => last.min(LogIndex(damaged.0 - 1)),
+            Some(_) | None => last,
+        };
         if shared.0 != from {
             let bytes = self.config.append_batch_max_bytes;
             let entries = self.config.append_batch_max_entries;

@@ -185,6 +185,7 @@ impl RaftNode {
         let up_to = up_to.min(self.applying.applied()).min(self.persistence.durable_index());
         if up_to > self.log.base() {
             self.log.compact(up_to);
+            self.damage.forget_up_to(up_to);
         }
     }
 

@@ -8,6 +8,7 @@ use base::{Instant, LogIndex, Prng, Term, limits};
 use crate::commit::Applying;
 use crate::config::{Config, ConfigError};
 use crate::configuration::Configuration;
+use crate::damage::Damage;
 use crate::log::{Log, TermRuns};
 use crate::membership::Membership;
 use crate::message::{HardState, LogEntry, SnapshotMeta};
@@ -68,6 +69,9 @@ impl RaftNode {
             persistence: Persistence::new(last),
             commit: base.0,
             applying,
+            damage: Damage::default(),
+            matched: LogIndex(0),
+            acknowledged: LogIndex(0),
             receiving: None,
             reads: PendingReads::default(),
             election_deadline: now,

@@ -111,6 +111,25 @@ pub struct Counters {
     pub malformed: u64,
     /// Messages from nodes that were removed.
     pub strangers: u64,
+    /// Entries that were found damaged on this member's disk.
+    pub entries_damaged: u64,
+    /// Of those: entries that were written again.
+    pub entries_repaired: u64,
+    /// Questions to others for intact copies.
+    pub repairs_asked: u64,
+    /// Intact copies given to others.
+    pub copies_given: u64,
+}
+
+/// What of a member's log is damaged on its disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DamageStatus {
+    /// How many entries.
+    pub entries: usize,
+    /// The first of them: nothing from there on is acknowledged or applied.
+    pub first: Option<LogIndex>,
+    /// The first of which no other member has an intact copy, though all were asked.
+    pub nowhere: Option<LogIndex>,
 }
 
 /// A leader's view of a follower.
@@ -173,6 +192,8 @@ pub struct Status {
     pub cached_bytes: usize,
     /// Bytes of its own entries that are not committed.
     pub uncommitted_bytes: usize,
+    /// What of its log is damaged.
+    pub damage: DamageStatus,
     /// Counts.
     pub counters: Counters,
 }
@@ -212,7 +233,17 @@ impl RaftNode {
                 Role::Leader(leadership) => leadership.uncommitted_bytes(),
                 Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => 0,
             },
+            damage: self.damage_status(),
             counters: self.counters,
+        }
+    }
+
+    /// What of the log is damaged on the disk.
+    pub fn damage_status(&self) -> DamageStatus {
+        DamageStatus {
+            entries: self.damage.len(),
+            first: self.damage.first(),
+            nowhere: self.damage.nowhere(),
         }
     }
 

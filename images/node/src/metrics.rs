@@ -87,6 +87,11 @@ fn raft(page: &mut Page, view: &View<'_>) {
     page.gauge("coterie_raft_retired", help, configuration.retired.len());
     let is_member = u8::from(configuration.contains(status.id));
     page.gauge("coterie_raft_is_member", "Whether this node belongs to the cluster.", is_member);
+    let damaged = status.damage.entries;
+    page.gauge("coterie_raft_entries_damaged", "Entries damaged here and not repaired.", damaged);
+    let is_nowhere = u8::from(status.damage.nowhere.is_some());
+    let help = "Whether no node has an intact copy of an entry that is damaged here.";
+    page.gauge("coterie_raft_entry_is_nowhere", help, is_nowhere);
     let counters = status.counters;
     page.counter("coterie_raft_proposals_total", "Commands taken as leader.", counters.proposals);
     page.counter("coterie_raft_appends_sent_total", "Append messages sent.", counters.appends_sent);
@@ -146,6 +151,10 @@ fn disk(page: &mut Page, view: &View<'_>) {
     page.counter("coterie_disk_batches_total", "Batches written.", status.batches);
     page.counter("coterie_disk_records_total", "Records written.", status.records);
     page.counter("coterie_disk_flushes_total", "Flushes done.", status.flushes);
+    page.counter("coterie_disk_scrubbed_total", "Records verified in passing.", status.scrubbed);
+    page.counter("coterie_disk_damaged_total", "Damage found on the disk.", status.damaged);
+    let help = "Damaged records written again from intact copies.";
+    page.counter("coterie_disk_repaired_total", help, status.repaired);
     page.gauge("coterie_disk_body_bytes_used", "Bytes of the log in use.", status.body_bytes_used);
     page.gauge("coterie_disk_body_bytes", "Bytes of the log there is room for.", status.body_bytes);
 }

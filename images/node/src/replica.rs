@@ -2,6 +2,7 @@
 
 mod loading;
 mod members;
+mod repairing;
 mod snapshots;
 mod tracing;
 
@@ -27,6 +28,7 @@ use crate::journal::Level;
 use crate::members::{Members, RemovalError};
 use crate::settings::Beginning;
 use loading::Loading;
+use repairing::Scrubber;
 pub use snapshots::SnapshotCounts;
 use snapshots::Snapshots;
 use tracing::Tracing;
@@ -104,6 +106,7 @@ pub(crate) struct Replica {
     /// Present when that is done.
     member: Option<Member>,
     snapshots: Snapshots,
+    scrubber: Scrubber,
     started: Instant,
     /// The state of a snapshot that Raft is about to ask for.
     restoring: Option<KvMachine>,
@@ -137,6 +140,7 @@ impl Replica {
             loading: None,
             member: None,
             snapshots: Snapshots::default(),
+            scrubber: Scrubber::new(started),
             started,
             restoring: None,
             outputs,
@@ -193,6 +197,7 @@ impl Replica {
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.store.handle_timeout(now);
+        self.scrub(now);
         if let Some(member) = &mut self.member {
             member.links.handle_timeout(now);
             if member.raft.poll_timeout().is_some_and(|at| at <= now) {
@@ -209,7 +214,8 @@ impl Replica {
         let raft = member.and_then(|member| member.raft.poll_timeout());
         let links = member.and_then(|member| member.links.poll_timeout());
         let members = member.and_then(|member| member.members.poll_timeout(&member.raft));
-        Instant::earliest([raft, links, members, self.store.poll_timeout()])
+        let scrub = member.and_then(|_| self.scrubber.poll_timeout());
+        Instant::earliest([raft, links, members, self.store.poll_timeout(), scrub])
     }
 
     pub(crate) fn propose(&mut self, command: Bytes) -> Result<(), ProposeError> {
@@ -304,6 +310,10 @@ impl Replica {
                     self.take_records(id, records);
                 }
             }
+            store::Output::Damaged(damage) => self.take_damage(damage, now),
+            store::Output::Repaired(index) => self.note_repaired(index),
+            store::Output::NotRepaired(index) => self.note_not_repaired(index, now),
+            store::Output::Scrubbed(next) => self.scrubber.note_done(next),
             store::Output::SnapshotStored { meta, offset } => {
                 self.snapshot_stored(&meta, offset, now);
             }
@@ -438,6 +448,7 @@ impl Replica {
                     member.raft.handle_fetched(request.id, Vec::new());
                 }
             }
+            raft::Output::Repair(entry) => self.repair(entry, now),
             raft::Output::FetchSnapshot { id, peer: _, offset, max_bytes } => {
                 self.fetch_snapshot(id, offset, max_bytes);
             }
@@ -495,13 +506,7 @@ impl Replica {
     fn persist(&mut self, persist: raft::Persist) {
         let hard_state =
             persist.hard_state.map(|state| store::HardState { term: state.term, vote: state.vote });
-        let record = |entry: LogEntry| Record {
-            index: entry.index,
-            term: entry.term,
-            kind: entry.payload.kind(),
-            payload: entry.payload.bytes(),
-        };
-        let records: Vec<Record> = persist.entries.into_iter().map(record).collect();
+        let records: Vec<Record> = persist.entries.into_iter().map(record_of).collect();
         let bytes: usize = records.iter().map(|record| record.payload.len() + RECORD_BYTES).sum();
         self.snapshots.note_written(bytes as u64);
         self.snapshots.ticket_issued = persist.ticket.0;
@@ -519,5 +524,15 @@ impl Replica {
             member.raft.check_invariants();
             member.links.check_invariants();
         }
+    }
+}
+
+/// Raft's word for an entry, as the store's.
+fn record_of(entry: LogEntry) -> Record {
+    Record {
+        index: entry.index,
+        term: entry.term,
+        kind: entry.payload.kind(),
+        payload: entry.payload.bytes(),
     }
 }

@@ -30,7 +30,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use base::{Instant, LogIndex, NodeId, Term};
-use raft::{Configuration, Message, RaftNode, RaftState, Status};
+use raft::{Configuration, Message, RaftNode, RaftState, RepairAnswer, Status};
 use serde_json::{Value, json};
 
 /// What a line is about. The names that etcd does not have are marked.
@@ -297,6 +297,8 @@ fn numbers(ids: &[NodeId]) -> Vec<String> {
 /// | `MsgTimeoutNow` | | | | |
 /// | `MsgReadIndex` | | | | |
 /// | `MsgReadIndexResp` | the index, 0 if there is none | | | `reject` |
+/// | `MsgRepair` | the first entry that is damaged | its term | how many | |
+/// | `MsgRepairResp` | the first entry that was asked for | its term | how many there are | `reject`: none |
 fn describe(message: &Message, from: NodeId, to: NodeId) -> (&'static str, Value) {
     let mut fields = Fields::default();
     let (purpose, kind) = match message {
@@ -356,6 +358,21 @@ fn describe(message: &Message, from: NodeId, to: NodeId) -> (&'static str, Value
         Message::ReadIndexReply { index, .. } => {
             (fields.index, fields.reject) = (index.map_or(0, |index| index.0), index.is_none());
             ("ReadIndexResponse", "MsgReadIndexResp")
+        }
+        Message::Repair { term, from, to } => {
+            fields.end(*from, *term);
+            fields.entries = to.0 + 1 - from.0.min(to.0);
+            ("RepairRequest", "MsgRepair")
+        }
+        Message::Repaired { term, from, answer } => {
+            fields.end(*from, *term);
+            match answer {
+                RepairAnswer::Copies(entries) => fields.entries = entries.len() as u64,
+                RepairAnswer::Absent | RepairAnswer::Damaged | RepairAnswer::Compacted => {
+                    fields.reject = true;
+                }
+            }
+            ("RepairResponse", "MsgRepairResp")
         }
     };
     (purpose, fields.to_json(kind, message.term(), from, to))

@@ -4,7 +4,9 @@ use base::{Duration, Instant, NodeId};
 use net::addresses::cluster_ip;
 use net::links::Links;
 use pool::Pool;
-use raft::{Configuration, ElectionOutcome, PeerStatus, ProgressState, RaftNode, RaftState};
+use raft::{
+    Configuration, DamageStatus, ElectionOutcome, PeerStatus, ProgressState, RaftNode, RaftState,
+};
 use shell::{Listing, Record, Value};
 use store::Store;
 use wire::Refusal;
@@ -34,7 +36,22 @@ pub(crate) fn raft_status(raft: &RaftNode, members: &Members, now: Instant) -> R
         .with("last_applied", status.last_applied.0.0)
         .with("last_index", status.last_index.0)
         .with("persisted_index", status.persisted_index.0)
+        .with("damage", damage(&status.damage))
         .with("peers", Value::Listing(peers))
+}
+
+/// What of the log is damaged here, and what that means; null if nothing is.
+fn damage(status: &DamageStatus) -> Option<Value> {
+    let DamageStatus { entries, first, nowhere } = status;
+    match (nowhere, first) {
+        (Some(index), _) => Some(Value::text(format_args!(
+            "entry {index} is damaged here, and no other node has an intact copy: nothing goes on behind it"
+        ))),
+        (None, Some(index)) => Some(Value::text(format_args!(
+            "{entries} damaged, the first is entry {index}: the others are asked for intact copies"
+        ))),
+        (None, None) => None,
+    }
 }
 
 fn role(state: RaftState) -> &'static str {
@@ -256,6 +273,9 @@ pub(crate) fn disk(store: &Store) -> Record {
         .with("batches", status.batches)
         .with("records", status.records)
         .with("flushes", status.flushes)
+        .with("verified", status.scrubbed)
+        .with("damaged", status.damaged)
+        .with("repaired", status.repaired)
 }
 
 /// `log`: the last `count` lines of the journal.

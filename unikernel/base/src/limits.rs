@@ -121,6 +121,21 @@ pub const SNAPSHOT_PARTS_IN_FLIGHT_MAX: usize = 4;
 /// The longest configuration in bytes: four lists of members and one of those that were, and their lengths.
 pub const CONFIGURATION_MAX_BYTES: usize = 2 * (5 + 4 * CLUSTER_NODES_MAX + NODE_ID_MAX as usize);
 
+/// How many damaged entries a member remembers; more are found again when they are read.
+pub const DAMAGED_ENTRIES_MAX: usize = 1024;
+
+/// How many entries a peer is asked for at once that are damaged here.
+pub const REPAIR_ENTRIES_MAX: usize = 64;
+
+/// A peer that does not give copies within this span is not waited for.
+pub const REPAIR_ANSWER_WITHIN_MS: u64 = 100;
+
+/// When nobody had a copy, all are asked again after this span.
+pub const REPAIR_ROUND_MS: u64 = 1_000;
+
+const _: () = assert!(REPAIR_ENTRIES_MAX <= APPEND_BATCH_MAX_ENTRIES);
+const _: () = assert!(REPAIR_ANSWER_WITHIN_MS < REPAIR_ROUND_MS);
+
 /// By how much the clocks of two members may drift apart in one shortest election timeout, at most.
 pub const LEASE_DRIFT_MAX_MS: u64 = 15;
 
@@ -272,6 +287,14 @@ pub const WANTED_RECORDS_MAX: usize = 1024;
 
 // Everything that the key-value service may hold fits a snapshot, with a quarter for its encoding.
 const _: () = assert!(SNAPSHOT_MAX_BYTES >= KV_MEMORY_MAX_BYTES + KV_MEMORY_MAX_BYTES / 4);
+
+// ---- Damage -------------------------------------------------------------------------------------
+
+/// The disk is verified in the background, a step in this span: an idle node is woken no oftener for it.
+pub const SCRUB_EVERY_MS: u64 = 2_000;
+
+/// How many bytes one step verifies, about: 128 KiB a second, so that 64 MiB take nine minutes.
+pub const SCRUB_STEP_MAX_BYTES: usize = 256 * 1024;
 
 // ---- Packets ------------------------------------------------------------------------------------
 

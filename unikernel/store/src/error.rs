@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use base::LogIndex;
+use base::{LogIndex, Term};
 use block::BlockError;
 
 /// What of a record is damaged.
@@ -22,6 +22,8 @@ pub enum Where {
 pub struct Damage {
     /// Which record.
     pub index: LogIndex,
+    /// Its term, if its header has survived: then it is known which record it is.
+    pub term: Option<Term>,
     /// What of it.
     pub what: Where,
     /// The sector, as far as it is known.
@@ -136,6 +138,17 @@ pub enum SnapshotError {
     Busy,
     /// It is about to count.
     TooLate,
+    /// The store is not ready, or has given up.
+    NotReady,
+}
+
+/// Why a record cannot be written again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RepairError {
+    /// There is no such durable record, or not any more.
+    Absent,
+    /// Too many wait.
+    Busy,
     /// The store is not ready, or has given up.
     NotReady,
 }

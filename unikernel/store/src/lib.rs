@@ -102,7 +102,8 @@ mod usage;
 mod writing;
 
 pub use error::{
-    CompactError, Damage, Failure, PersistError, ReadError, ResetError, SnapshotError, Where,
+    CompactError, Damage, Failure, PersistError, ReadError, RepairError, ResetError, SnapshotError,
+    Where,
 };
 pub use hard_state::HardState;
 pub use layout::{Config, ConfigError};

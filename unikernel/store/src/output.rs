@@ -6,7 +6,7 @@ use base::{LogIndex, Term};
 use block::BlockRequest;
 use bytes::Bytes;
 
-use crate::error::Failure;
+use crate::error::{Damage, Failure};
 use crate::hard_state::HardState;
 use crate::snapshot::{SnapshotMeta, StoredSnapshot};
 
@@ -59,8 +59,17 @@ pub enum Output {
     Recovered(Recovered),
     /// Everything up to this ticket is durable.
     Persisted(u64),
-    /// Records that were asked for: consecutive, at least one.
+    /// Records that were asked for: consecutive. None if the first is not there any more, or is damaged.
     Read(u64, Vec<Record>),
+    /// A record that was durable is not what was written. Reads end before it, until it is repaired.
+    Damaged(Damage),
+    /// A record that was given to [`crate::Store::repair`] is durable, in its place.
+    Repaired(LogIndex),
+    /// A record that was given to [`crate::Store::repair`] is not the one that was written there; nothing has
+    /// changed.
+    NotRepaired(LogIndex),
+    /// The records before this one were verified, as [`crate::Store::scrub`] asked.
+    Scrubbed(LogIndex),
     /// So many bytes of the snapshot that is written are taken care of: there is room for more.
     SnapshotStored {
         /// Which snapshot.
@@ -125,4 +134,10 @@ pub struct Status {
     pub flushes: u64,
     /// How often the node has started with this disk.
     pub epoch: u64,
+    /// Times that a record was found damaged since the start.
+    pub damaged: u64,
+    /// Records written again since the start.
+    pub repaired: u64,
+    /// Records verified in passing since the start.
+    pub scrubbed: u64,
 }

@@ -1,9 +1,16 @@
-//! Reading records back: headers first, then their bodies, and nothing is believed that does not verify.
+//! Reading records back: headers first, then their bodies, and nothing is believed that does not verify. What
+//! does not verify is reported, and what an intact copy is brought of is written again in its place.
+//!
+//! A record that is written again has the header that has survived, and so the length and the place that it
+//! had: its sectors are read, its bytes are replaced, and they are written. What else is in these sectors is
+//! written as it was, so that a crash in the middle harms nobody else: of what is torn, the old bytes and the
+//! new ones are the same.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use base::LogIndex;
+use base::checksum::crc32c;
 use block::{BlockCompletion, SECTOR_BYTES};
 use bytes::Bytes;
 
@@ -11,7 +18,7 @@ use crate::bodies::Bodies;
 use crate::error::{Damage, Failure, Where};
 use crate::header::{HEADER_BYTES, Header};
 use crate::layout::{Layout, header_offset};
-use crate::output::Record;
+use crate::output::{Output, Record};
 use crate::transfer::{Io, Transfer};
 use crate::writing::Writer;
 
@@ -19,10 +26,23 @@ use crate::writing::Writer;
 const RECORDS_MAX: u64 = 256;
 /// How many bytes of the disk one answer may take, besides its payloads: what was cut off lies in between.
 const GAPS_MAX_BYTES: u64 = 64 * 1024;
+/// How many repairs may wait.
+pub(crate) const REPAIRS_MAX: usize = 64;
+
+/// What records are looked at for.
+#[derive(Debug)]
+enum Purpose {
+    /// Somebody wants them.
+    Read { id: u64 },
+    /// To see whether they are what was written.
+    Scrub,
+    /// To write this one again.
+    Repair(Record),
+}
 
 #[derive(Debug)]
 struct Question {
-    id: u64,
+    purpose: Purpose,
     from: LogIndex,
     to: LogIndex,
     max_bytes: usize,
@@ -32,6 +52,10 @@ struct Question {
 enum Activity {
     Headers(Question, Transfer),
     Bodies(Question, Vec<Header>, Transfer),
+    /// A record is being written again …
+    Writing(LogIndex, Transfer),
+    /// … and made durable; tag 0 before the flush is asked for.
+    Flushing(LogIndex, u64),
 }
 
 /// The reading half of a store that is ready.
@@ -39,20 +63,45 @@ enum Activity {
 pub(crate) struct Reader {
     waiting: VecDeque<Question>,
     activity: Option<Activity>,
-    answers: VecDeque<(u64, Vec<Record>)>,
+    outputs: VecDeque<Output>,
+    pub(crate) counts: Counts,
+}
+
+/// What has happened since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) damaged: u64,
+    pub(crate) repaired: u64,
+    pub(crate) scrubbed: u64,
 }
 
 impl Reader {
-    pub(crate) fn enqueue(&mut self, id: u64, from: LogIndex, to: LogIndex, max_bytes: usize) {
-        self.waiting.push_back(Question { id, from, to, max_bytes });
+    pub(crate) fn read(&mut self, id: u64, from: LogIndex, to: LogIndex, max_bytes: usize) {
+        self.waiting.push_back(Question { purpose: Purpose::Read { id }, from, to, max_bytes });
+    }
+
+    pub(crate) fn scrub(&mut self, from: LogIndex, to: LogIndex, max_bytes: usize) {
+        self.waiting.push_back(Question { purpose: Purpose::Scrub, from, to, max_bytes });
+    }
+
+    /// Writes a record again, if there is room for one more that waits.
+    pub(crate) fn repair(&mut self, record: Record) -> bool {
+        let is_repair = |question: &&Question| matches!(question.purpose, Purpose::Repair(_));
+        if self.waiting.iter().filter(is_repair).count() >= REPAIRS_MAX {
+            return false;
+        }
+        let (from, to) = (record.index, record.index);
+        let purpose = Purpose::Repair(record);
+        self.waiting.push_back(Question { purpose, from, to, max_bytes: 0 });
+        true
     }
 
     pub(crate) fn is_busy(&self) -> bool {
         self.activity.is_some()
     }
 
-    pub(crate) fn take_answer(&mut self) -> Option<(u64, Vec<Record>)> {
-        self.answers.pop_front()
+    pub(crate) fn take_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
     }
 
     /// Does what can be done now. Nothing is read while the log is being cut or compacted.
@@ -62,7 +111,7 @@ impl Reader {
             // The log may have been cut or compacted since.
             question.to = question.to.min(writer.durable_last());
             if question.from > question.to || question.from < writer.first() {
-                self.answers.push_back((question.id, Vec::new()));
+                self.outputs.push_back(in_vain(question));
                 continue;
             }
             let last = LogIndex(question.to.0.min(question.from.0 + RECORDS_MAX - 1));
@@ -73,10 +122,13 @@ impl Reader {
             self.activity = Some(Activity::Headers(question, transfer));
         }
         match &mut self.activity {
-            Some(Activity::Headers(_, transfer) | Activity::Bodies(_, _, transfer)) => {
-                transfer.pump(io);
-            }
-            None => {}
+            Some(
+                Activity::Headers(_, transfer)
+                | Activity::Bodies(_, _, transfer)
+                | Activity::Writing(_, transfer),
+            ) => transfer.pump(io),
+            Some(Activity::Flushing(_, tag)) if *tag == 0 => *tag = io.flush(),
+            Some(Activity::Flushing(..)) | None => {}
         }
     }
 
@@ -86,9 +138,11 @@ impl Reader {
         layout: Layout,
     ) -> Option<Result<(), Failure>> {
         match self.activity.as_mut()? {
-            Activity::Headers(_, transfer) | Activity::Bodies(_, _, transfer) => {
-                transfer.take(completion)?;
-            }
+            Activity::Headers(_, transfer)
+            | Activity::Bodies(_, _, transfer)
+            | Activity::Writing(_, transfer) => transfer.take(completion)?,
+            Activity::Flushing(_, tag) if *tag == completion.tag => {}
+            Activity::Flushing(..) => return None,
         }
         Some(self.proceed(layout))
     }
@@ -97,22 +151,121 @@ impl Reader {
     fn proceed(&mut self, layout: Layout) -> Result<(), Failure> {
         match self.activity.take() {
             Some(Activity::Headers(question, transfer)) if transfer.is_done() => {
-                self.activity = Some(choose(question, &transfer, layout)?);
+                self.take_headers(question, &transfer, layout)?;
             }
             Some(Activity::Bodies(question, headers, transfer)) if transfer.is_done() => {
-                let records = verify(&headers, &transfer, layout)?;
-                self.answers.push_back((question.id, records));
+                match question.purpose {
+                    Purpose::Read { id } => {
+                        let records = self.verify(&headers, &transfer, layout);
+                        self.outputs.push_back(Output::Read(id, records));
+                    }
+                    Purpose::Scrub => self.scrub_bodies(&headers, &transfer, layout),
+                    Purpose::Repair(record) => {
+                        let Some(header) = headers.first() else { return Ok(()) };
+                        let rewritten = rewrite(header, &record, transfer, layout);
+                        self.activity = Some(Activity::Writing(record.index, rewritten));
+                    }
+                }
+            }
+            Some(Activity::Writing(index, transfer)) if transfer.is_done() => {
+                self.activity = Some(Activity::Flushing(index, 0));
+            }
+            Some(Activity::Flushing(index, _)) => {
+                self.counts.repaired += 1;
+                self.outputs.push_back(Output::Repaired(index));
             }
             activity => self.activity = activity,
         }
         Ok(())
     }
+
+    /// The headers are there: the bodies are read next.
+    fn take_headers(
+        &mut self,
+        question: Question,
+        read: &Transfer,
+        layout: Layout,
+    ) -> Result<(), Failure> {
+        let headers = choose(&question, read, layout)?;
+        let damage = || Failure::Damaged(header_damage(layout, question.from));
+        let first = headers.first().ok_or_else(damage)?;
+        if let Purpose::Repair(record) = &question.purpose
+            && !is_of(record, first)
+        {
+            self.outputs.push_back(in_vain(question));
+            return Ok(());
+        }
+        let transfer = bodies_of(&headers, layout).ok_or_else(damage)?;
+        self.activity = Some(Activity::Bodies(question, headers, transfer));
+        Ok(())
+    }
+
+    /// The bodies are read: are they what the headers say? Answers the records before the first that is not.
+    fn verify(&mut self, headers: &[Header], read: &Transfer, layout: Layout) -> Vec<Record> {
+        let bodies = Bodies::of(layout, read);
+        let mut records = Vec::with_capacity(headers.len());
+        for header in headers {
+            let Some(payload) = bodies.payload(header) else {
+                self.report(layout, header);
+                break;
+            };
+            records.push(record(header, payload));
+        }
+        records
+    }
+
+    /// The same of all, and of the copies of the headers, too: a copy can be written again from what is
+    /// there.
+    fn scrub_bodies(&mut self, headers: &[Header], read: &Transfer, layout: Layout) {
+        let bodies = Bodies::of(layout, read);
+        for header in headers {
+            let copy = bodies.header(header.position);
+            match bodies.payload(header) {
+                None => self.report(layout, header),
+                Some(payload) if copy != Some(*header) => {
+                    self.counts.damaged += 1;
+                    self.repair(record(header, payload));
+                }
+                Some(_) => {}
+            }
+        }
+        self.counts.scrubbed += headers.len() as u64;
+        let next = headers.last().map_or(LogIndex(0), |header| header.index.next());
+        self.outputs.push_back(Output::Scrubbed(next));
+    }
+
+    fn report(&mut self, layout: Layout, header: &Header) {
+        self.counts.damaged += 1;
+        self.outputs.push_back(Output::Damaged(body_damage(layout, header)));
+    }
 }
 
-/// The headers are read: which bodies are wanted?
-fn choose(question: Question, read: &Transfer, layout: Layout) -> Result<Activity, Failure> {
+/// The answer to a question about a record that is not there any more, or is another one.
+fn in_vain(question: Question) -> Output {
+    match question.purpose {
+        Purpose::Read { id } => Output::Read(id, Vec::new()),
+        Purpose::Scrub => Output::Scrubbed(question.from),
+        Purpose::Repair(record) => Output::NotRepaired(record.index),
+    }
+}
+
+/// Whether this is the record that was written with this header.
+fn is_of(record: &Record, header: &Header) -> bool {
+    (record.index, record.term, record.kind) == (header.index, header.term, header.kind)
+        && record.payload.len() == header.length as usize
+        && crc32c(&record.payload) == header.payload_checksum
+}
+
+fn record(header: &Header, payload: &[u8]) -> Record {
+    // A copy, so that one small record does not keep its whole neighbourhood in memory.
+    let payload = Bytes::copy_from_slice(payload);
+    Record { index: header.index, term: header.term, kind: header.kind, payload }
+}
+
+/// The headers are read: the bodies of which are wanted?
+fn choose(question: &Question, read: &Transfer, layout: Layout) -> Result<Vec<Header>, Failure> {
     let mut chosen: Vec<Header> = Vec::new();
-    let (mut bytes, mut span) = (0, 0);
+    let mut bytes = 0;
     for index in (question.from.0..=question.to.0).map(LogIndex) {
         let sector = (layout.header_place(index) - read.offset()) as usize;
         let start = sector * SECTOR_BYTES + header_offset(index);
@@ -128,40 +281,43 @@ fn choose(question: Question, read: &Transfer, layout: Layout) -> Result<Activit
         if is_too_much && !chosen.is_empty() {
             break;
         }
-        span = end;
         chosen.push(header);
     }
-    let damage = Failure::Damaged(header_damage(layout, question.from));
-    let Some(first) = chosen.first() else { return Err(damage) };
+    Ok(chosen)
+}
+
+/// What must be read to have the bodies of these headers; `None` if they lie nowhere.
+fn bodies_of(headers: &[Header], layout: Layout) -> Option<Transfer> {
+    let (first, last) = (headers.first()?, headers.last()?);
+    let span = layout.bodies().distance(first.position, last.position) + last.body_bytes();
     let place = first.position / SECTOR_BYTES as u64;
     let sectors = (first.position % SECTOR_BYTES as u64 + span).div_ceil(SECTOR_BYTES as u64);
     if place >= layout.bodies().sectors || sectors > layout.bodies().sectors {
-        return Err(damage);
+        return None;
     }
-    let transfer = Transfer::read(layout.bodies(), place, sectors);
-    Ok(Activity::Bodies(question, chosen, transfer))
+    Some(Transfer::read(layout.bodies(), place, sectors))
 }
 
-/// The bodies are read: are they what the headers say?
-fn verify(headers: &[Header], read: &Transfer, layout: Layout) -> Result<Vec<Record>, Failure> {
-    let bodies = Bodies::of(layout, read);
-    let record = |header: &Header| {
-        let payload = bodies.payload(header);
-        let payload = payload.ok_or_else(|| Failure::Damaged(body_damage(layout, header)))?;
-        // A copy, so that one small record does not keep its whole neighbourhood in memory.
-        let payload = Bytes::copy_from_slice(payload);
-        Ok(Record { index: header.index, term: header.term, kind: header.kind, payload })
-    };
-    headers.iter().map(record).collect()
+/// The write of a record in its place: the sectors that were read, with its bytes as they should be.
+fn rewrite(header: &Header, record: &Record, read: Transfer, layout: Layout) -> Transfer {
+    let place = read.offset();
+    let start = (header.position % SECTOR_BYTES as u64) as usize;
+    let mut bytes = read.into_bytes();
+    let (mut header, end) = (*header, start + header.body_bytes() as usize);
+    let body = &mut bytes[start..end];
+    body.fill(0);
+    body[..HEADER_BYTES].copy_from_slice(&header.encode());
+    body[HEADER_BYTES..HEADER_BYTES + record.payload.len()].copy_from_slice(&record.payload);
+    Transfer::write(layout.bodies(), place, bytes)
 }
 
 fn body_damage(layout: Layout, header: &Header) -> Damage {
     let sector = layout.bodies().sector(header.position / SECTOR_BYTES as u64);
-    Damage { index: header.index, what: Where::Body, sector }
+    Damage { index: header.index, term: Some(header.term), what: Where::Body, sector }
 }
 
 /// The damage of a header whose copy is no help.
 pub(crate) fn header_damage(layout: Layout, index: LogIndex) -> Damage {
     let sector = layout.headers().sector(layout.header_place(index));
-    Damage { index, what: Where::Header, sector }
+    Damage { index, term: None, what: Where::Header, sector }
 }

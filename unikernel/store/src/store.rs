@@ -8,7 +8,9 @@ use base::{Instant, LogIndex, Term};
 use block::BlockCompletion;
 use pool::Pool;
 
-use crate::error::{CompactError, Failure, PersistError, ReadError, ResetError, SnapshotError};
+use crate::error::{
+    CompactError, Failure, PersistError, ReadError, RepairError, ResetError, SnapshotError,
+};
 use crate::hard_state::HardState;
 use crate::layout::{Config, ConfigError, Layout};
 use crate::output::{Output, Record, Status};
@@ -51,9 +53,7 @@ impl Ready {
             outputs.push_back(Output::Persisted(ticket));
         }
         self.reader.pump(io, &self.writer);
-        while let Some((id, records)) = self.reader.take_answer() {
-            outputs.push_back(Output::Read(id, records));
-        }
+        outputs.extend(core::iter::from_fn(|| self.reader.take_output()));
         let is_writing = self.writer.is_writing();
         self.snapshot_writer.pump(io, self.snapshot_reader.place(), is_writing);
         outputs.extend(core::iter::from_fn(|| self.snapshot_writer.take_output()));
@@ -83,6 +83,9 @@ impl Ready {
             snapshot_index: installed.map_or(LogIndex(0), |installed| installed.head.meta.index),
             snapshot_bytes: installed.map_or(0, |installed| installed.head.total_bytes),
             snapshot_max_bytes: self.snapshot_writer.data_max_bytes(),
+            damaged: self.reader.counts.damaged,
+            repaired: self.reader.counts.repaired,
+            scrubbed: self.reader.counts.scrubbed,
             ..self.writer.status()
         }
     }
@@ -148,7 +151,44 @@ impl Store {
         if from < ready.writer.first() || from > to {
             return Err(ReadError::Absent);
         }
-        ready.reader.enqueue(id, from, to, max_bytes);
+        ready.reader.read(id, from, to, max_bytes);
+        self.pump();
+        Ok(())
+    }
+
+    /// Verifies records from `from` on, as many as have about `max_bytes`, one at the least, with everything
+    /// that the disk has of them. [`Output::Scrubbed`] tells how far it has come.
+    ///
+    /// # Errors
+    /// If there is no such durable record.
+    pub fn scrub(&mut self, from: LogIndex, max_bytes: usize) -> Result<(), ReadError> {
+        let State::Ready(ready) = &mut self.state else {
+            return Err(ReadError::NotReady);
+        };
+        let to = ready.writer.durable_last();
+        if from < ready.writer.first() || from > to {
+            return Err(ReadError::Absent);
+        }
+        ready.reader.scrub(from, to, max_bytes);
+        self.pump();
+        Ok(())
+    }
+
+    /// Writes an intact copy of a damaged record in its place: [`Output::Repaired`] comes when it is durable,
+    /// or [`Output::NotRepaired`] if it is not the record that was written there.
+    ///
+    /// # Errors
+    /// If there is no such durable record, or too many wait; then nothing has changed.
+    pub fn repair(&mut self, record: Record) -> Result<(), RepairError> {
+        let State::Ready(ready) = &mut self.state else {
+            return Err(RepairError::NotReady);
+        };
+        if record.index < ready.writer.first() || record.index > ready.writer.durable_last() {
+            return Err(RepairError::Absent);
+        }
+        if !ready.reader.repair(record) {
+            return Err(RepairError::Busy);
+        }
         self.pump();
         Ok(())
     }

@@ -34,6 +34,7 @@ enum Event {
 enum Write {
     Persist(Persist),
     Part { meta: SnapshotMeta, total: u64, offset: u64, bytes: Bytes },
+    Repair(LogEntry),
 }
 
 #[derive(Default)]
@@ -184,9 +185,15 @@ impl Cluster {
                     self.members.get_mut(&id).unwrap().applied = state;
                 }
                 Output::Apply(entries) => self.apply(id, entries),
+                Output::Repair(entry) => self.write(id, Write::Repair(entry)),
                 Output::Fetch(request) => {
-                    let mut entries = self.members[&id].disk.read(request.from, request.to);
+                    let (now, disk) = (self.now, &self.members[&id].disk);
+                    let mut entries = disk.read(request.from, request.to);
                     entries.truncate(5);
+                    let end = LogIndex(request.from.0 + entries.len() as u64);
+                    if let Some((index, term)) = disk.damage(end, end) {
+                        self.raft(id).handle_damaged(index, term, now);
+                    }
                     fetches.push_back((request.id, entries));
                 }
                 Output::ReadReady { context, index } => {
@@ -227,6 +234,13 @@ impl Cluster {
             Write::Persist(persist) => {
                 disk.write(&persist);
                 raft.handle_persisted(persist.ticket, now);
+            }
+            Write::Repair(entry) => {
+                if disk.repair(&entry) {
+                    raft.handle_repaired(entry.index);
+                } else {
+                    raft.handle_repair_failed(entry.index, now);
+                }
             }
             Write::Part { meta, total, offset, bytes } => {
                 let end = offset + bytes.len() as u64;

@@ -1,5 +1,7 @@
 //! A member's disk: a hard state, a log, and perhaps a snapshot before it.
 
+use std::collections::BTreeSet;
+
 use base::{LogIndex, Term};
 use bytes::Bytes;
 use raft::{
@@ -17,6 +19,8 @@ pub struct Disk {
     pub base: LogIndex,
     pub entries: Vec<LogEntry>,
     pub snapshot: Option<(SnapshotMeta, Bytes)>,
+    /// Entries that cannot be read any more.
+    pub damaged: BTreeSet<LogIndex>,
     /// What has come in of another snapshot.
     partial: Vec<u8>,
 }
@@ -36,6 +40,7 @@ impl Disk {
         if let Some(first) = fresh.first() {
             let kept = (first.index.0 - self.base.0 - 1) as usize;
             assert!(kept <= self.entries.len(), "writes leave no gap");
+            self.damaged.split_off(&first.index);
             self.entries.truncate(kept);
             self.entries.extend(fresh);
         }
@@ -46,8 +51,22 @@ impl Disk {
         if from <= self.base {
             return Vec::new();
         }
-        let wanted = |entry: &&LogEntry| (from..=to).contains(&entry.index);
+        let end = self.damaged.range(from..).next().copied().unwrap_or(to.next());
+        let wanted = |entry: &&LogEntry| (from..=to).contains(&entry.index) && entry.index < end;
         self.entries.iter().filter(wanted).cloned().collect()
+    }
+
+    /// The first damaged entry from `from` to `to`, and its term.
+    pub fn damage(&self, from: LogIndex, to: LogIndex) -> Option<(LogIndex, Term)> {
+        let index = *self.damaged.range(from..=to.max(from)).next()?;
+        let entry = self.entries.iter().find(|entry| entry.index == index)?;
+        Some((index, entry.term))
+    }
+
+    /// Writes an entry again; false if it is not what was there.
+    pub fn repair(&mut self, entry: &LogEntry) -> bool {
+        let is_it = self.entries.iter().any(|known| known == entry);
+        is_it && self.damaged.remove(&entry.index)
     }
 
     pub fn take_snapshot(&mut self, raft: &RaftNode) {
@@ -61,6 +80,7 @@ impl Disk {
     pub fn give_up(&mut self, index: LogIndex) {
         self.entries.retain(|entry| entry.index > index);
         self.base = self.base.max(index);
+        self.damaged = self.damaged.split_off(&index.next());
     }
 
     /// A part of the snapshot, and how long all of it is.
@@ -91,6 +111,7 @@ impl Disk {
             self.give_up(meta.index);
         } else {
             self.entries.clear();
+            self.damaged.clear();
             self.base = meta.index;
         }
         self.snapshot = Some((meta.clone(), bytes));
@@ -123,7 +144,15 @@ impl Disk {
                 .iter()
                 .filter_map(configuration)
                 .collect::<Vec<(LogIndex, Configuration)>>(),
-            recent: self.entries[self.entries.len().saturating_sub(3)..].to_vec(),
+            recent: self.recent(),
         }
+    }
+
+    /// The end of the log, as much as a member finds at once.
+    fn recent(&self) -> Vec<LogEntry> {
+        let count = self.entries.len().min(3);
+        let recent = &self.entries[self.entries.len() - count..];
+        let is_damaged = |entry: &LogEntry| self.damaged.contains(&entry.index);
+        if recent.iter().any(is_damaged) { Vec::new() } else { recent.to_vec() }
     }
 }

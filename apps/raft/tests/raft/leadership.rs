@@ -134,6 +134,9 @@ fn stepped_down(event: &Event) -> Option<StepDown> {
         | Event::SnapshotRefused { .. }
         | Event::Transferring { .. }
         | Event::TransferFailed { .. }
+        | Event::Damaged { .. }
+        | Event::Repaired { .. }
+        | Event::Nowhere { .. }
         | Event::LeaderLost { .. } => None,
     }
 }

@@ -8,6 +8,7 @@ mod flow;
 mod leadership;
 mod members;
 mod reads;
+mod repair;
 mod snapshots;
 mod split_votes;
 mod stage;

@@ -113,6 +113,7 @@ impl Election {
                 | Output::RestoreState { .. }
                 | Output::ReadReady { .. }
                 | Output::ReadFailed { .. }
+                | Output::Repair(_)
                 | Output::Event(_) => {}
             }
         }

@@ -22,6 +22,7 @@
 //! | `change 1 learn 4 promote 4 demote 2 remove 3` | 1 is to change the members, all at once |
 //! | `snapshot 1` | 1 takes a snapshot of what it has applied and gives up the log |
 //! | `store 3`, `install 3`, `refuse 3` | the disk of 3 stores what came; has the whole; finds it damaged |
+//! | `rot 2 3` | entry 3 is damaged on the disk of 2, which notices when it reads it |
 //! | `unreachable 2 1` | 2 learns that 1 is out of reach |
 //! | `status`, `logs` | what the members are; what is in their logs |
 
@@ -123,6 +124,9 @@ impl Stage {
             ["read", who] => self.read(id(who)),
             ["transfer", who] => self.transfer(id(who), None),
             ["transfer", who, to] => self.transfer(id(who), Some(id(to))),
+            ["rot", who, index] => {
+                self.actor(id(who)).disk.damaged.insert(LogIndex(index.parse().unwrap()));
+            }
             ["unreachable", who, peer] => {
                 let now = self.now;
                 self.raft(id(who)).handle_peer_unreachable(id(peer), now);
@@ -337,8 +341,18 @@ impl Stage {
                     self.tell(&format!("{id} applies {}", entries_in_words(&entries)));
                     self.raft(id).handle_applied(last);
                 }
+                Output::Repair(entry) => {
+                    self.tell(&format!("{id} writes {}/{} again", entry.index, entry.term));
+                    assert!(self.actor(id).disk.repair(&entry), "it is what was there");
+                    self.raft(id).handle_repaired(entry.index);
+                }
                 Output::Fetch(request) => {
-                    let entries = self.actor(id).disk.read(request.from, request.to);
+                    let (now, disk) = (self.now, &self.actor(id).disk);
+                    let entries = disk.read(request.from, request.to);
+                    let end = LogIndex(request.from.0 + entries.len() as u64);
+                    if let Some((index, term)) = disk.damage(end, end) {
+                        self.raft(id).handle_damaged(index, term, now);
+                    }
                     self.raft(id).handle_fetched(request.id, entries);
                 }
                 Output::FetchSnapshot { id: fetch, offset, max_bytes, .. } => {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use base::NodeId;
-use raft::{Configuration, LogEntry, Message, Payload};
+use raft::{Configuration, LogEntry, Message, Payload, RepairAnswer};
 
 pub fn entries_in_words(entries: &[LogEntry]) -> String {
     let word = |entry: &LogEntry| {
@@ -74,6 +74,15 @@ pub fn show(message: &Message) -> String {
         Message::ReadIndexReply { term, context, index } => match index {
             Some(index) => format!("read {context} after entry {index}, term {term}"),
             None => format!("read {context}: no, term {term}"),
+        },
+        Message::Repair { term, from, to } => {
+            format!("who has entries {from} to {to}? the first is of term {term}")
+        }
+        Message::Repaired { term, from, answer } => match answer {
+            RepairAnswer::Copies(entries) => format!("copies [{}]", entries_in_words(entries)),
+            RepairAnswer::Absent => format!("{from}/{term} is not here"),
+            RepairAnswer::Damaged => format!("{from}/{term} is damaged here too"),
+            RepairAnswer::Compacted => format!("{from} is in a snapshot here"),
         },
     }
 }

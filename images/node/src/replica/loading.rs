@@ -10,7 +10,7 @@ use bytes::Bytes;
 use kv::KvMachine;
 use kv::machine::Restore;
 use raft::{Configuration, Payload, Restored, SnapshotMeta, TermRuns};
-use store::{Record, Recovered, SNAPSHOT_BLOCK_BYTES};
+use store::{Damage, Record, Recovered, SNAPSHOT_BLOCK_BYTES};
 
 use super::Replica;
 
@@ -30,6 +30,8 @@ pub(super) struct Loading {
     /// Records that hold configurations and are still to be read.
     wanted: VecDeque<LogIndex>,
     configurations: Vec<(LogIndex, Configuration)>,
+    /// What was found damaged meanwhile.
+    pub(super) damaged: Vec<Damage>,
 }
 
 impl Replica {
@@ -39,7 +41,9 @@ impl Replica {
         let wanted = recovered.wanted.iter().copied().filter(|index| *index > covered).collect();
         let has_snapshot = recovered.snapshot.is_some();
         let (restore, configurations) = (Restore::default(), Vec::new());
-        self.loading = Some(Loading { recovered, restore, machine: None, wanted, configurations });
+        let (machine, damaged) = (None, Vec::new());
+        self.loading =
+            Some(Loading { recovered, restore, machine, wanted, configurations, damaged });
         if has_snapshot { self.read_snapshot_from(0) } else { self.load_configurations(now) }
     }
 
@@ -99,15 +103,16 @@ impl Replica {
                 loading.configurations.push((record.index, *configuration));
                 self.load_configurations(now);
             }
+            // It is damaged: it comes from another node, and until then this one does not lead.
+            (None, None, Some(_)) => self.load_configurations(now),
             _ => self.fail("an entry on the disk should be a configuration, and is none".into()),
         }
         true
     }
 
     fn finish_loading(&mut self, now: Instant) {
-        let Some(Loading { recovered, machine, configurations, .. }) = self.loading.take() else {
-            return;
-        };
+        let Some(loading) = self.loading.take() else { return };
+        let Loading { recovered, machine, configurations, damaged, .. } = loading;
         let Some(terms) = TermRuns::new(recovered.terms.clone()) else {
             return self.fail("the terms on the disk go backwards".into());
         };
@@ -128,6 +133,7 @@ impl Replica {
             recent: Vec::new(),
         };
         self.begin(&recovered, restored, machine, now);
+        damaged.into_iter().for_each(|damage| self.tell_damage(damage, now));
     }
 }
 

@@ -47,10 +47,16 @@ pub(super) fn run(bytes: &[u8]) {
 impl World {
     fn step(&mut self, input: &mut Input<'_>) {
         let choice = input.u8();
-        match choice % 4 {
+        match choice % 5 {
             0 => {
                 self.now += Duration::from_millis(u64::from(input.u8()));
                 self.raft.handle_timeout(self.now);
+            }
+            // The disk finds one of its entries damaged.
+            2 => {
+                if let Some(entry) = self.entries.get(usize::from(input.u8())) {
+                    self.raft.handle_damaged(entry.index, entry.term, self.now);
+                }
             }
             // Only a leader takes it.
             1 => drop(self.raft.propose(Bytes::from_static(b"command"))),
@@ -102,6 +108,7 @@ impl World {
                         self.raft.handle_snapshot_refused(&meta);
                     }
                 }
+                Output::Repair(entry) => self.raft.handle_repaired(entry.index),
                 Output::FetchSnapshot { .. } | Output::RestoreState { .. } => {
                     unreachable!("nothing was compacted, and nothing installed")
                 }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use base::{ClusterId, Duration, Instant, LogIndex, NodeId, Term};
 use block::SECTOR_BYTES;
 use pool::{PAGE_BYTES, Pool};
-use store::{Config, Failure, HardState, Output, Record, Recovered, Store};
+use store::{Config, Damage, Failure, HardState, Output, Record, Recovered, Store};
 
 use crate::disk::Disk;
 use crate::input::Input;
@@ -25,6 +25,7 @@ struct Machine {
     recovered: Option<Recovered>,
     failed: Option<Failure>,
     reads: Vec<Vec<Record>>,
+    damaged: Option<Damage>,
 }
 
 pub(super) fn run(bytes: &[u8]) {
@@ -46,10 +47,19 @@ pub(super) fn run(bytes: &[u8]) {
         let last = machine.recovered.as_ref().expect("read, or reported").last_index;
         machine.read_snapshot(0);
         machine.drain();
-        let read = machine.read_all(last);
+        let mut read = machine.read_all(last);
         assert!(read.iter().zip(1..).all(|(record, index)| record.index.0 == index));
+        if let Some(index) = machine.damaged.take().map(|damage| damage.index) {
+            assert_eq!(read.len() as u64 + 1, index.0, "it ends there");
+            // Somebody has it still, or what was there.
+            if let Some(record) = records.get(read.len()) {
+                machine.store.repair(record.clone()).expect("it is in the log");
+                machine.drain();
+                read = machine.read_all(last);
+            }
+        }
         if machine.failed.is_none() {
-            assert_eq!(read.len() as u64, last.0);
+            assert_eq!(read.len() as u64 == last.0, machine.damaged.is_none());
             // One bit is found by any checksum, so nothing acknowledged is dropped or altered.
             assert!(!is_flips_only || flips != 1 || read == *records, "a flipped bit was believed");
         }
@@ -115,9 +125,9 @@ impl Machine {
         let config = Config { cluster, node, capacity_sectors, wanted_kinds: &[2], may_format };
         let pool = Pool::on_heap(BUFFERS, 4 * PAGE_BYTES);
         let store = Store::new(config, pool.clone()).expect("the disk is large enough");
-        let (recovered, failed, reads) = (None, None, Vec::new());
+        let (recovered, failed, reads, damaged) = (None, None, Vec::new(), None);
         let now = Instant::ORIGIN;
-        let mut machine = Machine { store, pool, disk, now, recovered, failed, reads };
+        let mut machine = Machine { store, pool, disk, now, recovered, failed, reads, damaged };
         machine.drain();
         machine
     }
@@ -142,6 +152,9 @@ impl Machine {
                     }
                 }
                 Output::SnapshotDamaged { .. } => {}
+                Output::Damaged(damage) => self.damaged = Some(damage),
+                Output::Repaired(_) | Output::NotRepaired(_) => {}
+                Output::Scrubbed(_) => unreachable!("nobody scrubs"),
                 Output::SnapshotStored { .. } | Output::SnapshotDurable(_) => {
                     unreachable!("nobody writes one")
                 }
@@ -163,7 +176,9 @@ impl Machine {
             self.store.read(from.0, from, last, 3000).expect("what was recovered is there");
             self.drain();
             let Some(more) = self.reads.pop() else { break };
-            from = more.last().expect("one at the least").index.next();
+            // What is damaged ends it.
+            let Some(last) = more.last() else { break };
+            from = last.index.next();
             records.extend(more);
         }
         records

@@ -37,7 +37,8 @@ impl Recovery {
             let place = installed.map_or(0, |installed| 1 - installed.place);
             let sector = self.layout.snapshots()[place].start;
             let index = LogIndex(self.mark.first.0 - 1);
-            return Err(Failure::Damaged(Damage { index, what: Where::Snapshot, sector }));
+            let (term, what) = (Some(self.mark.front_term), Where::Snapshot);
+            return Err(Failure::Damaged(Damage { index, term, what, sector }));
         }
         self.recovered.snapshot = installed.map(Installed::stored);
         if let Some(Installed { head, .. }) = installed {

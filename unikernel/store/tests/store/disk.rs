@@ -6,7 +6,7 @@ use base::{ClusterId, Instant, LogIndex, NodeId, Prng, Term};
 use block::{BlockCompletion, BlockError, BlockRequest, Operation, SECTOR_BYTES};
 use bytes::Bytes;
 use pool::{PAGE_BYTES, Pool};
-use store::{Config, Failure, HardState, Output, Record, Recovered, SnapshotMeta, Store};
+use store::{Config, Damage, Failure, HardState, Output, Record, Recovered, SnapshotMeta, Store};
 
 type Sector = [u8; SECTOR_BYTES];
 
@@ -89,6 +89,12 @@ pub struct Machine {
     pub recovered: Option<Recovered>,
     pub failed: Option<Failure>,
     pub reads: Vec<(u64, Vec<Record>)>,
+    pub damaged: Vec<Damage>,
+    /// Records that were written again, or were not those that had been there.
+    pub repaired: Vec<LogIndex>,
+    pub not_repaired: Vec<LogIndex>,
+    /// How far the records are verified.
+    pub scrubbed: Vec<LogIndex>,
     /// What was told of the snapshot that is written: how far it is.
     pub stored: Vec<u64>,
     pub durable_snapshots: Vec<SnapshotMeta>,
@@ -134,6 +140,10 @@ impl Machine {
             recovered: None,
             failed: None,
             reads: Vec::new(),
+            damaged: Vec::new(),
+            repaired: Vec::new(),
+            not_repaired: Vec::new(),
+            scrubbed: Vec::new(),
             stored: Vec::new(),
             durable_snapshots: Vec::new(),
             parts: Vec::new(),
@@ -150,6 +160,10 @@ impl Machine {
                 Output::Recovered(recovered) => self.recovered = Some(recovered),
                 Output::Persisted(ticket) => self.persisted.push(ticket),
                 Output::Read(id, records) => self.reads.push((id, records)),
+                Output::Damaged(damage) => self.damaged.push(damage),
+                Output::Repaired(index) => self.repaired.push(index),
+                Output::NotRepaired(index) => self.not_repaired.push(index),
+                Output::Scrubbed(next) => self.scrubbed.push(next),
                 Output::Failed(failure) => self.failed = Some(failure),
                 Output::SnapshotStored { offset, .. } => self.stored.push(offset),
                 Output::SnapshotDurable(meta) => self.durable_snapshots.push(meta),
@@ -266,6 +280,33 @@ impl Machine {
         }
     }
 
+    /// Verifies the whole log once.
+    pub fn scrub(&mut self) {
+        let status = self.store.status();
+        let mut from = status.first_index;
+        while from <= status.durable_last && self.failed.is_none() {
+            self.store.scrub(from, 5_000).unwrap();
+            self.drain();
+            self.finish();
+            let Some(next) = self.scrubbed.pop() else { return };
+            assert!(next > from, "it goes forward");
+            from = next;
+        }
+    }
+
+    /// Writes everything again that was found damaged, from these records; answers how much that was.
+    pub fn repair(&mut self, records: &[Record]) -> usize {
+        let damaged = std::mem::take(&mut self.damaged);
+        for damage in &damaged {
+            let record = records.iter().find(|record| record.index == damage.index).unwrap();
+            assert_eq!(damage.term, Some(record.term), "it is known which record it is");
+            self.store.repair(record.clone()).unwrap();
+            self.drain();
+            self.finish();
+        }
+        damaged.len()
+    }
+
     /// Everything that the log holds, read back.
     pub fn read_all(&mut self, last: LogIndex) -> Vec<Record> {
         let mut records = Vec::new();
@@ -275,7 +316,9 @@ impl Machine {
             self.drain();
             self.finish();
             let Some((_, more)) = self.reads.pop() else { break };
-            from = more.last().expect("one at the least").index.next();
+            // What is damaged ends it.
+            let Some(last) = more.last() else { break };
+            from = last.index.next();
             records.extend(more);
         }
         records
