@@ -17,10 +17,9 @@ use kv::KvMachine;
 use net::links::{self, Disposition, Links};
 use pool::{Frame, Pool};
 use raft::{
-    Encoder, FetchId, LogEntry, Payload, ProposeError, RaftNode, ReadError, Restored, Ticket,
-    TransferError,
+    Encoder, FetchId, LogEntry, Payload, ProposeError, RaftNode, ReadError, Ticket, TransferError,
 };
-use store::{Record, Recovered, Store};
+use store::{Record, Store};
 use wire::{Lane, Refusal, ServiceId, TraceContext};
 
 use crate::budget::Budget;
@@ -331,61 +330,6 @@ impl Replica {
     fn fail(&mut self, reason: String) {
         self.member = None;
         self.outputs.push_back(ReplicaOutput::Failed(reason));
-    }
-
-    /// The disk is read and loaded: this node may take part.
-    fn begin(
-        &mut self,
-        recovered: &Recovered,
-        restored: Restored,
-        machine: Option<KvMachine>,
-        now: Instant,
-    ) {
-        self.note_recovery(recovered);
-        let newest = restored.snapshot.as_ref().map_or(LogIndex(0), |meta| meta.index);
-        self.snapshots.restored(newest, recovered.first_index, now.since(self.started));
-        let config = self.config.raft.clone();
-        let links = links::Config {
-            id: config.id,
-            cluster: self.config.cluster,
-            peers: Vec::new(),
-            epoch: u32::try_from(recovered.epoch).unwrap_or(u32::MAX),
-            mtu: MTU,
-        };
-        match RaftNode::new(config, self.config.seed, restored, now) {
-            Ok(raft) => {
-                let links = Links::new(links, self.packets.clone());
-                let beginning = &self.config.beginning;
-                let members = Members::new(self.config.raft.id, beginning, recovered.epoch, now);
-                let (linked, encoder, leader) = (None, Encoder::default(), None);
-                self.member = Some(Member { raft, links, members, linked, encoder, leader });
-                self.note_room();
-                let epoch = recovered.epoch;
-                self.outputs.push_back(ReplicaOutput::Ready { epoch, machine });
-            }
-            Err(error) => self.fail(alloc::format!("{error}")),
-        }
-    }
-
-    fn note_recovery(&mut self, recovered: &Recovered) {
-        let Recovered { epoch, last_index, torn, repaired, is_fresh, .. } = recovered;
-        let text = if *is_fresh {
-            String::from("formatted an empty disk")
-        } else {
-            alloc::format!(
-                "start {epoch}: log up to {last_index}, term {}",
-                recovered.hard_state.term
-            )
-        };
-        self.outputs.push_back(ReplicaOutput::Note(Level::Info, "disk", text));
-        if *torn > 0 {
-            let text = alloc::format!("dropped {torn} entries of a torn write: never acknowledged");
-            self.outputs.push_back(ReplicaOutput::Note(Level::Warn, "disk", text));
-        }
-        if *repaired > 0 {
-            let text = alloc::format!("repaired {repaired} headers from their copies");
-            self.outputs.push_back(ReplicaOutput::Note(Level::Warn, "disk", text));
-        }
     }
 
     /// Tells Raft whether the disk has room.

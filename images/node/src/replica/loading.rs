@@ -3,16 +3,20 @@
 
 use alloc::collections::VecDeque;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use base::{Instant, LogIndex};
 use bytes::Bytes;
 use kv::KvMachine;
 use kv::machine::Restore;
-use raft::{Configuration, Payload, Restored, SnapshotMeta, TermRuns};
+use net::links::{self, Links};
+use raft::{Configuration, Encoder, Payload, RaftNode, Restored, SnapshotMeta, TermRuns};
 use store::{Damage, Record, Recovered, SNAPSHOT_BLOCK_BYTES};
 
-use super::Replica;
+use super::{MTU, Member, Replica, ReplicaOutput};
+use crate::journal::Level;
+use crate::members::Members;
 
 /// The name of the questions of a start. Raft's own count from 1.
 const QUESTION: u64 = u64::MAX;
@@ -134,6 +138,58 @@ impl Replica {
         };
         self.begin(&recovered, restored, machine, now);
         damaged.into_iter().for_each(|damage| self.tell_damage(damage, now));
+    }
+
+    /// The disk is read and loaded: this node may take part.
+    fn begin(
+        &mut self,
+        recovered: &Recovered,
+        restored: Restored,
+        machine: Option<KvMachine>,
+        now: Instant,
+    ) {
+        self.note_recovery(recovered);
+        let newest = restored.snapshot.as_ref().map_or(LogIndex(0), |meta| meta.index);
+        self.snapshots.restored(newest, recovered.first_index, now.since(self.started));
+        let config = self.config.raft.clone();
+        let links = links::Config {
+            id: config.id,
+            cluster: self.config.cluster,
+            peers: Vec::new(),
+            epoch: u32::try_from(recovered.epoch).unwrap_or(u32::MAX),
+            mtu: MTU,
+        };
+        match RaftNode::new(config, self.config.seed, restored, now) {
+            Ok(raft) => {
+                let links = Links::new(links, self.packets.clone());
+                let beginning = &self.config.beginning;
+                let members = Members::new(self.config.raft.id, beginning, recovered.epoch, now);
+                let (linked, encoder, leader) = (None, Encoder::default(), None);
+                self.member = Some(Member { raft, links, members, linked, encoder, leader });
+                self.note_room();
+                let epoch = recovered.epoch;
+                self.outputs.push_back(ReplicaOutput::Ready { epoch, machine });
+            }
+            Err(error) => self.fail(format!("{error}")),
+        }
+    }
+
+    fn note_recovery(&mut self, recovered: &Recovered) {
+        let Recovered { epoch, last_index, torn, repaired, is_fresh, .. } = recovered;
+        let text = if *is_fresh {
+            String::from("formatted an empty disk")
+        } else {
+            format!("start {epoch}: log up to {last_index}, term {}", recovered.hard_state.term)
+        };
+        self.outputs.push_back(ReplicaOutput::Note(Level::Info, "disk", text));
+        if *torn > 0 {
+            let text = format!("dropped {torn} entries of a torn write: never acknowledged");
+            self.outputs.push_back(ReplicaOutput::Note(Level::Warn, "disk", text));
+        }
+        if *repaired > 0 {
+            let text = format!("repaired {repaired} headers from their copies");
+            self.outputs.push_back(ReplicaOutput::Note(Level::Warn, "disk", text));
+        }
     }
 }
 
