@@ -19,7 +19,7 @@ const PORT_BLOCKS: u16 = 60;
 /// HTTP is so far above RESP, for every node.
 const HTTP_ABOVE: u16 = 1_000;
 /// More nodes than any story has.
-const NODES_MAX: u16 = 5;
+const NODES_MAX: u16 = 6;
 /// Elections, with machines that a busy host translates.
 pub const ELECTION_WITHIN: Duration = Duration::from_secs(15);
 

@@ -69,7 +69,7 @@ fn planned_stops(
     for _ in 0..plan.stops {
         interrupt::check()?;
         let leader = machines::leader(description)?;
-        let other = leader % description.nodes + 1;
+        let other = leader % description.founders + 1;
         let stop = || launch::stop_node(leader);
         let gap = load::longest_gap(description.resp_port(other), stop)?;
         gaps.push(gap.as_secs_f64() * 1_000.0);

@@ -24,6 +24,9 @@ Usage: scripts/cluster [--name NAME] COMMAND
   sh I 'COMMAND'        one shell command on node I; exit status 0 if it succeeded
   logs I [-f]           what node I has said; -f goes on
   kill I                ends the machine of node I, as a power failure would
+  add [--json]          boots a node more, with an empty disk, and waits until it votes
+  remove I [--keep-disk]
+                        removes node I from the cluster for ever, its machine and its disk
   stop I, start I       tells node I to stop; starts it again, with its disk
   pause I, resume I     stops time for node I, and lets it go on
   partition '1,2|3'     parts the network; nodes in no group are a group of their own
@@ -62,6 +65,8 @@ pub(super) enum Action {
     Kill { node: String },
     Stop { node: String },
     Start { node: String },
+    Add { is_json: bool },
+    Remove { node: String, keeps_disk: bool },
     Pause { node: String },
     Resume { node: String },
     Fault(Request),
@@ -75,6 +80,7 @@ struct Words {
     wishes: Wishes,
     wipe: bool,
     is_json: bool,
+    keeps_disk: bool,
     follow: bool,
     stop: bool,
     one_way: bool,
@@ -132,7 +138,8 @@ impl Words {
                 self.wishes.image = Some(absolute(&PathBuf::from(parser.value()?))?);
             }
             (Some("down"), "wipe") => self.wipe = true,
-            (Some("status" | "net"), "json") => self.is_json = true,
+            (Some("remove"), "keep-disk") => self.keeps_disk = true,
+            (Some("status" | "net" | "add"), "json") => self.is_json = true,
             (Some("logs"), "follow") => self.follow = true,
             (Some("capture"), "stop") => self.stop = true,
             (Some("link"), "one-way") => self.one_way = true,
@@ -179,7 +186,7 @@ impl Words {
                 let [port, file] = self.exactly("capture I FILE")?;
                 Action::Fault(Request::Capture { port, file: absolute(&PathBuf::from(file))? })
             }
-            "shell" | "logs" | "kill" | "stop" | "start" | "pause" | "resume" => {
+            "shell" | "logs" | "kill" | "stop" | "start" | "pause" | "resume" | "remove" => {
                 let [node] = self.exactly(&format!("{command} I, the number of a node"))?;
                 self.of_node(command, node)
             }
@@ -198,6 +205,7 @@ impl Words {
             "kill" => Action::Kill { node },
             "stop" => Action::Stop { node },
             "start" => Action::Start { node },
+            "remove" => Action::Remove { node, keeps_disk: self.keeps_disk },
             "pause" => Action::Pause { node },
             _ => Action::Resume { node },
         }
@@ -210,6 +218,7 @@ impl Words {
             "status" => Action::Status { is_json: self.is_json },
             "net" => Action::Net { is_json: self.is_json },
             "heal" => Action::Fault(Request::Heal),
+            "add" => Action::Add { is_json: self.is_json },
             "list" => Action::List,
             "help" => Action::Help,
             _ => {
@@ -298,6 +307,9 @@ mod tests {
             panic!("not a link");
         };
         assert_eq!((loss_per_mille, delay_ms), (50, 20));
+        let removal = action("remove 4 --keep-disk").unwrap();
+        assert!(matches!(removal, Action::Remove { keeps_disk: true, .. }));
+        assert!(matches!(action("add --json").unwrap(), Action::Add { is_json: true }));
         assert!(matches!(action("logs 2 -f").unwrap(), Action::Logs { follow: true, .. }));
     }
 
@@ -314,6 +326,9 @@ mod tests {
             "link 1 2 --drop 2",
             "link 1",
             "status extra",
+            "add 4",
+            "remove",
+            "remove 4 --json",
             "logs 1 -x",
         ] {
             let error = action(line).expect_err(line);

@@ -12,7 +12,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::process::{self, Role};
 use super::state::Description;
-use super::{client, console, machine, network};
+use super::{client, console, disks, machine, network};
 use crate::{clock, interrupt};
 
 /// How long a cluster may take until it serves.
@@ -27,9 +27,10 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// # Errors
 /// If that is not possible, or it runs already.
 pub fn start_node(description: &Description, node: u16) -> anyhow::Result<Child> {
-    let is_running = process::running(Path::new(".")).contains_key(&Role::Node(node));
-    anyhow::ensure!(!is_running, "node {node} is running already");
-    machine::prepare(description, node)?;
+    let running = process::running(Path::new("."));
+    anyhow::ensure!(!running.contains_key(&Role::Node(node)), "node {node} is running already");
+    fs::create_dir_all(machine::node_folder(node))?;
+    let format = disks::prepare(description, node)?;
     for port in [description.resp_port(node), description.http_port(node)] {
         ensure_free(port)?;
     }
@@ -38,7 +39,12 @@ pub fn start_node(description: &Description, node: u16) -> anyhow::Result<Child>
         // QEMU inherits it.
         fcntl(tap, FcntlArg::F_SETFD(FdFlag::empty()))?;
     }
-    let mut command = machine::command(description, node, tap.as_ref().map(AsRawFd::as_raw_fd));
+    // Whom a node asks that is not in yet: one that runs, if there is one.
+    let is_there = |other: &u16| running.contains_key(&Role::Node(*other));
+    let others = || description.node_numbers().filter(|other| *other != node);
+    let contact = others().find(is_there).or_else(|| others().next());
+    let tap_number = tap.as_ref().map(AsRawFd::as_raw_fd);
+    let mut command = machine::command(description, node, tap_number, format, contact);
     process::start(&mut command, &machine::node_folder(node).join("qemu.log"))
 }
 
@@ -55,7 +61,7 @@ pub fn are_ports_free(base: u16, nodes: u16) -> bool {
     ports.into_iter().all(|port| ensure_free(port).is_ok())
 }
 
-/// Starts the machines of all nodes that do not run, and the network.
+/// Starts the machines of all nodes that do not run, and the network. Nodes whose disks are lost stay off.
 ///
 /// # Errors
 /// If one cannot be started.
@@ -66,8 +72,10 @@ pub fn start_all(description: &Description) -> anyhow::Result<Vec<(u16, Child)>>
     }
     network::start(description)?;
     let running = process::running(Path::new("."));
+    let lost = disks::all_lost(description)?;
     let stopped =
         description.node_numbers().filter(|node| !running.contains_key(&Role::Node(*node)));
+    let stopped = stopped.filter(|node| !lost.contains_key(node));
     let mut children = Vec::new();
     for node in stopped {
         interrupt::check()?;
@@ -108,7 +116,11 @@ pub fn wait_until_serving(
     Ok(())
 }
 
-fn check_machines(children: &mut [(u16, Child)]) -> anyhow::Result<()> {
+/// Fails if one of these machines has ended.
+///
+/// # Errors
+/// If so: with its last words.
+pub fn check_machines(children: &mut [(u16, Child)]) -> anyhow::Result<()> {
     for (node, child) in children {
         if let Some(status) = child.try_wait()? {
             anyhow::bail!("the machine of node {node} ended ({status}): {}", last_words(*node));

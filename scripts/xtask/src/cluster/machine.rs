@@ -1,11 +1,9 @@
 //! The command line of a virtual machine.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
-
+use super::disks::{self, Format};
 use super::process;
 use super::state::{Accel, Description, Machine, Net};
 use crate::clock;
@@ -38,45 +36,20 @@ pub fn port_socket(node: u16) -> PathBuf {
     node_folder(node).join("net.sock")
 }
 
-/// A node's disk.
-pub fn disk(description: &Description, node: u16) -> PathBuf {
-    match &description.disk_dir {
-        Some(folder) => folder.join(format!("{}-node-{node}.img", description.name)),
-        None => node_folder(node).join("disk.img"),
-    }
-}
-
-/// Makes a node's folder, and its disk unless there is one.
-///
-/// # Errors
-/// If that is not possible, or the disk is of another size.
-pub fn prepare(description: &Description, node: u16) -> anyhow::Result<()> {
-    fs::create_dir_all(node_folder(node))?;
-    let path = disk(description, node);
-    let bytes = u64::from(description.disk_mib) << 20;
-    if let Ok(found) = fs::metadata(&path) {
-        anyhow::ensure!(
-            found.len() == bytes,
-            "{} has {} bytes, not {bytes}: give the old --disk-size, or remove it",
-            path.display(),
-            found.len()
-        );
-        return Ok(());
-    }
-    let file = File::create(&path).with_context(|| format!("{}", path.display()))?;
-    // Only what is written takes up room.
-    file.set_len(bytes)?;
-    Ok(())
-}
-
 /// Commas separate QEMU's options; one in a value is doubled.
 fn quoted(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }
 
 /// What starts the machine of a node, in the cluster's folder. `tap` is an open TAP device, for
-/// [`Net::Bridge`].
-pub fn command(description: &Description, node: u16, tap: Option<i32>) -> Command {
+/// [`Net::Bridge`]; `contact` is a member for a node that is not yet one.
+pub fn command(
+    description: &Description,
+    node: u16,
+    tap: Option<i32>,
+    format: Format,
+    contact: Option<u16>,
+) -> Command {
     let mut command = Command::new("qemu-system-x86_64");
     let mut add = |words: &[&str]| {
         command.args(words);
@@ -119,7 +92,7 @@ pub fn command(description: &Description, node: u16, tap: Option<i32>) -> Comman
         "-kernel",
         &description.image.to_string_lossy(),
         "-append",
-        &settings(description, node),
+        &settings(description, node, format, contact),
     ]);
     for words in [
         cluster_card(description, node, tap),
@@ -131,12 +104,23 @@ pub fn command(description: &Description, node: u16, tap: Option<i32>) -> Comman
     command
 }
 
-fn settings(description: &Description, node: u16) -> String {
-    let peers: Vec<_> = description.node_numbers().map(|node| node.to_string()).collect();
+fn settings(description: &Description, node: u16, format: Format, contact: Option<u16>) -> String {
+    let beginning = match contact {
+        Some(contact) if node > description.founders => format!("coterie.join={contact}"),
+        // All who founded the cluster, be they members still or not: the log begins with them.
+        Some(_) | None => {
+            let founders: Vec<_> =
+                (1..=description.founders).map(|node| node.to_string()).collect();
+            format!("coterie.peers={}", founders.join(","))
+        }
+    };
+    let format = match format {
+        Format::Allowed => "coterie.format=yes ",
+        Format::Forbidden => "",
+    };
     format!(
-        "coterie.id={node} coterie.cluster={} coterie.peers={} coterie.wall_ms={} {}",
+        "coterie.id={node} coterie.cluster={} {beginning} {format}coterie.wall_ms={} {}",
         description.id,
-        peers.join(","),
         clock::since_1970().as_millis(),
         description.append
     )
@@ -203,7 +187,7 @@ fn client_card(description: &Description, node: u16) -> Vec<String> {
 }
 
 fn drive(description: &Description, node: u16) -> Vec<String> {
-    let path = disk(description, node);
+    let path = disks::path(description, node);
     // The host's cache is used, and the node's flushes reach the disk.
     let drive =
         format!("file={},format=raw,if=none,id=disk,cache=writeback,aio=threads", quoted(&path));

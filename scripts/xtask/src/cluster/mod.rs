@@ -4,9 +4,11 @@ pub mod accel;
 pub mod client;
 mod command_line;
 mod console;
+pub mod disks;
 pub mod launch;
 mod logs;
 pub mod machine;
+mod members;
 pub mod network;
 pub mod process;
 mod qmp;
@@ -69,6 +71,8 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
             writeln!(std::io::stdout(), "node {node} is stopped")?;
         }
         Action::Start { node } => start(folder, &node)?,
+        Action::Add { is_json } => members::add(folder, is_json)?,
+        Action::Remove { node, keeps_disk } => members::remove(folder, &node, keeps_disk)?,
         Action::Pause { node } => order(&enter(&folder)?, &node, "stop", "is paused")?,
         Action::Resume { node } => order(&enter(&folder)?, &node, "cont", "goes on")?,
         Action::Fault(request) => {
@@ -108,7 +112,7 @@ fn down(folder: Folder, wipe: bool) -> anyhow::Result<()> {
     launch::end_all(&description)?;
     if wipe {
         for node in description.node_numbers() {
-            let disk = machine::disk(&description, node);
+            let disk = disks::path(&description, node);
             // It may never have been made.
             let _ = std::fs::remove_file(disk);
         }
@@ -151,6 +155,7 @@ fn start(folder: Folder, node: &str) -> anyhow::Result<()> {
             );
         }
         if client::raft_status(description.http_port(node)).is_ok() {
+            disks::note_formatted(&description)?;
             break;
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -226,7 +231,7 @@ fn list() -> anyhow::Result<()> {
         let Ok(Some(description)) = folder.load() else { continue };
         let running = process::running(folder.path());
         let nodes = running.keys().filter(|role| **role != Role::Switch).count();
-        writeln!(std::io::stdout(), "{name}: {nodes} of {} nodes run", description.nodes)?;
+        writeln!(std::io::stdout(), "{name}: {nodes} of {} nodes run", description.nodes.len())?;
     }
     Ok(())
 }

@@ -60,6 +60,25 @@ pub fn start(description: &Description) -> anyhow::Result<()> {
     }
 }
 
+/// Makes a place for a machine more while the others run.
+///
+/// # Errors
+/// If that is not possible.
+pub fn add_port(description: &Description, node: u16) -> anyhow::Result<()> {
+    let Some(kind) = port_kind(description.net) else { return Ok(()) };
+    let (name, path) = (node.to_string(), port_socket(node));
+    let request = Request::AddPort { name, kind: kind.into(), path };
+    command(description, &request).map(drop)
+}
+
+/// Removes the place of a machine that is gone for good.
+pub fn remove_port(description: &Description, node: u16) {
+    if port_kind(description.net).is_some() {
+        // Without a switch, or without that port, there is nothing to do.
+        let _ = command(description, &Request::RemovePort { name: node.to_string() });
+    }
+}
+
 /// Removes what joined the machines.
 ///
 /// # Errors

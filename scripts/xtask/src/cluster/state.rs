@@ -1,5 +1,6 @@
 //! What a cluster is: its description on the disk, and the folder in which its machines run.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -47,8 +48,12 @@ pub struct Description {
     pub name: String,
     /// By which its nodes know it.
     pub id: String,
-    /// How many nodes it has: 1 to this number.
-    pub nodes: u16,
+    /// How many nodes founded it: 1 to this number.
+    pub founders: u16,
+    /// The numbers of the nodes that it has.
+    pub nodes: BTreeSet<u16>,
+    /// The number of the next node that joins: no number is used twice.
+    pub next_node: u16,
     /// How they are joined.
     pub net: Net,
     /// Which machine they are.
@@ -86,7 +91,7 @@ impl Description {
 
     /// All nodes.
     pub fn node_numbers(&self) -> impl Iterator<Item = u16> + use<> {
-        1..=self.nodes
+        self.nodes.clone().into_iter()
     }
 
     /// The number of a node, from what somebody typed.
@@ -94,9 +99,10 @@ impl Description {
     /// # Errors
     /// If there is no such node.
     pub fn parse_node(&self, text: &str) -> anyhow::Result<u16> {
-        let number = text.parse().ok().filter(|number| (1..=self.nodes).contains(number));
+        let number = text.parse().ok().filter(|number| self.nodes.contains(number));
         number.with_context(|| {
-            format!("cluster '{}' has nodes 1 to {}, no '{text}'", self.name, self.nodes)
+            let numbers: Vec<_> = self.nodes.iter().map(u16::to_string).collect();
+            format!("cluster '{}' has nodes {}, no '{text}'", self.name, numbers.join(", "))
         })
     }
 }
@@ -169,7 +175,7 @@ impl Folder {
             Err(error) => return Err(error).context(format!("{}", path.display())),
         };
         let description = serde_json::from_slice(&text);
-        let advice = "is damaged; remove its folder to forget this cluster";
+        let advice = "is damaged, or of another version; remove its folder to forget this cluster";
         description.map(Some).with_context(|| format!("{} {advice}", path.display()))
     }
 
@@ -178,13 +184,7 @@ impl Folder {
     /// # Errors
     /// If that is not possible.
     pub fn save(&self, description: &Description) -> anyhow::Result<()> {
-        let path = self.path.join(DESCRIPTION);
-        let new = path.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec_pretty(description)?)?;
-        file.sync_all()?;
-        fs::rename(new, path)?;
-        Ok(())
+        write(&self.path.join(DESCRIPTION), description)
     }
 
     /// Removes the folder with everything in it.
@@ -197,4 +197,17 @@ impl Folder {
             _ => Ok(()),
         }
     }
+}
+
+/// Writes a value to a file, as JSON: all of it or nothing, whatever happens meanwhile.
+///
+/// # Errors
+/// If that is not possible.
+pub(super) fn write(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(&serde_json::to_vec_pretty(value)?)?;
+    file.sync_all()?;
+    fs::rename(new, path)?;
+    Ok(())
 }

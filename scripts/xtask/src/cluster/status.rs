@@ -36,6 +36,11 @@ pub fn of(description: &Description) -> Vec<NodeStatus> {
     })
 }
 
+/// Asks one node.
+pub fn of_one(description: &Description, node: u16) -> NodeStatus {
+    of_node(description, node, &process::running(Path::new(".")))
+}
+
 fn of_node(description: &Description, node: u16, running: &BTreeMap<Role, Pid>) -> NodeStatus {
     let Some(pid) = running.get(&Role::Node(node)).copied() else {
         return NodeStatus { node, state: "stopped", pid: None, raft: None };
@@ -51,16 +56,7 @@ fn of_node(description: &Description, node: u16, running: &BTreeMap<Role, Pid>) 
 
 /// For programs.
 pub fn to_json(description: &Description, nodes: &[NodeStatus]) -> Value {
-    let node = |status: &NodeStatus| {
-        json!({
-            "id": status.node,
-            "state": status.state,
-            "pid": status.pid.map(Pid::as_raw),
-            "resp": format!("127.0.0.1:{}", description.resp_port(status.node)),
-            "http": format!("127.0.0.1:{}", description.http_port(status.node)),
-            "raft": status.raft,
-        })
-    };
+    let node = |status: &NodeStatus| node_to_json(description, status);
     json!({
         "name": description.name,
         "net": description.net,
@@ -68,6 +64,18 @@ pub fn to_json(description: &Description, nodes: &[NodeStatus]) -> Value {
         "accel": description.accel,
         "leader": leader(nodes),
         "nodes": nodes.iter().map(node).collect::<Vec<_>>(),
+    })
+}
+
+/// One node, for programs.
+pub fn node_to_json(description: &Description, status: &NodeStatus) -> Value {
+    json!({
+        "id": status.node,
+        "state": status.state,
+        "pid": status.pid.map(Pid::as_raw),
+        "resp": format!("127.0.0.1:{}", description.resp_port(status.node)),
+        "http": format!("127.0.0.1:{}", description.http_port(status.node)),
+        "raft": status.raft,
     })
 }
 
@@ -91,7 +99,11 @@ pub fn to_table(description: &Description, nodes: &[NodeStatus]) -> String {
         rows.push([
             status.node.to_string(),
             status.state.into(),
-            of("role"),
+            // What it is to the cluster says more, unless it votes.
+            match of("membership").as_str() {
+                "voter" => of("role"),
+                _ => of("membership"),
+            },
             of("term"),
             of("commit_index"),
             format!("127.0.0.1:{}", description.resp_port(status.node)),

@@ -7,11 +7,11 @@ use anyhow::Context;
 
 use super::process::{self, Role};
 use super::state::{Accel, Description, Folder, Machine, Net};
-use super::{absolute, accel, launch, status};
+use super::{absolute, accel, disks, launch, status};
 use crate::interrupt;
 
 /// As many nodes as a cluster may have, and an address for each.
-const NODES_MAX: u16 = 64;
+pub(super) const NODES_MAX: u16 = 64;
 /// Ports of the first cluster; others are so far above.
 const PORT_BASE: u16 = 7_100;
 const PORT_STEP: u16 = 100;
@@ -54,7 +54,7 @@ pub(super) fn up(folder: Folder, wishes: &Wishes) -> anyhow::Result<()> {
     let before = process::running(Path::new("."));
     let running: Vec<_> =
         description.node_numbers().filter(|node| before.contains_key(&Role::Node(*node))).collect();
-    if running.len() == usize::from(description.nodes) {
+    if running.len() == description.nodes.len() {
         writeln!(std::io::stdout(), "cluster '{}' is up already", description.name)?;
     } else if !running.is_empty() {
         writeln!(std::io::stdout(), "nodes {running:?} run already; the others are started")?;
@@ -69,23 +69,28 @@ pub(super) fn up(folder: Folder, wishes: &Wishes) -> anyhow::Result<()> {
         return Err(error);
     }
     write!(std::io::stdout(), "{}", status::to_table(&description, &status::of(&description)))?;
-    let port = description.resp_port(1);
+    let first = description.node_numbers().next().unwrap_or(1);
+    let port = description.resp_port(first);
     writeln!(std::io::stdout(), "\nTry: redis-cli -p {port} set greeting hello")?;
-    writeln!(std::io::stdout(), "     scripts/cluster shell 1")?;
+    writeln!(std::io::stdout(), "     scripts/cluster shell {first}")?;
     Ok(())
 }
 
 fn boot(description: &Description) -> anyhow::Result<()> {
     let mut children = launch::start_all(description)?;
-    let nodes: Vec<_> = description.node_numbers().collect();
-    launch::wait_until_serving(description, &nodes, &mut children)
+    let lost = disks::all_lost(description)?;
+    lost.values().for_each(|sentence| eprintln!("{sentence}"));
+    let nodes: Vec<_> =
+        description.node_numbers().filter(|node| !lost.contains_key(node)).collect();
+    launch::wait_until_serving(description, &nodes, &mut children)?;
+    disks::note_formatted(description)
 }
 
 /// A cluster that was made before: what it is does not change.
 fn known_again(known: Description, wishes: &Wishes) -> anyhow::Result<Description> {
     let mut differing = Vec::new();
-    if wishes.nodes.is_some_and(|nodes| nodes != known.nodes) {
-        differing.push(format!("has {} nodes", known.nodes));
+    if wishes.nodes.is_some_and(|nodes| usize::from(nodes) != known.nodes.len()) {
+        differing.push(format!("has {} nodes ('add' and 'remove' change that)", known.nodes.len()));
     }
     if wishes.net.is_some_and(|net| net != known.net) {
         differing.push(format!("is joined by '{:?}'", known.net).to_lowercase());
@@ -154,7 +159,9 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
     let description = Description {
         name,
         id: random_id()?,
-        nodes,
+        founders: nodes,
+        nodes: (1..=nodes).collect(),
+        next_node: nodes + 1,
         net: wishes.net.unwrap_or(Net::Switch),
         machine: wishes.machine.unwrap_or(Machine::Q35),
         accel,

@@ -41,10 +41,13 @@ pub fn refusals(world: &mut World) -> anyhow::Result<Ending> {
     let cluster = world.boot(&["--nodes", "1", "--disk-size", "16"])?;
     let good = machine_of_node_1(&cluster)?;
     cluster.order("stop", 1)?;
+    empty_disk(&cluster, &good)?;
     for (text, with, reason) in [
         ("coterie.id=1", "coterie.id=1 coterie.colour=red", "unknown setting 'coterie.colour=red'"),
         ("coterie.id=1", "coterie.id=0", "bad setting 'coterie.id=0'"),
         ("coterie.peers=1", "coterie.peers=2,3", "coterie.peers does not list this node"),
+        ("coterie.peers=1", "coterie.join=1", "coterie.join names this node"),
+        ("coterie.peers=1", "", "exactly one of 'coterie.peers"),
         ("coterie.id=1 ", "", "setting 'coterie.id=…' is missing"),
     ] {
         let mut bad = good.clone();
@@ -54,6 +57,15 @@ pub fn refusals(world: &mut World) -> anyhow::Result<Ending> {
     spoil_hard_state(&cluster)?;
     expect_end(&cluster, &good, BAD_DISK, "the hard state is damaged")?;
     Ok(Ending::Good)
+}
+
+/// A disk that is empty where one with data is expected: the node has forgotten.
+fn empty_disk(cluster: &Cluster, good: &Machine) -> anyhow::Result<()> {
+    let mut empty = good.clone();
+    empty.replace("coterie.format=yes ", "")?;
+    empty.replace("node-1/disk.img", "node-1/empty.img")?;
+    fs::File::create(cluster.folder().join("node-1/empty.img"))?.set_len(16 << 20)?;
+    expect_end(cluster, &empty, BAD_DISK, "the disk is empty")
 }
 
 /// Both places of the hard state, and both copies of each: sectors 2 to 5.

@@ -4,6 +4,7 @@ mod alone;
 mod clock;
 mod disk;
 mod failures;
+mod members;
 mod metrics;
 mod networks;
 mod nonsense;
@@ -117,6 +118,10 @@ pub const ALL: &[Story] = &[
         snapshots::in_place_of_the_log,
         "a node that was away for long is sent a snapshot; all start from theirs",
     ),
+    story("grows", 120, members::grows, "a fourth node joins under load, votes, and is needed"),
+    story("leader-removed", 120, members::leader_removed, "for good: nobody gets its number again"),
+    story("wiped", 120, members::wiped, "a node without its disk is replaced by another"),
+    story("add-interrupted", 120, members::add_interrupted, "Ctrl-C in the middle of 'add'"),
     story("full-disk", 60, disk::full, "writes are refused with a reason, and reads work"),
     story("damaged-disk", 60, disk::damaged, "a node whose log is damaged refuses to start"),
     story("shell", 60, shell::session, "a person at the serial port, and a program"),
