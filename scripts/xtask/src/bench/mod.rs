@@ -8,6 +8,7 @@ mod load;
 mod machines;
 mod meter;
 mod raft;
+mod sim;
 mod soak;
 
 use std::ffi::OsString;
@@ -32,6 +33,7 @@ cluster   a cluster of virtual machines: start, failover, throughput, latency, m
 raft      consensus between machines: elections, failures of leaders, planned stops, restart; 3 and 32 nodes
 core      the Raft core alone, in memory, beside the crate raft 0.7
 soak      three whole nodes in the simulator, ten million commands: does anything grow for ever?
+sim       the simulator: how much of a cluster's time it simulates in a second
 ";
 
 /// Does what the command line says.
@@ -62,6 +64,7 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         Some("core") => core::measure()?,
         Some("raft") => raft::measure(is_quick)?,
         Some("soak") => soak::measure(is_quick)?,
+        Some("sim") => sim::measure(is_quick)?,
         Some(other) => {
             let text = format!("there is no bench '{other}'; --list shows what there is");
             return Err(lexopt::Error::Custom(text.into()).into());

@@ -1,5 +1,4 @@
-//! What happens to a machine short of losing power: its disk hangs, its clock leaps, somebody gives it
-//! orders.
+//! What happens to a machine short of losing power: its disk hangs, its clock leaps, somebody gives orders.
 
 use base::{Duration, NodeId, limits};
 use node::Stop;
