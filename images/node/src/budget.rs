@@ -15,8 +15,8 @@ impl Budget {
     /// One output was taken.
     ///
     /// # Panics
-    /// If there were too many: a bug. A node that says so and stops serves its cluster better than one that is
-    /// never heard again.
+    /// If there were too many: a bug. A node that says so and stops serves its cluster better than one that
+    /// is never heard again.
     pub(crate) fn spend(&mut self) {
         assert!(self.0 > 0, "the services of this node feed each other without end");
         self.0 -= 1;

@@ -196,6 +196,10 @@ impl Node {
 
     /// A frame has arrived.
     pub fn handle_frame(&mut self, port: Port, frame: Frame, now: Instant) {
+        if self.kv.is_none() {
+            // Nobody is served before the disk is read. Whoever wants something will say it again.
+            return;
+        }
         self.is_settled = false;
         match port {
             Port::Cluster => {

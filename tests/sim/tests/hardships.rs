@@ -111,3 +111,16 @@ fn an_order_to_hand_over_or_to_stop_is_obeyed_at_once() {
     let counts = summary.counts;
     assert_eq!([Kind::HandOvers, Kind::Stops].map(|kind| counts.get(kind)), [2, 1]);
 }
+
+/// Frames that came while the disk was read had taken all buffers, and each waited for one (seed 6142 of the
+/// version that found it).
+#[test]
+fn a_node_whose_disk_is_long_in_coming_takes_part_in_the_end() {
+    let mut world = quiet_cluster(5);
+    let late = world.ids().find(|id| *id != leader(&world)).expect("four follow");
+    world.power_off(late);
+    world.start_with_hung_disk(late, Duration::from_secs(10));
+    world.run_for(Duration::from_secs(11));
+    world.ask(late);
+    world.insist_on_recovery();
+}

@@ -285,3 +285,18 @@ fn garbage_is_ignored() {
     world.echo(handle, 1000);
     assert_eq!(world.pool.free(), 64);
 }
+
+/// A node had taken frames until no buffer was free, before it could look at any of them; then each waited for
+/// a buffer for its answer.
+#[test]
+fn frames_that_hold_all_buffers_do_not_wait_for_one() {
+    let mut world = World::new(8);
+    while let Some(mut frame) = world.pool.allocate_frame() {
+        frame.append_copy(&[0; 60]);
+        world.stack.handle_frame(frame);
+    }
+    world.stack.poll(world.now);
+    assert_eq!(world.pool.free(), 8);
+    assert_eq!(world.stack.counters().overrun, 1, "one was given up for its buffer");
+    assert_eq!(world.stack.poll_timeout(world.now), None);
+}

@@ -35,7 +35,16 @@ impl World {
         self.queue.push(until, Event::DiskGoesOn { id, until });
     }
 
-    /// A disk finishes nothing any more. In a cluster of which that many are lost, nothing would go on.
+    /// Switches a machine on whose disk finishes nothing for so long.
+    pub fn start_with_hung_disk(&mut self, id: NodeId, span: Duration) {
+        let until = self.now + span;
+        self.counts.note(Kind::DiskHangs);
+        self.machine_mut(id).hang = Some(Hang::Until(until));
+        self.queue.push(until, Event::DiskGoesOn { id, until });
+        self.start(id);
+    }
+
+    /// A disk finishes nothing any more.
     pub(super) fn lose_disk(&mut self, who: Who) {
         let id = self.choose(who);
         if self.machine(id).is_on() {

@@ -15,11 +15,14 @@ pub(super) struct FrameDevice {
     mtu: usize,
     pub(super) received: VecDeque<Frame>,
     pub(super) outgoing: VecDeque<Frame>,
+    /// Frames that were dropped because no buffer was free for an answer.
+    pub(super) given_up: u64,
 }
 
 impl FrameDevice {
     pub(super) fn new(pool: Pool, mtu: usize) -> FrameDevice {
-        FrameDevice { pool, mtu, received: VecDeque::new(), outgoing: VecDeque::new() }
+        let (received, outgoing) = (VecDeque::new(), VecDeque::new());
+        FrameDevice { pool, mtu, received, outgoing, given_up: 0 }
     }
 }
 
@@ -51,13 +54,15 @@ impl Device for FrameDevice {
     type TxToken<'a> = Unsent<'a>;
 
     fn receive(&mut self, _now: Instant) -> Option<(Received, Unsent<'_>)> {
-        // An answer may be needed: without a buffer for it the frame waits.
-        let received = self.received.pop_front()?;
-        let Some(frame) = self.pool.allocate_frame() else {
-            self.received.push_front(received);
-            return None;
-        };
-        Some((Received(received), Unsent { frame, outgoing: &mut self.outgoing }))
+        // An answer may be needed. Without a buffer for it the frame is given up, and gives its own back: if
+        // it waited for one, those that wait might hold them all.
+        while let Some(received) = self.received.pop_front() {
+            if let Some(frame) = self.pool.allocate_frame() {
+                return Some((Received(received), Unsent { frame, outgoing: &mut self.outgoing }));
+            }
+            self.given_up += 1;
+        }
+        None
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Unsent<'_>> {

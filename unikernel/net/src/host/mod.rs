@@ -78,7 +78,7 @@ pub struct Counters {
     pub sent: u64,
     /// Clients that connected.
     pub accepted: u64,
-    /// Frames that were dropped because too many waited.
+    /// Frames that were dropped because too many waited, or no buffer was free for an answer.
     pub overrun: u64,
 }
 
@@ -281,7 +281,7 @@ impl HostStack {
 
     /// What was counted.
     pub fn counters(&self) -> Counters {
-        self.counters
+        Counters { overrun: self.counters.overrun + self.device.given_up, ..self.counters }
     }
 
     fn socket(&self, connection: ConnectionId) -> Option<&Socket<'static>> {
