@@ -1,6 +1,6 @@
 //! Clients over TCP: Redis clients on one port, HTTP clients on another, on both cards.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use base::Instant;
@@ -30,6 +30,8 @@ pub(crate) struct Clients {
     stacks: Vec<(Port, HostStack)>,
     connections: BTreeMap<(Port, ConnectionId), Client>,
     places: BTreeMap<ClientId, (Port, ConnectionId)>,
+    /// Connections that have something to send, or to which the service has said something.
+    touched: BTreeSet<(Port, ConnectionId)>,
     requests: u64,
     refused: u64,
 }
@@ -82,8 +84,14 @@ impl Clients {
             };
             stacks.push((Port::Outside, HostStack::new(outside, packets.clone(), !seed, now)));
         }
-        let (connections, places) = (BTreeMap::new(), BTreeMap::new());
-        Clients { stacks, connections, places, requests: 0, refused: 0 }
+        Clients {
+            stacks,
+            connections: BTreeMap::new(),
+            places: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            requests: 0,
+            refused: 0,
+        }
     }
 
     pub(crate) fn handle_frame(&mut self, port: Port, frame: Frame) {
@@ -155,15 +163,25 @@ impl Clients {
                 }
             }
         }
-        for ((port, id), client) in &mut self.connections {
-            let Some(stack) = stack_mut(&mut self.stacks, *port) else { continue };
-            match client {
-                Client::Resp(_, connection) => serve_resp(stack, *id, connection, kv, now),
-                Client::Http(client) => {
-                    let (answered, refused) = serve_http(stack, *id, client, &answer);
+        let mut places = core::mem::take(&mut self.touched);
+        for (port, stack) in &self.stacks {
+            places.extend(stack.with_news().map(|id| (*port, id)));
+        }
+        for place in places {
+            let (port, id) = place;
+            let Some(stack) = stack_mut(&mut self.stacks, port) else { continue };
+            let has_more = match self.connections.get_mut(&place) {
+                Some(Client::Resp(_, connection)) => serve_resp(stack, id, connection, kv, now),
+                Some(Client::Http(client)) => {
+                    let (answered, refused) = serve_http(stack, id, client, &answer);
                     self.requests += answered;
                     self.refused += refused;
+                    !client.output.is_empty()
                 }
+                None => false,
+            };
+            if has_more {
+                self.touched.insert(place);
             }
         }
         self.stacks.iter_mut().for_each(|(_, stack)| stack.flush(now));
@@ -192,8 +210,11 @@ impl Clients {
         }
     }
 
+    /// A client that is to be served next time.
     fn client_mut(&mut self, client: ClientId) -> Option<&mut Client> {
-        self.connections.get_mut(self.places.get(&client)?)
+        let place = self.places.get(&client)?;
+        self.touched.insert(*place);
+        self.connections.get_mut(place)
     }
 }
 
@@ -201,13 +222,14 @@ fn stack_mut(stacks: &mut [(Port, HostStack)], port: Port) -> Option<&mut HostSt
     stacks.iter_mut().find(|(other, _)| *other == port).map(|(_, stack)| stack)
 }
 
+/// Takes commands and sends replies; true if some replies do not go now.
 fn serve_resp(
     stack: &mut HostStack,
     id: ConnectionId,
     connection: &mut Connection,
     kv: &mut KvService,
     now: Instant,
-) {
+) -> bool {
     loop {
         // What has arrived may lie in two pieces.
         while stack.readable(id) > 0 && connection.wants_input(kv) {
@@ -231,6 +253,7 @@ fn serve_resp(
     if connection.is_finished() {
         stack.close(id);
     }
+    !connection.transmit().is_empty()
 }
 
 /// Answers what a client has asked for; counts answers and refusals.

@@ -220,8 +220,12 @@ fn a_flush_takes_nothing_that_would_go_unseen() {
     assert_eq!(world.stack.readable(connection), 0);
     assert!(!world.stack.is_at_rest(now));
     assert_eq!(world.stack.poll_timeout(now), Some(now));
+    assert_eq!(world.stack.with_news().count(), 0);
     world.stack.poll(now);
     assert_eq!(world.stack.readable(connection), 4);
+    assert_eq!(world.stack.with_news().collect::<Vec<_>>(), [connection]);
+    assert!(!world.stack.is_at_rest(now), "it is to be acknowledged");
+    world.stack.flush(now);
     assert!(world.stack.is_at_rest(now), "what is readable was to be looked at");
 }
 

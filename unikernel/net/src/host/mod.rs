@@ -154,8 +154,8 @@ impl HostStack {
         }
     }
 
-    /// Takes what has arrived and sends what can be sent: a bounded amount of work, none if nothing has
-    /// happened and nothing is due.
+    /// Takes what has arrived: a bounded amount of work, none if nothing has. What follows from it is sent by
+    /// [`HostStack::flush`].
     pub fn poll(&mut self, now: Instant) {
         if !self.has_work(now) {
             return;
@@ -173,18 +173,17 @@ impl HostStack {
             }
             self.counters.received += 1;
         }
-        self.send_due(now);
+        self.is_dirty = true;
+        self.accept();
+        self.bury();
     }
 
-    /// Sends what can be sent, and takes nothing: whoever has looked at all connections knows afterwards
-    /// that there is nothing new at any of them, unless [`HostStack::poll_event`] says so.
+    /// Sends what can be sent. It takes nothing: whoever has looked at all connections knows afterwards that
+    /// there is nothing new at any of them, unless [`HostStack::poll_event`] says so.
     pub fn flush(&mut self, now: Instant) {
-        if self.has_work(now) {
-            self.send_due(now);
+        if !self.has_work(now) {
+            return;
         }
-    }
-
-    fn send_due(&mut self, now: Instant) {
         let at = smol_instant(now);
         self.interface.poll_egress(at, &mut self.device, &mut self.sockets);
         self.accept();
@@ -211,7 +210,7 @@ impl HostStack {
         self.events.pop_front()
     }
 
-    /// Whether there is nothing to poll for, and no event to be taken.
+    /// Whether there is nothing to poll for or to send, and no event to be taken.
     pub fn is_at_rest(&self, now: Instant) -> bool {
         !self.has_work(now) && self.events.is_empty()
     }
@@ -219,6 +218,15 @@ impl HostStack {
     /// When [`HostStack::poll`] wants to be called: now, unless the stack is at rest.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         if self.is_at_rest(now) { self.due } else { Some(now) }
+    }
+
+    /// Connections with something to be read, or with an end to be taken note of.
+    pub fn with_news(&self) -> impl Iterator<Item = ConnectionId> {
+        let has_news = |handle: &SocketHandle| {
+            let socket = self.sockets.get::<Socket<'_>>(*handle);
+            socket.can_recv() || !socket.may_recv()
+        };
+        self.connections.iter().filter(move |(_, handle)| has_news(handle)).map(|(id, _)| *id)
     }
 
     /// The connections that are open.
