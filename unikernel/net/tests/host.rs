@@ -290,8 +290,8 @@ fn garbage_is_ignored() {
     assert_eq!(world.pool.free(), 64);
 }
 
-/// A node had taken frames until no buffer was free, before it could look at any of them; then each waited for
-/// a buffer for its answer.
+/// A node had taken frames until no buffer was free, before it could look at any of them; then each
+/// waited for a buffer for its answer.
 #[test]
 fn frames_that_hold_all_buffers_do_not_wait_for_one() {
     let mut world = World::new(8);
