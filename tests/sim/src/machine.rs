@@ -12,8 +12,8 @@ use crate::plan::{Plan, Tuning, node};
 /// The size of each disk.
 pub const DISK_SECTORS: u64 = 128 * 1024;
 /// A real machine has more buffers. Here all that is sent is on its way at once, so that few are held.
-const PACKET_BUFFERS: usize = 128;
-const BLOCK_BUFFERS: usize = 16;
+const PACKET_BUFFERS: usize = 64;
+const BLOCK_BUFFERS: usize = 8;
 const BLOCK_BUFFER_BYTES: usize = 32 * 1024;
 
 /// How long a disk finishes nothing.

@@ -48,6 +48,8 @@ pub struct Network {
     slow: BTreeMap<Way, Duration>,
     /// When the last frame arrives on each way.
     latest: BTreeMap<Way, Instant>,
+    /// Buffers of frames that have arrived, to be used again.
+    spare: Vec<Vec<u8>>,
     counts: Counts,
 }
 
@@ -60,6 +62,7 @@ impl Network {
             blocked: BTreeSet::new(),
             slow: BTreeMap::new(),
             latest: BTreeMap::new(),
+            spare: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -89,16 +92,23 @@ impl Network {
         }
         for _ in 0..=u8::from(is_twice) {
             let delay = self.prng.duration_between(self.weather.delay_min, self.weather.delay_max);
-            let mut bytes = bytes.to_vec();
-            self.perhaps_corrupt(&mut bytes);
+            let mut copy = self.spare.pop().unwrap_or_default();
+            copy.extend_from_slice(bytes);
+            self.perhaps_corrupt(&mut copy);
             let at = now + delay + extra;
             let latest = self.latest.entry((from, to)).or_default();
             if at < *latest {
                 self.counts.note(Kind::FramesOvertaking);
             }
             *latest = at.max(*latest);
-            arrive(at, bytes);
+            arrive(at, copy);
         }
+    }
+
+    /// A frame has arrived, and nobody needs its buffer any more.
+    pub fn take_back(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.spare.push(buffer);
     }
 
     fn perhaps_corrupt(&mut self, bytes: &mut [u8]) {

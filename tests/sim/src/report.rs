@@ -32,6 +32,7 @@ pub struct Totals {
 struct Work {
     simulated: Duration,
     took: Duration,
+    worked: Duration,
 }
 
 /// How fast it was.
@@ -46,6 +47,8 @@ pub struct Speed {
     sim_seconds_per_second: f64,
     /// The same as if every core had worked on runs of three nodes alone.
     sim_seconds_per_second_3_nodes: f64,
+    /// The same for a second in which one core did nothing else.
+    sim_seconds_per_core_second_3_nodes: f64,
     recovery_max_ms: u64,
 }
 
@@ -59,9 +62,9 @@ impl Totals {
         let summary = &success.summary;
         self.passed += 1;
         let simulated = Duration::from_nanos(summary.simulated.as_nanos());
-        self.all.add(simulated, ran.took);
+        self.all.add(simulated, ran);
         if success.nodes == SMALL {
-            self.small.add(simulated, ran.took);
+            self.small.add(simulated, ran);
         }
         self.steps += summary.steps;
         self.digest = self.digest.rotate_left(1) ^ summary.digest;
@@ -81,21 +84,23 @@ impl Totals {
             steps_per_second: self.steps as f64 / seconds,
             elections_per_second: self.counts.get(Kind::Elections) as f64 / seconds,
             sim_seconds_per_second: self.all.simulated.as_secs_f64() / seconds,
-            sim_seconds_per_second_3_nodes: self.small.rate() * jobs as f64,
+            sim_seconds_per_second_3_nodes: self.small.rate(self.small.took) * jobs as f64,
+            sim_seconds_per_core_second_3_nodes: self.small.rate(self.small.worked),
             recovery_max_ms: self.recovery_max_ms,
         }
     }
 }
 
 impl Work {
-    fn add(&mut self, simulated: Duration, took: Duration) {
+    fn add(&mut self, simulated: Duration, ran: &Ran) {
         self.simulated += simulated;
-        self.took += took;
+        self.took += ran.took;
+        self.worked += ran.worked;
     }
 
-    /// Simulated seconds in a second of one thread.
-    fn rate(&self) -> f64 {
-        let seconds = self.took.as_secs_f64();
+    /// Simulated seconds in a second of so much time of one thread.
+    fn rate(&self, time: Duration) -> f64 {
+        let seconds = time.as_secs_f64();
         if seconds > 0.0 { self.simulated.as_secs_f64() / seconds } else { 0.0 }
     }
 }
@@ -106,6 +111,7 @@ impl Speed {
         format!(
             "{{\"seeds\": {}, \"failures\": {}, \"seeds_per_second\": {:.1}, \"steps_per_second\": {:.0}, \
              \"sim_seconds_per_second\": {:.1}, \"sim_seconds_per_second_3_nodes\": {:.1}, \
+             \"sim_seconds_per_core_second_3_nodes\": {:.1}, \
              \"longest_recovery_ms\": {}}}",
             self.seeds,
             self.failures,
@@ -113,6 +119,7 @@ impl Speed {
             self.steps_per_second,
             self.sim_seconds_per_second,
             self.sim_seconds_per_second_3_nodes,
+            self.sim_seconds_per_core_second_3_nodes,
             self.recovery_max_ms
         )
     }
@@ -133,7 +140,12 @@ impl fmt::Display for Speed {
             self.sim_seconds_per_second
         )?;
         let small = self.sim_seconds_per_second_3_nodes;
-        writeln!(f, "clusters of three nodes alone: {small:.1} s of their time in a second")
+        let of_core = self.sim_seconds_per_core_second_3_nodes;
+        writeln!(
+            f,
+            "clusters of three nodes alone: {small:.1} s of their time in a second; {of_core:.1} s in a \
+             second of one core"
+        )
     }
 }
 
@@ -175,7 +187,8 @@ mod tests {
         let (lines, transitions) = (Vec::new(), Vec::new());
         let profile = Profile::Calm;
         let success = Success { profile, nodes, summary, lines, transitions };
-        Ran { seed, result: Ok(success), took: Duration::from_millis(took_ms) }
+        let took = Duration::from_millis(took_ms);
+        Ran { seed, result: Ok(success), took, worked: took / 2 }
     }
 
     #[test]
@@ -188,6 +201,7 @@ mod tests {
         let speed = totals.speed(Duration::from_millis(50), 2);
         assert_eq!(speed.sim_seconds_per_second, 160.0);
         assert_eq!(speed.sim_seconds_per_second_3_nodes, 400.0);
+        assert_eq!(speed.sim_seconds_per_core_second_3_nodes, 400.0);
         let json = speed.to_json();
         assert!(json.starts_with("{\"seeds\": 3, \"failures\": 0, "), "{json}");
         assert!(json.contains("\"sim_seconds_per_second_3_nodes\": 400.0"), "{json}");

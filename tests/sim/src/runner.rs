@@ -13,7 +13,7 @@ use std::time::Duration;
 use base::Instant;
 
 use crate::bug::Bug;
-use crate::clock::now;
+use crate::clock;
 use crate::plan::{Plan, Profile};
 use crate::trace::Trace;
 use crate::world::{Summary, World};
@@ -55,6 +55,8 @@ pub struct Ran {
     pub result: Result<Success, Box<Failure>>,
     /// How long the machine that simulates took.
     pub took: Duration,
+    /// How long of that it worked on it; `took`, if the system does not tell.
+    pub worked: Duration,
 }
 
 /// A run in which something did not hold.
@@ -159,10 +161,13 @@ pub fn run_all(
                     if seed >= seeds.end {
                         break;
                     }
-                    let began = now();
+                    let (began, had) = (clock::now(), clock::processor_time());
                     let result = run(seed, options);
                     has_failed.fetch_or(result.is_err(), Ordering::Relaxed);
-                    if sender.send(Ran { seed, result, took: began.elapsed() }).is_err() {
+                    let took = began.elapsed();
+                    let worked = clock::processor_time().zip(had).map(|(has, had)| has - had);
+                    let worked = worked.unwrap_or(took);
+                    if sender.send(Ran { seed, result, took, worked }).is_err() {
                         break;
                     }
                 }

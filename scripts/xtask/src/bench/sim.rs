@@ -13,8 +13,9 @@ const SEEDS: &str = "0..2000";
 const SEEDS_QUICK: &str = "0..100";
 
 /// What is published of what the program prints.
-const FIGURES: [(&str, &str, Option<Bar>); 5] = [
+const FIGURES: [(&str, &str, Option<Bar>); 6] = [
     ("sim_seconds_per_second_3_nodes", "s/s", Some(Bar::AtLeast(1_000.0))),
+    ("sim_seconds_per_core_second_3_nodes", "s/s", Some(Bar::AtLeast(500.0))),
     ("sim_seconds_per_second", "s/s", None),
     ("seeds_per_second", "1/s", None),
     ("failures", "", Some(Bar::AtMost(0.0))),

@@ -63,7 +63,10 @@ impl World {
             return self.held.push((id, event));
         }
         match event {
-            Event::Arrival { to, bytes } => self.arrive(to, &bytes),
+            Event::Arrival { to, bytes } => {
+                self.arrive(to, &bytes);
+                self.network.take_back(bytes);
+            }
             Event::DiskDone { id, life, operation } => self.finish(id, life, operation),
             Event::Wake { id, at } => self.wake(id, at),
             Event::Client { client } => self.call(client),
