@@ -165,7 +165,7 @@ impl RaftNode {
     /// Everything that the followers may be sent now: one message to each in turn, and those who are at the
     /// same place are served next to each other, so that they share what is sent.
     pub(crate) fn prepare_appends(&mut self) {
-        let mut shared = (LogIndex(0), Arc::default());
+        let mut shared = None;
         loop {
             let Role::Leader(leadership) = &self.role else { return };
             let wanting = leadership.progress.iter().filter(|(_, progress)| progress.wants_append);
@@ -191,7 +191,7 @@ impl RaftNode {
 
     /// Sends `peer` one message, or notes that there is nothing to send now. `shared` is what was sent last,
     /// and where it begins.
-    fn feed(&mut self, peer: NodeId, shared: &mut (LogIndex, Arc<Vec<LogEntry>>)) {
+    fn feed(&mut self, peer: NodeId, shared: &mut Option<(LogIndex, Arc<Vec<LogEntry>>)>) {
         let (last, window) = (self.log.last_index(), self.window());
         let Role::Leader(leadership) = &mut self.role else { return };
         let Some(progress) = leadership.progress.get_mut(&peer) else { return };
@@ -217,18 +217,21 @@ impl RaftNode {
             Some(damaged) if damaged > from => last.min(LogIndex(damaged.0 - 1)),
             Some(_) | None => last,
         };
-        if shared.0 != from {
-            let bytes = self.config.append_batch_max_bytes;
-            let entries = self.config.append_batch_max_entries;
-            let Some(entries) = self.log.recent(from, last, bytes, entries) else {
-                progress.is_fetching = true;
-                progress.wants_append = false;
-                self.fetch(from, last, bytes, FetchPurpose::Append(peer));
-                return;
-            };
-            *shared = (from, Arc::new(entries));
+        if let Some((_, entries)) = shared.as_ref().filter(|(first, _)| *first == from) {
+            return self.send_append(peer, entries.clone());
         }
-        self.send_append(peer, shared.1.clone());
+        let bytes = self.config.append_batch_max_bytes;
+        let Some(entries) =
+            self.log.recent(from, last, bytes, self.config.append_batch_max_entries)
+        else {
+            progress.is_fetching = true;
+            progress.wants_append = false;
+            self.fetch(from, last, bytes, FetchPurpose::Append(peer));
+            return;
+        };
+        let entries = Arc::new(entries);
+        *shared = Some((from, entries.clone()));
+        self.send_append(peer, entries);
     }
 
     /// Sends `peer` these entries, which begin at its `next_index`.

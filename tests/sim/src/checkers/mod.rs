@@ -147,7 +147,7 @@ pub struct Checkers {
 
 impl Checkers {
     /// The terms of all entries of a log that begins behind a snapshot, which ends with an entry of this
-    /// term: what the snapshot stands for was committed, and so is known.
+    /// term: what the snapshot stands for was committed, and so is known. They are put into `whole`.
     ///
     /// # Panics
     /// If it was not.
@@ -155,12 +155,13 @@ impl Checkers {
         &self,
         (base, base_term): (LogIndex, Term),
         terms: &Terms,
-    ) -> Vec<(LogIndex, Term)> {
-        let mut whole = self.commits.terms_up_to(base).to_vec();
+        whole: &mut Vec<(LogIndex, Term)>,
+    ) {
+        whole.clear();
+        whole.extend_from_slice(self.commits.terms_up_to(base));
         let last = whole.last().map_or(Term(0), |(_, term)| *term);
         assert!(last == base_term, "a snapshot ends with entry {base}, which is of another term");
         whole.extend(terms.iter().copied().filter(|(_, term)| *term > base_term));
-        whole
     }
 
     /// Looks at a node. `content` is a fingerprint of an entry's content, if it is at hand; `state` is one

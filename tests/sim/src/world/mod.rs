@@ -9,7 +9,7 @@ mod steps;
 
 use std::collections::BTreeSet;
 
-use base::{Duration, Instant, NodeId, Prng};
+use base::{Duration, Instant, LogIndex, NodeId, Prng, Term};
 use node::Node;
 
 use crate::bug::Bug;
@@ -59,6 +59,8 @@ pub struct World {
     /// What came to nodes while they stood still, in order.
     held: Vec<(NodeId, Event)>,
     trace: Trace,
+    /// Room for the terms of the log that is being looked at.
+    terms: Vec<(LogIndex, Term)>,
     steps: u64,
     /// How many steps there were at this instant.
     steps_now: u64,
@@ -91,6 +93,7 @@ impl World {
             queue: Queue::default(),
             held: Vec::new(),
             trace,
+            terms: Vec::new(),
             steps: 0,
             steps_now: 0,
             counts: Counts::default(),

@@ -1,9 +1,8 @@
 //! One step: something happens to a node, what the node wants is done, and the checkers look at it.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use base::{Duration, Instant, LogIndex, NodeId};
+use base::{Duration, Instant, LogIndex, NodeId, Term};
 use kv::KvService;
 use net::addresses::node_of_mac;
 use node::{Node, Output, Port};
@@ -11,7 +10,7 @@ use raft::{Configuration, RaftNode};
 
 use super::queue::Event;
 use super::{WALL_MS, World};
-use crate::checkers::{Look, News, Terms};
+use crate::checkers::{Checkers, Look, News, Terms};
 use crate::counts::Kind;
 use crate::machine::Hang;
 use crate::plan::Moment;
@@ -280,8 +279,8 @@ impl World {
             node.check_invariants();
         }
         let (Some(raft), Some(kv)) = (node.raft(), node.kv()) else { return };
-        let terms = self.terms_of(raft);
-        let look = look_at(id, machine.life, &terms, raft, kv);
+        let terms = terms_of(raft, &self.checkers, &mut self.terms);
+        let look = look_at(id, machine.life, terms, raft, kv);
         let content = |index: LogIndex| {
             let payload = &raft.entry_in_memory(index)?.payload;
             Some(trace::fingerprint(payload.kind(), &payload.bytes()))
@@ -292,16 +291,6 @@ impl World {
         };
         let news = self.checkers.look(&look, content, || kv.machine().digest(), has_quorum);
         self.take_news(id, news);
-    }
-
-    /// The terms of a node's log, and of what a snapshot stands for.
-    fn terms_of<'a>(&self, raft: &'a RaftNode) -> Cow<'a, Terms> {
-        let base = base_of(raft);
-        if base == LogIndex(0) {
-            return Cow::Borrowed(raft.terms().as_slice());
-        }
-        let base_term = raft.term_at(base).expect("the log knows where it begins");
-        Cow::Owned(self.checkers.whole_terms((base, base_term), raft.terms().as_slice()))
     }
 
     fn take_news(&mut self, id: NodeId, news: News) {
@@ -323,6 +312,21 @@ impl World {
             self.react(Moment::FirstCommitted, id);
         }
     }
+}
+
+/// The terms of a node's log, and of what a snapshot stands for: these are put into `whole`.
+fn terms_of<'a>(
+    raft: &'a RaftNode,
+    checkers: &Checkers,
+    whole: &'a mut Vec<(LogIndex, Term)>,
+) -> &'a Terms {
+    let base = base_of(raft);
+    if base == LogIndex(0) {
+        return raft.terms().as_slice();
+    }
+    let base_term = raft.term_at(base).expect("the log knows where it begins");
+    checkers.whole_terms((base, base_term), raft.terms().as_slice(), whole);
+    whole
 }
 
 fn base_of(raft: &RaftNode) -> LogIndex {
