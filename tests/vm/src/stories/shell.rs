@@ -60,9 +60,12 @@ fn of_specifications(cluster: &Cluster, leader: u16) -> anyhow::Result<()> {
         Ok(starts.map(str::to_owned).collect())
     };
     let lines = traced()?;
-    let mut names = Vec::new();
+    let (mut names, mut garbled) = (Vec::new(), 0);
     for line in &lines {
-        let line: Value = serde_json::from_str(line.trim_end()).context(line.clone())?;
+        let Ok(line) = serde_json::from_str::<Value>(line.trim_end()) else {
+            garbled += 1;
+            continue;
+        };
         let event = &line["event"];
         anyhow::ensure!(event["nid"] == leader_word.as_str() && line["tag"] == "trace", "{line}");
         names.push(event["name"].as_str().context("a name")?.to_owned());
@@ -70,6 +73,8 @@ fn of_specifications(cluster: &Cluster, leader: u16) -> anyhow::Result<()> {
     for name in ["InitState", "Replicate", "Commit", "SendAppendEntriesRequest"] {
         anyhow::ensure!(names.iter().any(|known| known == name), "no {name} in {names:?}");
     }
+    // QEMU writes a byte to its log twice if whoever was attached leaves at that very moment.
+    anyhow::ensure!(garbled <= 2, "{garbled} lines are garbled");
     anyhow::ensure!(names[0] == "InitState", "the trace begins with {}", names[0]);
     cluster.write(leader, "traced", "no")?;
     anyhow::ensure!(traced()?.len() == lines.len(), "the trace goes on after its end");
