@@ -262,6 +262,7 @@ impl Node {
     fn work(&mut self, now: Instant) {
         self.serve_clients(now);
         self.advance_snapshot(now);
+        self.hand_over_if_leaving(now);
         let mut budget = Budget::new();
         loop {
             while let Some(output) = self.kv.as_mut().and_then(KvService::poll_output) {
@@ -282,8 +283,10 @@ impl Node {
         while let Some((port, frame)) = self.clients.poll_transmit() {
             self.outputs.push_back(Output::Transmit(port, frame));
         }
-        self.is_settled =
-            is_idle && !self.replica.is_starved() && !self.has_snapshot_to_advance(now);
+        self.is_settled = is_idle
+            && self.leaving.is_none()
+            && !self.replica.is_starved()
+            && !self.has_snapshot_to_advance(now);
         // Answers may have let keys through that waited.
         while let Some(line) = self.console.poll_line() {
             self.execute_line(line, now);

@@ -124,3 +124,29 @@ fn a_node_whose_disk_is_long_in_coming_takes_part_in_the_end() {
     world.ask(late);
     world.insist_on_recovery();
 }
+
+/// A node that still had a write to answer was elected after it was told to stop, and stopped as the leader
+/// (seed 3069 of the version that found it).
+#[test]
+fn a_node_that_is_elected_while_it_stops_hands_over() {
+    let mut elected = 0;
+    for place in 0..4 {
+        let mut world = quiet_cluster(5);
+        let gone = leader(&world);
+        let stopping = world.ids().filter(|id| *id != gone).nth(place).expect("four follow");
+        world.power_off(gone);
+        world.begin_write(stopping);
+        world.order(stopping, "poweroff");
+        for _ in 0..60 {
+            world.run_for(Duration::from_millis(10));
+            let was_elected = world.leaders().any(|id| id == stopping);
+            elected += u32::from(was_elected);
+            if was_elected {
+                world.run_for(Duration::from_millis(50));
+                assert!(world.leaders().any(|id| id != stopping && id != gone), "{stopping}");
+            }
+        }
+        world.insist_on_recovery();
+    }
+    assert!(elected > 0, "one of them was elected");
+}

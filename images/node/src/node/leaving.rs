@@ -45,6 +45,14 @@ impl Node {
         self.leaving = Some(Leaving { stop, until: now + patience });
     }
 
+    /// Hands over if the node was elected after it was told to stop.
+    pub(super) fn hand_over_if_leaving(&mut self, now: Instant) {
+        if self.leaving.is_some() && self.leads() {
+            // If it cannot, or does already, there is nothing more to do.
+            let _ = self.replica.hand_over(None, now);
+        }
+    }
+
     /// Stops if the node is to stop and there is nothing left to wait for.
     pub(super) fn stop_if_left(&mut self, now: Instant) {
         let is_busy = self.leads() || self.kv.as_ref().is_some_and(KvService::has_writes);

@@ -77,17 +77,25 @@ impl World {
     /// # Panics
     /// If there is none in time, or another than `OK`.
     pub fn ask(&mut self, id: NodeId) {
-        let (now, end) = (self.now, self.now + ANSWER);
-        let words = [&b"SET"[..], b"probe", b"alive"].map(Bytes::from_static);
-        let local = self.machine(id).local(now);
-        let node = self.node_mut(id).expect("the machine is on");
-        let request = node.execute(words.to_vec(), local);
-        (self.awaited, self.found) = (Some((id, request)), None);
-        self.drain(id);
+        let end = self.now + ANSWER;
+        self.begin_write(id);
         while self.found.is_none() && self.step_until(end) {}
         let answer = self.found.take();
         let answer = answer.unwrap_or_else(|| panic!("liveness: node {id} does not answer"));
         assert_eq!(answer, kv::Reply::Ok, "liveness: node {id} does not serve");
+    }
+
+    /// Asks a node to write.
+    ///
+    /// # Panics
+    /// If it is off.
+    pub fn begin_write(&mut self, id: NodeId) {
+        let local = self.machine(id).local(self.now);
+        let words = [&b"SET"[..], b"probe", b"alive"].map(Bytes::from_static);
+        let node = self.node_mut(id).expect("the machine is on");
+        let request = node.execute(words.to_vec(), local);
+        (self.awaited, self.found) = (Some((id, request)), None);
+        self.drain(id);
     }
 
     /// What each node has applied, and a fingerprint of what came of it.
