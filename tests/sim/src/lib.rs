@@ -2,7 +2,8 @@
 //!
 //! Nothing here reads a clock or draws a number but from the seed, so a run is repeated by its number:
 //! `cargo run -p sim -- --seed 7`. A run has two phases. In the first, its [`plan::Plan`] makes trouble:
-//! crashes, partitions, one-way blocks, lost and late frames, slow disks, at any moment and at the worst.
+//! crashes, partitions, one-way blocks, lost and late frames, slow disks and disks that hang, clocks that
+//! leap, orders, at any moment and at the worst.
 //! Clients work all the time. After every step the [`checkers`] look. In the second, everything is well, and
 //! the cluster must recover within a bound, agree, and stay calm; then [`linearizability`] asks whether what
 //! the clients saw can have happened. What fired is counted in [`counts`].
