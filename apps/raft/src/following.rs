@@ -37,6 +37,9 @@ impl RaftNode {
         }
         let match_index = entries.last().map_or(prev_index, |entry| entry.index);
         if !self.take_entries(entries) {
+            // What is before them is the leader's all the same. A member that starts with as many
+            // configurations as it can remember makes room for another only if it hears of that.
+            self.follow_commit(commit.min(prev_index));
             return;
         }
         self.matched = self.matched.max(match_index);

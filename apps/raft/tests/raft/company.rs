@@ -58,6 +58,35 @@ fn a_learner_is_promotable_when_it_has_caught_up_and_is_there() {
     assert_eq!(promotable(&mut cluster, leader), None, "nor while leadership passes");
 }
 
+/// A member that starts with as many configurations in its log as it can remember takes another.
+#[test]
+fn a_member_that_remembers_no_more_hears_what_is_committed_and_goes_on() {
+    let (mut cluster, leader) = settled(4, 16);
+    let (other, late) = (cluster.others(leader)[0], cluster.others(leader)[1]);
+    let change = |cluster: &mut Cluster, round: usize| {
+        let change =
+            if round.is_multiple_of(2) { Change::Demote(other) } else { Change::Promote(other) };
+        cluster.change(&[change]).unwrap();
+        cluster.run(Duration::from_millis(30));
+    };
+    let rounds = 2 * limits::CONFIGURATIONS_REMEMBERED;
+    (0..rounds).for_each(|round| change(&mut cluster, round));
+    cluster.crash(late);
+    (rounds..rounds + 2).for_each(|round| change(&mut cluster, round));
+    // A new leader does not know what the member has.
+    let (next, now) = (cluster.others(leader)[2], cluster.now);
+    cluster.raft(leader).transfer_leadership(Some(next), now).unwrap();
+    cluster.drain(leader);
+    cluster.run(SECOND);
+    assert_eq!(cluster.leader(), Some(next));
+    let leader = next;
+    cluster.start(late);
+    cluster.run(SECOND);
+    let status = cluster.status(leader);
+    assert_eq!(cluster.status(late).commit_index, status.commit_index);
+    assert_eq!(cluster.status(late).configuration, status.configuration);
+}
+
 /// What has to do with whom follows the configuration: one that is not committed too, and one that comes to
 /// hold again because another is cut off.
 #[test]
