@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use base::{Duration, Instant, NodeId, limits};
 
-use super::message::Verdict;
+use super::message::{Delay, Verdict};
 
 const ASK_EVERY: Duration = Duration::from_millis(limits::MEMBERS_ASK_EVERY_MS);
 /// Without an answer to so many questions in a row, an operator would want to know.
@@ -26,6 +26,8 @@ pub(super) struct Joining {
     number: u64,
     ask_at: Instant,
     unanswered: u32,
+    /// Who was asked last knows of no leader: it may be one that was removed.
+    is_other_better: bool,
     /// What keeps it out, if anything does.
     trouble: Option<String>,
 }
@@ -40,6 +42,7 @@ impl Joining {
             number: 0,
             ask_at: now,
             unanswered: 0,
+            is_other_better: false,
             trouble: None,
         }
     }
@@ -70,7 +73,7 @@ impl Joining {
     /// A question is asked, under this name: whom, and what is to be said of it. Whoever did not answer is
     /// not asked again at once, if there is anybody else.
     pub(super) fn ask(&mut self, number: u64, now: Instant) -> (NodeId, Option<String>) {
-        if self.unanswered > 0 {
+        if self.unanswered > 0 || self.is_other_better {
             let behind = self.contacts.iter().find(|id| **id > self.asked);
             let next = behind.or_else(|| self.contacts.first());
             self.asked = next.copied().unwrap_or(self.asked);
@@ -92,19 +95,36 @@ impl Joining {
         &mut self,
         from: NodeId,
         verdict: Verdict,
+        members: Vec<NodeId>,
         now: Instant,
     ) -> Option<String> {
         self.unanswered = 0;
+        self.ask_at = now + ASK_EVERY;
+        self.is_other_better = verdict == Verdict::NotYet(Delay::NoLeader);
+        self.learn_contacts(from, members);
         match verdict {
-            Verdict::Accepted(members) => {
-                self.contacts = members.into_iter().filter(|id| *id != self.id).collect();
-                self.contacts.insert(from);
-                self.version += 1;
-                self.ask_at = now + ASK_EVERY;
+            Verdict::Accepted => {
                 self.note(String::from("the leader lets this node in, and begins to feed it"))
             }
             Verdict::NotYet(delay) => self.note(format!("not yet: {delay}")),
             Verdict::Refused(reason) => self.note(format!("refused: {reason}")),
+        }
+    }
+
+    /// These may be asked too: they are the members, if what this node has in its log holds.
+    pub(super) fn learn_of(&mut self, members: impl Iterator<Item = NodeId>) {
+        let before = self.contacts.len();
+        self.contacts.extend(members.filter(|id| *id != self.id));
+        self.version += u64::from(self.contacts.len() > before);
+    }
+
+    /// Whoever answers is a member, or was one, and says who else is.
+    fn learn_contacts(&mut self, from: NodeId, members: Vec<NodeId>) {
+        let members = members.into_iter().chain([from]).filter(|id| *id != self.id);
+        let contacts: BTreeSet<NodeId> = members.collect();
+        if contacts != self.contacts {
+            self.contacts = contacts;
+            self.version += 1;
         }
     }
 

@@ -22,6 +22,8 @@ pub enum Message {
         number: u64,
         /// What became of it.
         verdict: Verdict,
+        /// The members, as far as whoever answers knows.
+        members: Vec<NodeId>,
     },
     /// The node that this is sent to was removed, and speaks as if it were not.
     Removed,
@@ -48,10 +50,10 @@ pub enum Wish {
 }
 
 /// What became of a question.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// It is in the log of the leader, and happens unless that is lost. These are the members then.
-    Accepted(Vec<NodeId>),
+    /// It is in the log of the leader, and happens unless that is lost.
+    Accepted,
     /// Not now: ask again.
     NotYet(Delay),
     /// It will not happen.
@@ -146,27 +148,26 @@ impl Message {
                     Wish::Remove(node) => writer.node_id(*node),
                 };
             }
-            Message::Answer { asker, number, verdict } => {
+            Message::Answer { asker, number, verdict, members } => {
                 writer.u8(match verdict {
-                    Verdict::Accepted(_) => ACCEPTED,
+                    Verdict::Accepted => ACCEPTED,
                     Verdict::NotYet(_) => NOT_YET,
                     Verdict::Refused(_) => REFUSED,
                 });
                 writer.node_id(*asker);
                 writer.u64(*number);
                 match verdict {
-                    Verdict::Accepted(members) => {
-                        writer.u16(members.len() as u16);
-                        for member in members {
-                            writer.node_id(*member);
-                        }
-                    }
+                    Verdict::Accepted => {}
                     Verdict::NotYet(delay) => {
                         writer.u8(*delay as u8);
                     }
                     Verdict::Refused(reason) => {
                         writer.u8(*reason as u8);
                     }
+                }
+                writer.u16(members.len() as u16);
+                for member in members {
+                    writer.node_id(*member);
                 }
             }
             Message::Removed => {
@@ -194,11 +195,12 @@ impl Message {
             ACCEPTED | NOT_YET | REFUSED => {
                 let (asker, number) = (reader.node_id()?, reader.u64()?);
                 let verdict = match kind {
-                    ACCEPTED => Verdict::Accepted(decode_members(&mut reader)?),
+                    ACCEPTED => Verdict::Accepted,
                     NOT_YET => Verdict::NotYet(pick(&DELAYS, reader.u8()?)?),
                     _ => Verdict::Refused(pick(&REASONS, reader.u8()?)?),
                 };
-                Message::Answer { asker, number, verdict }
+                let members = decode_members(&mut reader)?;
+                Message::Answer { asker, number, verdict, members }
             }
             REMOVED => Message::Removed,
             _ => return Err(DecodeError),
@@ -232,9 +234,8 @@ mod tests {
     }
 
     fn verdict() -> impl Strategy<Value = Verdict> {
-        let members = prop::collection::btree_set(node(), 0..=limits::CLUSTER_NODES_MAX);
         prop_oneof![
-            members.prop_map(|members| Verdict::Accepted(members.into_iter().collect())),
+            Just(Verdict::Accepted),
             prop::sample::select(&DELAYS[..]).prop_map(Verdict::NotYet),
             prop::sample::select(&REASONS[..]).prop_map(Verdict::Refused),
         ]
@@ -245,14 +246,19 @@ mod tests {
             any::<u64>().prop_map(|last| Wish::Join(LogIndex(last))),
             node().prop_map(Wish::Remove)
         ];
+        let members = prop::collection::btree_set(node(), 0..=limits::CLUSTER_NODES_MAX);
         prop_oneof![
             (node(), any::<u64>(), wish).prop_map(|(asker, number, wish)| Message::Ask(Request {
                 asker,
                 number,
                 wish
             })),
-            (node(), any::<u64>(), verdict())
-                .prop_map(|(asker, number, verdict)| Message::Answer { asker, number, verdict }),
+            (node(), any::<u64>(), verdict(), members).prop_map(
+                |(asker, number, verdict, members)| {
+                    let members = members.into_iter().collect();
+                    Message::Answer { asker, number, verdict, members }
+                }
+            ),
             Just(Message::Removed),
         ]
     }
@@ -284,22 +290,23 @@ mod tests {
 
     #[test]
     fn hostile_bytes_are_refused() {
-        let of = |verdict| {
+        let of = |verdict, members| {
             let mut bytes = Vec::new();
             let asker = NodeId::new(4).unwrap();
-            Message::Answer { asker, number: 1, verdict }.encode(&mut bytes);
+            Message::Answer { asker, number: 1, verdict, members }.encode(&mut bytes);
             bytes
         };
         let members: Vec<NodeId> =
             (1..=limits::CLUSTER_NODES_MAX as u16).filter_map(NodeId::new).collect();
-        let most = of(Verdict::Accepted(members.clone()));
+        let most = of(Verdict::Accepted, members.clone());
         assert!(Message::decode(&most).is_ok());
         let more = [members, [NodeId::new(200).unwrap()].to_vec()].concat();
-        assert!(Message::decode(&of(Verdict::Accepted(more))).is_err(), "one too many");
+        assert!(Message::decode(&of(Verdict::Accepted, more)).is_err(), "one too many");
         let twice = [1, 1].map(|number| NodeId::new(number).unwrap());
-        assert!(Message::decode(&of(Verdict::Accepted(twice.to_vec()))).is_err(), "out of order");
-        let mut reason = of(Verdict::Refused(Reason::LastVoter));
-        *reason.last_mut().unwrap() += 1;
+        assert!(Message::decode(&of(Verdict::Accepted, twice.to_vec())).is_err(), "out of order");
+        let mut reason = of(Verdict::Refused(Reason::LastVoter), Vec::new());
+        let place = reason.len() - 3;
+        reason[place] += 1;
         assert!(Message::decode(&reason).is_err(), "no such reason");
     }
 }

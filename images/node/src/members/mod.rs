@@ -12,6 +12,7 @@ mod removal;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use base::{Instant, LogIndex, NodeId};
 use raft::{Change, ChangeError, RaftNode};
@@ -99,8 +100,10 @@ impl Members {
     /// What this node is.
     pub(crate) fn standing(&self, raft: &RaftNode) -> Standing {
         let current = raft.configuration();
-        let is_told = self.is_told_removed && raft.leader().is_none();
-        if is_told || raft.final_configuration().retired.contains(&self.id) {
+        // Nobody may be there to say that it is final.
+        let seems_removed = self.is_told_removed || current.retired.contains(&self.id);
+        let is_final = raft.final_configuration().retired.contains(&self.id);
+        if is_final || (seems_removed && raft.leader().is_none()) {
             Standing::Removed
         } else if current.is_voter(self.id) {
             Standing::Voter
@@ -109,6 +112,13 @@ impl Members {
         } else {
             Standing::Joining
         }
+    }
+
+    /// Whether this node has to ask to be let in. What is in its log does not count before it is known to be
+    /// committed: a leader that let it in may be gone, and nobody else may know of it.
+    fn must_ask(&self, raft: &RaftNode) -> bool {
+        let is_in = raft.final_configuration().contains(self.id);
+        self.joining.is_some() && !is_in && self.standing(raft) != Standing::Removed
     }
 
     /// Why this node is not a member yet, in a sentence.
@@ -123,7 +133,7 @@ impl Members {
     /// With whom this node has to do beside those of whom consensus knows.
     pub(crate) fn contacts(&self, raft: &RaftNode) -> BTreeSet<NodeId> {
         match &self.joining {
-            Some(joining) if self.standing(raft) == Standing::Joining => joining.contacts().clone(),
+            Some(joining) if self.must_ask(raft) => joining.contacts().clone(),
             Some(_) | None => BTreeSet::new(),
         }
     }
@@ -166,8 +176,8 @@ impl Members {
     ) {
         match message {
             Message::Ask(request) => self.take_request(from, request, raft),
-            Message::Answer { asker, number, verdict } if asker == self.id => {
-                self.take_answer(from, number, verdict, raft, now);
+            Message::Answer { asker, number, verdict, members } if asker == self.id => {
+                self.take_answer(from, number, (verdict, members), raft, now);
             }
             Message::Answer { asker, .. } => {
                 // It came by way of this node. Whoever asks is a member, or a guest.
@@ -199,7 +209,8 @@ impl Members {
             Some(_) | None => Verdict::NotYet(Delay::NoLeader),
         };
         let Request { asker, number, .. } = request;
-        let message = Message::Answer { asker, number, verdict };
+        let members = raft.configuration().members().collect();
+        let message = Message::Answer { asker, number, verdict, members };
         self.outputs.push_back(Output::Send { to: from, message });
     }
 
@@ -207,7 +218,7 @@ impl Members {
         &mut self,
         from: NodeId,
         number: u64,
-        verdict: Verdict,
+        (verdict, members): (Verdict, Vec<NodeId>),
         raft: &RaftNode,
         now: Instant,
     ) {
@@ -219,21 +230,23 @@ impl Members {
                 }
             };
         }
-        let is_joining = self.standing(raft) == Standing::Joining;
-        let has_log = raft.last_index() > LogIndex(0);
-        let Some(joining) = self.joining.as_mut().filter(|_| is_joining) else { return };
+        let is_outside = self.standing(raft) == Standing::Joining;
+        let (must_ask, has_log) = (self.must_ask(raft), raft.last_index() > LogIndex(0));
+        let Some(joining) = self.joining.as_mut().filter(|_| must_ask) else { return };
         if !joining.contacts().contains(&from) || joining.number() != number {
             return;
         }
         match verdict {
             // The question has overtaken itself: what this node has since, it has from the leader.
-            Verdict::Refused(Reason::InUse | Reason::Retired) if has_log => {}
+            Verdict::Refused(Reason::InUse) if has_log => {}
+            Verdict::Refused(Reason::Retired) if has_log => self.is_told_removed = true,
             Verdict::Refused(Reason::Retired) => {
                 let text = format!("node {} cannot join: {}", self.id, Reason::Retired);
                 self.outputs.push_back(Output::Stop(text));
             }
             verdict => {
-                if let Some(text) = joining.take_verdict(from, verdict, now) {
+                let news = joining.take_verdict(from, verdict, members, now);
+                if let Some(text) = news.filter(|_| is_outside) {
                     self.outputs.push_back(Output::Note(Level::Warn, text));
                 }
             }
@@ -252,10 +265,8 @@ impl Members {
 
     /// When [`Members::handle_timeout`] wants to be called.
     pub(crate) fn poll_timeout(&self, raft: &RaftNode) -> Option<Instant> {
-        let joining = match self.standing(raft) {
-            Standing::Joining => self.joining.as_ref().map(Joining::ask_at),
-            Standing::Voter | Standing::Learner | Standing::Removed => None,
-        };
+        let joining = self.joining.as_ref().map(Joining::ask_at);
+        let joining = joining.filter(|_| self.must_ask(raft));
         Instant::earliest([joining, self.removal.as_ref().map(Removal::due)])
     }
 
@@ -264,13 +275,14 @@ impl Members {
         if let Some(removal) = self.removal.take() {
             self.pursue(removal, raft, now);
         }
-        let is_joining = self.standing(raft) == Standing::Joining;
-        let Some(joining) = self.joining.as_mut().filter(|_| is_joining) else { return };
+        let must_ask = self.must_ask(raft);
+        let Some(joining) = self.joining.as_mut().filter(|_| must_ask) else { return };
         if now < joining.ask_at() {
             return;
         }
         self.next_number += 1;
         let number = self.next_number;
+        joining.learn_of(raft.configuration().members());
         let (to, news) = joining.ask(number, now);
         let wish = Wish::Join(raft.last_index());
         let message = Message::Ask(Request { asker: self.id, number, wish });
@@ -341,14 +353,11 @@ impl Members {
 
 /// What the leader makes of a wish.
 fn decide(request: Request, raft: &mut RaftNode) -> Verdict {
-    let verdict = match request.wish {
+    let result = match request.wish {
         Wish::Join(last) => decide_join(request.asker, last, raft),
         Wish::Remove(node) => decide_removal(node, raft),
     };
-    match verdict {
-        Ok(()) => Verdict::Accepted(raft.configuration().members().collect()),
-        Err(verdict) => verdict,
-    }
+    result.err().unwrap_or(Verdict::Accepted)
 }
 
 fn decide_join(node: NodeId, last: LogIndex, raft: &mut RaftNode) -> Result<(), Verdict> {

@@ -102,7 +102,7 @@ impl Removal {
         verdict: Verdict,
     ) -> Result<Removal, (NodeId, RemovalError)> {
         self.last = match verdict {
-            Verdict::Accepted(_) => RemovalError::Uncommitted,
+            Verdict::Accepted => RemovalError::Uncommitted,
             Verdict::NotYet(delay) => RemovalError::NotYet(delay),
             Verdict::Refused(reason) => return Err((self.node, RemovalError::Refused(reason))),
         };
