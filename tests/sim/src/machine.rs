@@ -55,7 +55,8 @@ pub struct Machine {
     pub calendar_ahead_ms: i64,
     /// Its node has been seen to have read its disk, which is formatted since: it may not be again.
     is_formatted: bool,
-    beginning: Beginning,
+    /// How its node comes to its group.
+    pub beginning: Beginning,
     tuning: Tuning,
     bug: Option<Bug>,
     counts: Counts,

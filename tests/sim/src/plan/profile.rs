@@ -40,13 +40,15 @@ pub enum Profile {
     Mixed,
     /// One node.
     Alone,
+    /// Nodes that join and members that are removed, while machines and wires fail.
+    Members,
     /// Thirty-two nodes, of which less than half fail.
     Large,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Profile; 17] = [
+    pub const ALL: [Profile; 18] = [
         Profile::Calm,
         Profile::Lossy,
         Profile::Partitions,
@@ -63,6 +65,7 @@ impl Profile {
         Profile::Orders,
         Profile::Mixed,
         Profile::Alone,
+        Profile::Members,
         Profile::Large,
     ];
 
@@ -77,8 +80,12 @@ impl Profile {
         if prng.chance(1, LARGE_EVERY) {
             return Profile::Large;
         }
-        let others = Profile::ALL.len() as u64 - 1;
-        Profile::ALL[prng.below(others) as usize]
+        // Half of those that would be calm are about members.
+        let others = Profile::ALL.len() as u64 - 2;
+        match Profile::ALL[prng.below(others) as usize] {
+            Profile::Calm if prng.chance(1, 2) => Profile::Members,
+            other => other,
+        }
     }
 
     /// Gives a moderate plan its character.
@@ -100,6 +107,7 @@ impl Profile {
             Profile::Orders => shape_orders(plan, prng),
             Profile::Mixed => shape_mixed(plan, prng),
             Profile::Alone => shape_alone(plan),
+            Profile::Members => shape_members(plan, prng),
             Profile::Large => shape_large(plan),
         }
     }
@@ -347,6 +355,29 @@ fn shape_alone(plan: &mut Plan) {
         (2, Trouble::Restore),
     ];
     plan.reactions = vec![reaction(Moment::Answered, 10, 0, Act::Crash)];
+}
+
+/// Much else goes wrong too, but not so much that nothing ever changes.
+fn shape_members(plan: &mut Plan, prng: &mut Prng) {
+    plan.nodes = [1, 3, 3, 5][prng.below(4) as usize];
+    plan.trouble = Duration::from_millis(prng.between(2_000, 5_000));
+    plan.pause = Duration::from_millis(prng.between(80, 250));
+    plan.troubles = vec![
+        (4, Trouble::Join),
+        (2, Trouble::Remove(Who::Anyone)),
+        (1, Trouble::Remove(Who::Leader)),
+        (2, Trouble::Exchange),
+        (1 + prng.below(3), Trouble::Power(Who::Anyone)),
+        (prng.below(2), Trouble::Power(Who::Leader)),
+        (prng.below(2), Trouble::Blackout),
+        (prng.below(3), Trouble::CutOff(Who::Leader)),
+        (prng.below(2), Trouble::Split),
+        (4, Trouble::Restore),
+    ];
+    if prng.chance(1, 2) {
+        let most_per_mille = prng.below(40);
+        plan.reactions.push(reaction(Moment::Committed, most_per_mille, 1_000, Act::Crash));
+    }
 }
 
 /// Every node hears from the leader twenty times a second: a short run is long enough.

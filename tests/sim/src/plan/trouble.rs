@@ -48,6 +48,12 @@ pub enum Trouble {
     HandOver,
     /// A node is told to stop, or to start afresh.
     Stop(Who),
+    /// A machine more: its node asks some member to be let in. Unless there are many.
+    Join,
+    /// Somebody has a member removed, at the console of any node. Unless few would be left.
+    Remove(Who),
+    /// Two voters become learners at once, or leave at once if that leaves enough, at the leader's bidding.
+    Exchange,
     /// The wires are mended.
     Mend,
     /// The wires are mended, and all machines are on.

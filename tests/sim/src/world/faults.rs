@@ -77,6 +77,9 @@ impl World {
             Trouble::SetCalendar(who) => self.set_calendar(who),
             Trouble::HandOver => self.hand_over(),
             Trouble::Stop(who) => self.order_stop(who),
+            Trouble::Join => self.join_somebody(),
+            Trouble::Remove(who) => self.remove_somebody(who),
+            Trouble::Exchange => self.exchange_some(),
             Trouble::Mend => self.network.heal(),
             Trouble::Restore => self.restore(),
         }

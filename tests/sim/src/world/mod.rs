@@ -40,6 +40,19 @@ pub struct Summary {
     pub digest: u64,
     /// How often what happened.
     pub counts: Counts,
+    /// How the members have changed.
+    pub changes: Changes,
+}
+
+/// How the members of a cluster have changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Changes {
+    /// Machines that came, and whose nodes asked to be let in.
+    pub joins: u64,
+    /// Machines that went, because their nodes were removed.
+    pub removals: u64,
+    /// Changes of several voters at once that a leader took.
+    pub joint: u64,
 }
 
 /// The world of one run.
@@ -71,6 +84,9 @@ pub struct World {
     /// A request that is not a client's, and its answer.
     awaited: Option<(NodeId, node::RequestId)>,
     found: Option<kv::Reply>,
+    changes: Changes,
+    /// Until then somebody may still try to have a member removed.
+    orders_end: Instant,
     /// A bug in every node.
     bug: Option<Bug>,
     /// Whose console is read, and what came over it.
@@ -102,6 +118,8 @@ impl World {
             are_clients_busy: true,
             awaited: None,
             found: None,
+            changes: Changes::default(),
+            orders_end: Instant::ORIGIN,
             bug,
             heard: None,
             prng,
@@ -203,6 +221,7 @@ impl World {
             entries: self.checkers.committed().0,
             digest: self.trace.digest(),
             counts,
+            changes: self.changes,
         }
     }
 }

@@ -32,9 +32,16 @@ impl World {
 
     /// From now on everything must come right.
     fn check_liveness(&mut self) {
+        // Whoever still tries to have a member removed gives that up, or succeeds.
+        self.run_until(self.now.max(self.orders_end));
         let start = self.now;
         self.run_while(RECOVERY, |world| world.leaders().next().is_none());
         assert!(self.leaders().next().is_some(), "liveness: no leader within {RECOVERY:?}");
+        self.ids().for_each(|id| self.help_in(id));
+        self.run_while(RECOVERY, |world| !world.are_members_settled());
+        let is_settled = self.are_members_settled();
+        assert!(is_settled, "liveness: the members are not settled: {}", self.describe_members());
+        self.retire_removed();
         self.run_while(RECOVERY, |world| !world.clients.are_all_idle());
         assert!(self.clients.are_all_idle(), "liveness: a client was never answered");
         self.run_while(RECOVERY, |world| !world.are_all_up());
@@ -64,7 +71,7 @@ impl World {
         }
     }
 
-    fn present(&self) -> impl Iterator<Item = &Machine> {
+    pub(super) fn present(&self) -> impl Iterator<Item = &Machine> {
         self.machines.iter().filter(|machine| !self.gone.contains(&machine.id))
     }
 

@@ -226,6 +226,8 @@ impl World {
                     self.take_answer(id, request, reply);
                     has_answered = true;
                 }
+                // Nobody needs its machine any more.
+                Output::Stop(_) if self.is_retired(id) => return self.retire(id),
                 Output::Stop(stop) => stopped = Some(stop),
             }
         }
