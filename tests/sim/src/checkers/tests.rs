@@ -174,6 +174,8 @@ fn what_is_applied_was_committed() {
 #[test]
 fn news_are_told_once() {
     let mut checkers = Checkers::default();
+    // Another has the entry too.
+    show(&mut checkers, &follower(2, 1, &[1]));
     let news = show(&mut checkers, &leader(1, 1, &[1]));
     assert!(news.was_elected && !news.has_committed);
     let committed = Sight { commit: 1, ..leader(1, 1, &[1]) };
