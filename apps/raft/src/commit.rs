@@ -66,11 +66,12 @@ impl RaftNode {
         {
             return;
         }
-        let end = self.commit.min(self.whole_index());
-        if self.applying.applied >= end {
+        let from = self.applying.applied.next();
+        let damaged = self.damage.first_from(from).and_then(LogIndex::previous);
+        let end = self.commit.min(damaged.unwrap_or(self.commit));
+        if from > end {
             return;
         }
-        let from = self.applying.applied.next();
         match self.log.recent(from, end, APPLY_BATCH_MAX_BYTES, APPLY_BATCH_MAX_ENTRIES) {
             Some(entries) => self.give(entries),
             None => {

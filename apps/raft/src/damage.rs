@@ -28,9 +28,13 @@ struct Wanted {
     answers: BTreeMap<NodeId, Lack>,
     /// Nobody is asked before.
     due: Instant,
+    /// Somebody's snapshot stands for it: it is committed.
+    is_in_snapshot: bool,
     /// An intact copy has been given to the caller, to be written.
     is_being_written: bool,
-    /// In the last round everybody answered, and nobody had it.
+    /// Everybody was asked, and nobody gave it.
+    is_in_vain: bool,
+    /// And everybody has answered in that round: nobody has it.
     is_nowhere: bool,
 }
 
@@ -57,8 +61,8 @@ pub(crate) struct Turn {
     pub(crate) question: Option<Question>,
     /// An entry of which it has just turned out that nobody has it.
     pub(crate) nowhere: Option<LogIndex>,
-    /// All peers were asked for some entry, and none gave it: perhaps one did not answer.
-    pub(crate) is_in_vain: bool,
+    /// An entry for which all peers were asked just now, and none gave it: perhaps one did not answer.
+    pub(crate) in_vain: Option<LogIndex>,
 }
 
 /// See the module.
@@ -82,13 +86,25 @@ impl Damage {
             }
         }
         let answers = BTreeMap::new();
-        let wanted = Wanted { answers, due: now, is_being_written: false, is_nowhere: false };
+        let wanted = Wanted {
+            answers,
+            due: now,
+            is_in_snapshot: false,
+            is_being_written: false,
+            is_in_vain: false,
+            is_nowhere: false,
+        };
         self.entries.insert(index, wanted);
         true
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Whether somebody's snapshot stands for whatever is damaged.
+    pub(crate) fn is_in_snapshots(&self) -> bool {
+        self.entries.values().all(|wanted| wanted.is_in_snapshot)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -114,6 +130,11 @@ impl Damage {
         self.entries.iter().find(|(_, wanted)| wanted.is_nowhere).map(|(index, _)| *index)
     }
 
+    /// Whether nobody has given an entry up to here, and all were asked.
+    pub(crate) fn is_in_vain_up_to(&self, index: LogIndex) -> bool {
+        self.entries.range(..=index).any(|(_, wanted)| wanted.is_in_vain)
+    }
+
     /// It is intact again; answers whether it was damaged.
     pub(crate) fn remove(&mut self, index: LogIndex) -> bool {
         self.entries.remove(&index).is_some()
@@ -124,9 +145,11 @@ impl Damage {
         self.entries.split_off(&index);
     }
 
-    /// A snapshot stands for everything up to `index`.
-    pub(crate) fn forget_up_to(&mut self, index: LogIndex) {
+    /// A snapshot stands for everything up to `index`; answers whether something there was damaged.
+    pub(crate) fn forget_up_to(&mut self, index: LogIndex) -> bool {
+        let before = self.entries.len();
         self.entries = self.entries.split_off(&index.next());
+        self.entries.len() < before
     }
 
     /// An intact copy is being written; false if that is so already, or the entry is not damaged.
@@ -151,6 +174,7 @@ impl Damage {
     pub(crate) fn note_lack(&mut self, peer: NodeId, index: LogIndex, lack: Lack) {
         if let Some(wanted) = self.entries.get_mut(&index) {
             wanted.answers.insert(peer, lack);
+            wanted.is_in_snapshot |= lack == Lack::Compacted;
         }
     }
 
@@ -172,7 +196,7 @@ impl Damage {
                 turn.question = Some(Question { peer, from, to: self.end_of_run(from) });
                 break;
             }
-            turn.is_in_vain = true;
+            (turn.in_vain, wanted.is_in_vain) = (Some(from), true);
             let is_final = |lack: &Lack| matches!(lack, Lack::Absent | Lack::Damaged);
             let is_nowhere = wanted.answers.values().all(is_final);
             if is_nowhere && !wanted.is_nowhere {
@@ -194,7 +218,7 @@ impl Damage {
 
     /// When the next question is due, or an answer overdue.
     pub(crate) fn due(&self) -> Option<Instant> {
-        if let Some(asked) = &self.asked {
+        if let Some(asked) = self.asked.as_ref().filter(|_| !self.entries.is_empty()) {
             return Some(asked.deadline);
         }
         let wanted = self.entries.values().filter(|wanted| !wanted.is_being_written);
@@ -240,7 +264,10 @@ mod tests {
         now = damage.due().unwrap();
         let turn = damage.next_question(&peers, now);
         assert_eq!(turn.question.unwrap().from, LogIndex(6));
-        assert!(turn.is_in_vain && turn.nowhere.is_none(), "silence proves nothing");
+        assert!(
+            turn.in_vain == Some(LogIndex(5)) && turn.nowhere.is_none(),
+            "silence proves nothing"
+        );
     }
 
     #[test]
@@ -275,6 +302,7 @@ mod tests {
         assert!(damage.remove(LogIndex(5)) && !damage.remove(LogIndex(5)));
         damage.forget_from(LogIndex(6));
         assert!(damage.is_empty());
+        assert_eq!(damage.due(), None, "nobody waits for an answer any more");
     }
 
     #[test]

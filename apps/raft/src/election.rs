@@ -139,7 +139,7 @@ impl RaftNode {
             self.draw_election_deadline(now);
             return;
         }
-        if self.is_disk_stalled(now) || self.installing().is_some() || !self.is_whole() {
+        if self.is_disk_stalled(now) || self.installing().is_some() || !self.is_fit_to_lead() {
             // It could not keep what it would promise (pitfall 9), or does not have its state together.
             self.counters.stands_withheld += 1;
             self.role = Role::Follower { leader: None };

@@ -13,7 +13,8 @@
 //!   this index and term is the same wherever it is.
 //!
 //! The others give what they have, and tell what they have not. They need not be whole themselves, so that
-//! members that are damaged at different places heal each other. If everybody has answered and nobody has it,
+//! members that are damaged at different places heal each other. Where an entry is in snapshots only, a
+//! member that has applied it takes one of its own, and any other is sent the leader's. If everybody has answered and nobody has it,
 //! the member says so and goes on asking, slowly: to go on without the entry would be to forget it. An entry
 //! that was never committed is replaced by the next leader, as any other.
 
@@ -64,6 +65,12 @@ impl RaftNode {
         self.damage.fail_writing(index, now + Duration::from_millis(REPAIR_ROUND_MS));
     }
 
+    /// Whether an entry is damaged that nobody gives, but which is applied: a snapshot of the state that the
+    /// caller has makes up for it, when the log before it is given up.
+    pub fn is_mended_by_snapshot(&self) -> bool {
+        self.damage.is_in_vain_up_to(self.applying.applied())
+    }
+
     /// Goes on with what has waited for a damaged entry.
     pub(crate) fn resume_after_repair(&mut self) {
         match &mut self.role {
@@ -86,9 +93,11 @@ impl RaftNode {
         before.unwrap_or(LogIndex(u64::MAX))
     }
 
-    /// Whether nothing is damaged that a leader needs.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.damage.is_empty()
+    /// Whether nothing is damaged that keeps this member from leading. What is in a snapshot of somebody's is
+    /// committed, and need not be given to anybody by this one: perhaps nobody else is up to date, and then it
+    /// brings the others what they lack, and hands over to one that can send it that snapshot.
+    pub(crate) fn is_fit_to_lead(&self) -> bool {
+        self.damage.is_in_snapshots()
     }
 
     /// A message as it may leave now: what was found damaged since it was written is not acknowledged.
@@ -129,7 +138,8 @@ impl RaftNode {
         if let Some(index) = turn.nowhere {
             self.note(Event::Nowhere { index });
         }
-        if turn.is_in_vain && self.is_leader() {
+        let applied = self.applying.applied();
+        if turn.in_vain.is_some_and(|index| index > applied) && self.is_leader() {
             // It cannot bring its followers beyond that entry. If it was never committed, the others can do
             // without it; if it was, and is nowhere, nobody may lead.
             self.resign(StepDown::Damaged, self.now);

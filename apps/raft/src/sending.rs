@@ -185,7 +185,9 @@ impl RaftNode {
         let up_to = up_to.min(self.applying.applied()).min(self.persistence.durable_index());
         if up_to > self.log.base() {
             self.log.compact(up_to);
-            self.damage.forget_up_to(up_to);
+            if self.damage.forget_up_to(up_to) {
+                self.resume_after_repair();
+            }
         }
     }
 

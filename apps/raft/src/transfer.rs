@@ -113,7 +113,8 @@ impl RaftNode {
 
     /// The leader wants this member to lead.
     pub(crate) fn stand_at_once(&mut self, now: Instant) {
-        let is_unfit = self.is_disk_stalled(now) || self.installing().is_some() || !self.is_whole();
+        let is_unfit =
+            self.is_disk_stalled(now) || self.installing().is_some() || !self.is_fit_to_lead();
         if !self.may_stand() || is_unfit {
             self.counters.stands_withheld += 1;
             return;

@@ -197,6 +197,7 @@ impl Replica {
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.store.handle_timeout(now);
         self.scrub(now);
+        self.give_up_damaged(now);
         if let Some(member) = &mut self.member {
             member.links.handle_timeout(now);
             if member.raft.poll_timeout().is_some_and(|at| at <= now) {

@@ -78,6 +78,28 @@ pub enum Kind {
     SnapshotsTaken,
     /// Snapshots of leaders that took the place of a log.
     SnapshotsInstalled,
+    /// Bits of payloads that flipped on a disk.
+    RottenPayloads,
+    /// Sectors of bodies that became anything.
+    GarbledBodies,
+    /// Headers that were damaged.
+    RottenHeaders,
+    /// Copies of headers that were damaged.
+    RottenHeaderCopies,
+    /// Copies of superblocks and hard states that were damaged.
+    RottenFronts,
+    /// Sectors of snapshots that were damaged.
+    RottenSnapshots,
+    /// Sectors whose last write was lost, though it was flushed.
+    WritesLost,
+    /// Sectors whose last write went to another sector.
+    WritesMisdirected,
+    /// Faults that would have destroyed the last copy of something, and were undone.
+    FaultsUndone,
+    /// Entries that nodes found damaged.
+    EntriesDamaged,
+    /// Entries that nodes wrote again from intact copies.
+    EntriesRepaired,
     /// Writes that came out of the log a second time, and were not executed again.
     WritesRepeated,
     /// Reads that were answered.
@@ -92,7 +114,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, with their names, in the order of the type.
-    pub const ALL: [(Kind, &'static str); 41] = [
+    pub const ALL: [(Kind, &'static str); 52] = [
         (Kind::FramesSent, "frames sent"),
         (Kind::FramesLost, "frames lost"),
         (Kind::FramesDelayed, "frames delayed"),
@@ -129,6 +151,17 @@ impl Kind {
         (Kind::Fetches, "fetches from disk"),
         (Kind::SnapshotsTaken, "snapshots taken"),
         (Kind::SnapshotsInstalled, "snapshots installed"),
+        (Kind::RottenPayloads, "rotten payloads"),
+        (Kind::GarbledBodies, "garbled bodies"),
+        (Kind::RottenHeaders, "rotten headers"),
+        (Kind::RottenHeaderCopies, "rotten header copies"),
+        (Kind::RottenFronts, "rotten fronts"),
+        (Kind::RottenSnapshots, "rotten snapshots"),
+        (Kind::WritesLost, "flushed writes lost"),
+        (Kind::WritesMisdirected, "writes misdirected"),
+        (Kind::FaultsUndone, "disk faults undone"),
+        (Kind::EntriesDamaged, "entries damaged"),
+        (Kind::EntriesRepaired, "entries repaired"),
         (Kind::WritesRepeated, "writes repeated"),
         (Kind::Reads, "reads answered"),
         (Kind::Writes, "writes answered"),

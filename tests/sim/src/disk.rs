@@ -8,11 +8,11 @@ use pool::PacketBuffer;
 
 use crate::counts::{Counts, Kind};
 
-/// Boxed, for sectors move from list to list.
-type Sector = Box<[u8; SECTOR_BYTES]>;
+/// What a sector holds.
+pub(crate) type Sector = [u8; SECTOR_BYTES];
 
 /// What a sector holds that was never written.
-const NEVER_WRITTEN: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];
+const NEVER_WRITTEN: Sector = [0; SECTOR_BYTES];
 
 /// How the disk behaves. Chances are per mille of the operations, or of the sectors at a crash.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub struct SimDisk {
     temper: DiskTemper,
     capacity_sectors: u64,
     durable: BTreeMap<u64, Sector>,
+    /// What durable sectors held before they were written last: what is there if a write is lost.
+    previous: BTreeMap<u64, Sector>,
     unflushed: Vec<Unflushed>,
     completed_writes: BTreeSet<u64>,
     pending: BTreeMap<u64, Pending>,
@@ -92,6 +94,7 @@ impl SimDisk {
             temper,
             capacity_sectors,
             durable: BTreeMap::new(),
+            previous: BTreeMap::new(),
             unflushed: Vec::new(),
             completed_writes: BTreeSet::new(),
             pending: BTreeMap::new(),
@@ -148,7 +151,7 @@ impl SimDisk {
             (sector..).zip(buffer.chunks_exact(SECTOR_BYTES)).take(sectors as usize)
         {
             let bytes: &[u8; SECTOR_BYTES] = bytes.try_into().expect("the chunks are sectors");
-            self.unflushed.push(Unflushed { write, sector, bytes: Box::new(*bytes) });
+            self.unflushed.push(Unflushed { write, sector, bytes: *bytes });
         }
     }
 
@@ -182,8 +185,10 @@ impl SimDisk {
 
     fn make_durable(&mut self, covers: &BTreeSet<u64>) {
         self.counts.note(Kind::Flushes);
-        let durable = self.unflushed.extract_if(.., |entry| covers.contains(&entry.write));
-        self.durable.extend(durable.map(|entry| (entry.sector, entry.bytes)));
+        for entry in self.unflushed.extract_if(.., |entry| covers.contains(&entry.write)) {
+            let before = self.durable.insert(entry.sector, entry.bytes);
+            self.previous.insert(entry.sector, before.unwrap_or(NEVER_WRITTEN));
+        }
         self.completed_writes.retain(|write| !covers.contains(write));
     }
 
@@ -241,10 +246,24 @@ impl SimDisk {
         self.temper = temper;
     }
 
-    /// Flips one bit of a sector that is durable: the disk rots.
-    pub fn rot(&mut self, sector: u64, bit: usize) {
-        let bytes = self.durable.entry(sector).or_insert_with(|| Box::new(NEVER_WRITTEN));
-        bytes[bit / 8 % SECTOR_BYTES] ^= 1 << (bit % 8);
+    /// What a sector holds durably.
+    pub fn stored(&self, sector: u64) -> Sector {
+        self.durable.get(&sector).copied().unwrap_or(NEVER_WRITTEN)
+    }
+
+    /// What it held before it was written last, if it ever was.
+    pub fn before(&self, sector: u64) -> Option<Sector> {
+        self.previous.get(&sector).copied()
+    }
+
+    /// Whether nothing is on its way to a sector.
+    pub fn is_settled(&self, sector: u64) -> bool {
+        self.unflushed.iter().all(|entry| entry.sector != sector)
+    }
+
+    /// Puts something else into a sector: the disk does not keep what it was given. Answers what it held.
+    pub fn replace(&mut self, sector: u64, bytes: Sector) -> Sector {
+        self.durable.insert(sector, bytes).unwrap_or(NEVER_WRITTEN)
     }
 
     /// What the disk did so far.

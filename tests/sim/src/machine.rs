@@ -189,6 +189,8 @@ impl Machine {
             self.counts.add(Kind::Fetches, counters.fetches);
             self.counts.add(Kind::DiskStalls, counters.disk_stalls);
             self.counts.add(Kind::HandOvers, counters.transfers - counters.transfers_failed);
+            self.counts.add(Kind::EntriesDamaged, counters.entries_damaged);
+            self.counts.add(Kind::EntriesRepaired, counters.entries_repaired);
         }
         if let Some(snapshots) = self.node.as_ref().map(Node::snapshots) {
             self.counts.add(Kind::SnapshotsTaken, snapshots.taken);

@@ -1,7 +1,8 @@
 //! The hard state and the marker: the little that changes with every batch.
 //!
 //! There are two places, used in turn, so that the state before is there while the new one is written; and
-//! each place is two sectors with the same content, so that one that rots loses nothing.
+//! each place is two sectors with the same content, far from each other and written one by one, so that one
+//! that rots, or is never written, loses nothing.
 //!
 //! ```text
 //! 0 magic "HS" (u16)  2 vote (u16)  4 zero (u32)  8 sequence  16 term  24 boot epoch
@@ -20,7 +21,8 @@ use base::codec::{DecodeError, Reader, Writer};
 use base::{LogIndex, NodeId, Term};
 use block::SECTOR_BYTES;
 
-use crate::layout::HARD_STATE_SECTORS;
+use crate::layout::{HARD_STATE_SECTORS, Layout};
+use crate::transfer::Transfer;
 
 const MAGIC: u16 = u16::from_le_bytes(*b"HS");
 const CHECKED_BYTES: usize = 88;
@@ -83,14 +85,19 @@ impl Default for Mark {
 }
 
 impl Mark {
-    /// Where it is written.
-    pub(crate) fn sector(&self) -> u64 {
+    /// Where both copies of it are written.
+    pub(crate) fn sectors(&self) -> [u64; 2] {
         HARD_STATE_SECTORS[(self.sequence % 2) as usize]
     }
 
-    /// The two sectors of its place.
+    /// The writes of both copies.
+    pub(crate) fn write(&self, layout: Layout) -> [Transfer; 2] {
+        self.sectors().map(|sector| Transfer::write(layout.disk(), sector, self.encode()))
+    }
+
+    /// One copy.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut sector = Vec::with_capacity(2 * SECTOR_BYTES);
+        let mut sector = Vec::with_capacity(SECTOR_BYTES);
         Writer::new(&mut sector)
             .u16(MAGIC)
             .optional_node_id(self.hard_state.vote)
@@ -109,7 +116,6 @@ impl Mark {
         let checksum = crc32c(&sector);
         Writer::new(&mut sector).u32(checksum);
         sector.resize(SECTOR_BYTES, 0);
-        sector.extend_from_within(..);
         sector
     }
 
@@ -170,8 +176,8 @@ impl Mark {
 
     /// The newest mark in the first sectors of a disk.
     pub(crate) fn newest(sectors: &[u8]) -> Option<Mark> {
-        let places = HARD_STATE_SECTORS.iter().flat_map(|first| [*first, *first + 1]);
-        let marks = places.filter_map(|sector| {
+        let places = HARD_STATE_SECTORS.into_iter().flatten();
+        let marks = places.filter_map(|sector: u64| {
             let start = sector as usize * SECTOR_BYTES;
             Mark::decode(sectors.get(start..start + SECTOR_BYTES)?).ok()
         });
@@ -182,6 +188,7 @@ impl Mark {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::HEADERS_START;
 
     fn mark(sequence: u64) -> Mark {
         let hard_state = HardState { term: Term(sequence), vote: NodeId::new(3) };
@@ -189,10 +196,11 @@ mod tests {
     }
 
     fn disk(marks: &[Mark]) -> Vec<u8> {
-        let mut sectors = vec![0; 8 * SECTOR_BYTES];
+        let mut sectors = vec![0; HEADERS_START as usize * SECTOR_BYTES];
         for mark in marks {
-            let start = mark.sector() as usize * SECTOR_BYTES;
-            sectors[start..start + 2 * SECTOR_BYTES].copy_from_slice(&mark.encode());
+            for start in mark.sectors().map(|sector| sector as usize * SECTOR_BYTES) {
+                sectors[start..start + SECTOR_BYTES].copy_from_slice(&mark.encode());
+            }
         }
         sectors
     }
@@ -207,10 +215,10 @@ mod tests {
     #[test]
     fn a_torn_write_leaves_the_one_before_and_one_rotten_sector_costs_nothing() {
         let mut sectors = disk(&[mark(7), mark(8)]);
-        let newest = mark(8).sector() as usize * SECTOR_BYTES;
+        let [newest, copy] = mark(8).sectors().map(|sector| sector as usize * SECTOR_BYTES);
         sectors[newest + 20] ^= 1;
         assert_eq!(Mark::newest(&sectors), Some(mark(8)), "the copy");
-        sectors[newest + SECTOR_BYTES + 20] ^= 1;
+        sectors[copy + 20] ^= 1;
         assert_eq!(Mark::newest(&sectors), Some(mark(7)));
     }
 }

@@ -7,10 +7,11 @@ use block::SECTOR_BYTES;
 
 use crate::header::HEADER_BYTES;
 
-/// Sectors in front of the headers; some are kept for later.
-pub(crate) const HEADERS_START: u64 = 8;
-/// Where the hard state's two places are.
-pub(crate) const HARD_STATE_SECTORS: [u64; 2] = [2, 4];
+/// Sectors in front of the headers. What is in them is small and must not be lost, so that each of them has 4
+/// KiB to itself: disks write no less at once, and lose no less.
+pub(crate) const HEADERS_START: u64 = 56;
+/// Where the hard state's two places are, and the two copies of each.
+pub(crate) const HARD_STATE_SECTORS: [[u64; 2]; 2] = [[8, 32], [16, 40]];
 /// Headers in one sector.
 pub(crate) const HEADERS_PER_SECTOR: u64 = (SECTOR_BYTES / HEADER_BYTES) as u64;
 /// The share of the disk that headers take: one in eight. A record of 448 bytes, header copy included, uses

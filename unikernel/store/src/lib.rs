@@ -7,9 +7,9 @@
 //! # On the disk
 //!
 //! ```text
-//! sector 0        superblock          sector 1        its copy
-//! sectors 2, 3    hard state, even    sectors 4, 5    hard state, odd      (each written twice)
-//! sectors 8 …     headers             64 bytes each, 8 to a sector, a ring: the header of index i is at
+//! sector 0        superblock          sector 24       its copy
+//! sectors 8, 32   hard state, even    sectors 16, 40  hard state, odd      (each written twice)
+//! sectors 56 …    headers             64 bytes each, 8 to a sector, a ring: the header of index i is at
 //!                                     place (i - 1) mod places
 //! behind them     two snapshot areas  of equal size: an eighth of the disk each, or what the longest one
 //! takes behind them     bodies              [header copy | payload | padding to 8] …, every batch from a
@@ -84,6 +84,7 @@
 
 extern crate alloc;
 
+pub mod anatomy;
 mod batch;
 mod bodies;
 mod error;

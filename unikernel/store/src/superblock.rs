@@ -15,9 +15,13 @@ use base::{ClusterId, NodeId};
 use crate::layout::Layout;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"COTERIE\0");
-/// Version 1 had neither rings nor snapshots; nothing reads it any more.
-const VERSION: u32 = 2;
+/// Version 1 had neither rings nor snapshots, version 2 both copies of a thing side by side; nothing reads
+/// them any more.
+const VERSION: u32 = 3;
 const CHECKED_BYTES: usize = 48;
+
+/// Where its copies are.
+pub(crate) const SUPERBLOCK_SECTORS: [u64; 2] = [0, 24];
 
 /// See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -134,6 +134,7 @@ impl Replica {
         let status = self.store.status();
         let entries = applied.0 - snapshots.newest.0;
         entries >= self.config.snapshot_entries.min(status.slots / ROOM_SHARE)
+            || member.raft.is_mended_by_snapshot()
             || snapshots.bytes_since >= status.body_bytes / ROOM_SHARE
     }
 
@@ -204,9 +205,9 @@ impl Replica {
         if let Activity::Taking { .. } = self.snapshots.activity {
             self.snapshots.activity = Activity::Idle;
             self.snapshots.counts.abandoned += 1;
+            self.snapshots.retry_at = now + RETRY_AFTER;
             self.outputs.push_back(ReplicaOutput::SnapshotAbandoned);
         }
-        self.snapshots.retry_at = now + RETRY_AFTER;
     }
 
     /// A part of a leader's snapshot.
@@ -373,6 +374,16 @@ impl Replica {
         self.note_room();
     }
 
+    /// Gives up the log before the newest snapshot, if something in it is damaged that nobody else has.
+    pub(super) fn give_up_damaged(&mut self, now: Instant) {
+        let Some(member) = &self.member else { return };
+        if self.snapshots.newest >= member.raft.first_index() && member.raft.is_mended_by_snapshot()
+        {
+            self.snapshots.is_compaction_due = true;
+            self.compact(now);
+        }
+    }
+
     /// Gives up what a snapshot stands for, as far as nobody needs it.
     fn compact(&mut self, now: Instant) {
         if !self.snapshots.is_compaction_due {
@@ -382,7 +393,8 @@ impl Replica {
         let status = self.store.status();
         let is_tight = status.slots_used > status.slots / TIGHT_SHARE
             || status.body_bytes_used > status.body_bytes / TIGHT_SHARE;
-        let limit = match is_tight {
+        // Nothing is kept before what nobody can read any more.
+        let limit = match is_tight || member.raft.is_mended_by_snapshot() {
             true => self.snapshots.newest,
             false => self.snapshots.before.min(member.raft.compaction_limit(now)),
         };

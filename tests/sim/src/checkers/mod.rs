@@ -249,6 +249,11 @@ impl Checkers {
         &self.leaders
     }
 
+    /// The terms of all entries that were seen committed: for each run its first index.
+    pub fn committed_terms(&self) -> &[(LogIndex, Term)] {
+        self.commits.terms_up_to(self.commits.last())
+    }
+
     /// The last entry that was seen committed.
     pub fn committed(&self) -> LogIndex {
         self.commits.last()

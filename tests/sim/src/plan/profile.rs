@@ -38,6 +38,8 @@ pub enum Profile {
     Orders,
     /// Everything, drawn freely.
     Mixed,
+    /// Disks that do not keep what they were given.
+    Rot,
     /// One node.
     Alone,
     /// Nodes that join and members that are removed, while machines and wires fail.
@@ -48,7 +50,7 @@ pub enum Profile {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Profile; 18] = [
+    pub const ALL: [Profile; 19] = [
         Profile::Calm,
         Profile::Lossy,
         Profile::Partitions,
@@ -64,6 +66,7 @@ impl Profile {
         Profile::Clocks,
         Profile::Orders,
         Profile::Mixed,
+        Profile::Rot,
         Profile::Alone,
         Profile::Members,
         Profile::Large,
@@ -106,6 +109,7 @@ impl Profile {
             Profile::Clocks => shape_clocks(plan),
             Profile::Orders => shape_orders(plan, prng),
             Profile::Mixed => shape_mixed(plan, prng),
+            Profile::Rot => shape_rot(plan, prng),
             Profile::Alone => shape_alone(plan),
             Profile::Members => shape_members(plan, prng),
             Profile::Large => shape_large(plan),
@@ -344,6 +348,22 @@ fn shape_mixed(plan: &mut Plan, prng: &mut Prng) {
             plan.reactions.push(reaction(moment, prng.below(most_per_mille), 1_000, act));
         }
     }
+}
+
+/// What is damaged must be read: by nodes that start, and by those that keep little in memory.
+fn shape_rot(plan: &mut Plan, prng: &mut Prng) {
+    plan.trouble = Duration::from_millis(prng.between(2_000, 5_000));
+    plan.pause = Duration::from_millis(prng.between(40, 200));
+    plan.tuning.entry_cache_max_bytes = [64, 64, 1_024][prng.below(3) as usize];
+    plan.troubles = vec![
+        (8, Trouble::Rot),
+        (2, Trouble::Power(Who::Anyone)),
+        (2, Trouble::Power(Who::Leader)),
+        (1, Trouble::Blackout),
+        (1, Trouble::CutOff(Who::Leader)),
+        (1, Trouble::Mend),
+        (3, Trouble::Restore),
+    ];
 }
 
 fn shape_alone(plan: &mut Plan) {

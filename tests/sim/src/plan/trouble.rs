@@ -58,6 +58,8 @@ pub enum Trouble {
     Mend,
     /// The wires are mended, and all machines are on.
     Restore,
+    /// Something on a disk is not what was written any more, and can be had from elsewhere.
+    Rot,
 }
 
 /// A moment at which trouble is worst. It concerns a node: the one at which it is seen.

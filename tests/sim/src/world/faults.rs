@@ -82,6 +82,7 @@ impl World {
             Trouble::Exchange => self.exchange_some(),
             Trouble::Mend => self.network.heal(),
             Trouble::Restore => self.restore(),
+            Trouble::Rot => self.rot(),
         }
     }
 

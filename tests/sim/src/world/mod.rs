@@ -5,6 +5,7 @@ mod machines;
 mod members;
 mod queue;
 mod recovery;
+mod rot;
 mod steps;
 
 use std::collections::BTreeSet;

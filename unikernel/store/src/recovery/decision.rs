@@ -13,10 +13,17 @@ use crate::snapshot::Installed;
 use crate::transfer::Transfer;
 use crate::writing::Writer;
 
+/// So many batches may have been begun behind what a mark vouches for.
+const UNSETTLED_BATCHES_MAX: u64 = 2;
+
 impl Recovery {
     /// There is no further batch that counts. A batch that was begun is dropped; but if the one after it was
     /// begun too, it was durable, and is lost.
     pub(super) fn settle(&mut self) -> Result<(), Failure> {
+        if self.scan.batch_max > self.vouched_batch + UNSETTLED_BATCHES_MAX {
+            // The third was begun when a later mark was durable: that is lost, and what it promised.
+            return Err(Failure::HardStateLost);
+        }
         if self.scan.batch_max > self.mark.durable_batch + 1 {
             return Err(self.lost(self.mark.durable_last.next()));
         }
@@ -93,8 +100,7 @@ impl Recovery {
         self.mark.sequence += 1;
         self.mark.epoch += 1;
         let mut transfers = core::mem::take(&mut self.mended);
-        let mark = Transfer::write(self.layout.disk(), self.mark.sector(), self.mark.encode());
-        transfers.push(mark);
+        transfers.extend(self.mark.write(self.layout));
         self.phase = Phase::Seal(transfers);
     }
 

@@ -10,13 +10,13 @@ use super::{Phase, Recovery};
 use crate::error::Failure;
 use crate::hard_state::Mark;
 use crate::layout::{Config, HEAD_COPIES, HEAD_SECTORS};
-use crate::superblock::Superblock;
+use crate::superblock::{SUPERBLOCK_SECTORS, Superblock};
 use crate::transfer::Transfer;
 
 impl Recovery {
     /// Superblock and hard state are there: whose disk is it, and where does the log end?
     pub(super) fn read_front(&mut self, bytes: &[u8], config: &Config) -> Result<(), Failure> {
-        let copies = || bytes.chunks_exact(SECTOR_BYTES).take(2);
+        let copies = || SUPERBLOCK_SECTORS.iter().filter_map(|at| sector_of(bytes, *at));
         let superblock = copies().find_map(|sector| Superblock::decode(sector).ok());
         let Some(superblock) = superblock else {
             match self.is_beginning_of_format(bytes, config) {
@@ -40,6 +40,7 @@ impl Recovery {
             return Err(Failure::Resized);
         }
         self.mark = Mark::newest(bytes).ok_or(Failure::HardStateLost)?;
+        self.vouched_batch = self.mark.durable_batch;
         let has_slots = self.mark.durable_last <= self.layout.last_with_slot(self.mark.first);
         let is_sector = self.mark.body_end.is_multiple_of(SECTOR_BYTES as u64);
         if !has_slots || !is_sector || self.mark.body_end >= self.layout.bodies().bytes() {
@@ -53,7 +54,7 @@ impl Recovery {
     /// Makes an empty disk ours. The superblock comes last: a disk that has one has a hard state too.
     fn format(&mut self, config: &Config) {
         self.recovered.is_fresh = true;
-        self.superblock = Some(self.superblock_sectors(config));
+        self.superblock = Some(self.superblock_sector(config));
         // A disk of which only the front was emptied may still hold a snapshot of another log.
         let wiped = (HEAD_COPIES * HEAD_SECTORS) as usize * SECTOR_BYTES;
         let wipe = |area| Transfer::write(area, 0, vec![0; wiped]);
@@ -61,28 +62,36 @@ impl Recovery {
         self.seal();
     }
 
-    /// The superblock and its copy.
-    fn superblock_sectors(&self, config: &Config) -> Vec<u8> {
+    /// One copy of the superblock.
+    fn superblock_sector(&self, config: &Config) -> Vec<u8> {
         let superblock =
             Superblock { cluster: config.cluster, node: config.node, layout: self.layout };
-        let mut sectors = Vec::with_capacity(2 * SECTOR_BYTES);
-        superblock.encode(&mut sectors);
-        sectors.resize(SECTOR_BYTES, 0);
-        sectors.extend_from_within(..);
-        sectors
+        let mut sector = Vec::with_capacity(SECTOR_BYTES);
+        superblock.encode(&mut sector);
+        sector.resize(SECTOR_BYTES, 0);
+        sector
     }
 
     /// Whether the disk is empty, or holds nothing but what an interrupted [`Recovery::format`] has left.
     fn is_beginning_of_format(&self, bytes: &[u8], config: &Config) -> bool {
         let mark = Mark { sequence: 1, epoch: 1, ..Mark::default() };
         let mut whole = vec![0; bytes.len()];
-        whole[..2 * SECTOR_BYTES].copy_from_slice(&self.superblock_sectors(config));
-        let start = mark.sector() as usize * SECTOR_BYTES;
-        whole[start..start + 2 * SECTOR_BYTES].copy_from_slice(&mark.encode());
+        let superblock = self.superblock_sector(config);
+        let copies = SUPERBLOCK_SECTORS.map(|at| (at, superblock.clone()));
+        for (at, copy) in copies.into_iter().chain(mark.sectors().map(|at| (at, mark.encode()))) {
+            let start = at as usize * SECTOR_BYTES;
+            whole[start..start + SECTOR_BYTES].copy_from_slice(&copy);
+        }
         let is_beginning = |(found, whole): (&[u8], &[u8])| {
             let same = found.iter().zip(whole).take_while(|(found, whole)| found == whole).count();
             found[same..].iter().all(|byte| *byte == 0)
         };
         bytes.chunks(SECTOR_BYTES).zip(whole.chunks(SECTOR_BYTES)).all(is_beginning)
     }
+}
+
+/// A sector of the front of the disk.
+fn sector_of(front: &[u8], sector: u64) -> Option<&[u8]> {
+    let start = sector as usize * SECTOR_BYTES;
+    front.get(start..start + SECTOR_BYTES)
 }

@@ -3,7 +3,6 @@
 mod decision;
 mod front;
 
-use alloc::vec;
 use alloc::vec::Vec;
 
 use base::LogIndex;
@@ -19,6 +18,7 @@ use crate::output::Recovered;
 use crate::reading::header_damage;
 use crate::scan::{Scan, Wanted};
 use crate::snapshot::{Installed, newest};
+use crate::superblock::SUPERBLOCK_SECTORS;
 use crate::transfer::{Io, Transfer};
 use crate::writing::Writer;
 
@@ -56,6 +56,8 @@ pub(crate) struct Recovery {
     layout: Layout,
     phase: Phase,
     mark: Mark,
+    /// The last batch that the mark vouched for when it was read.
+    vouched_batch: u64,
     scan: Scan,
     /// How many slots behind the marker are looked at: only the first time, for that tells of all batches.
     unsettled: u64,
@@ -76,6 +78,7 @@ impl Recovery {
             layout,
             phase: Phase::Front(Transfer::read(layout.disk(), 0, HEADERS_START + 1)),
             mark: Mark::default(),
+            vouched_batch: 0,
             scan: Scan::new(Mark::default(), 0, config.wanted_kinds),
             unsettled: UNSETTLED_MAX,
             recovered: Recovered {
@@ -182,9 +185,10 @@ impl Recovery {
             }
             Phase::Flush(_) => {
                 match self.superblock.take() {
-                    Some(sectors) => {
-                        let transfer = Transfer::write(self.layout.disk(), 0, sectors);
-                        self.phase = Phase::Seal(vec![transfer]);
+                    Some(sector) => {
+                        let disk = self.layout.disk();
+                        let write = |at| Transfer::write(disk, at, sector.clone());
+                        self.phase = Phase::Seal(SUPERBLOCK_SECTORS.map(write).into());
                     }
                     None => self.finish(),
                 }

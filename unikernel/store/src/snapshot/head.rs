@@ -97,6 +97,11 @@ impl Head {
         copies.chunks_exact(HEAD_BYTES).find_map(|copy| Head::decode(copy).ok())
     }
 
+    /// How many copies in the front of an area are whole.
+    pub(crate) fn whole_copies(copies: &[u8]) -> usize {
+        copies.chunks_exact(HEAD_BYTES).filter(|copy| Head::decode(copy).is_ok()).count()
+    }
+
     /// How long a block is.
     pub(super) fn block_bytes(&self, block: usize) -> usize {
         let rest = self.total_bytes - (block * SNAPSHOT_BLOCK_BYTES) as u64;

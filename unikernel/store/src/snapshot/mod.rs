@@ -32,7 +32,7 @@ use bytes::Bytes;
 use crate::layout::Layout;
 use crate::transfer::Transfer;
 
-use head::Head;
+pub(crate) use head::Head;
 pub(crate) use reading::SnapshotReader;
 pub(crate) use writing::SnapshotWriter;
 

@@ -1,7 +1,5 @@
 //! Giving up the beginning of the log, or all of it.
 
-use alloc::vec;
-
 use base::{LogIndex, Term};
 use block::SECTOR_BYTES;
 
@@ -108,7 +106,7 @@ impl Writer {
             is_marked: true,
         };
         self.counts.batches += 1;
-        let mark = Transfer::write(self.layout.disk(), self.mark.sector(), self.mark.encode());
-        self.activity = Activity::Writing { batch, transfers: vec![mark] };
+        let transfers = self.mark.write(self.layout).into();
+        self.activity = Activity::Writing { batch, transfers };
     }
 }

@@ -3,7 +3,6 @@
 mod giving_up;
 
 use alloc::collections::VecDeque;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use base::{Duration, Instant, LogIndex};
@@ -286,8 +285,7 @@ impl Writer {
             (self.mark.front_checksum, self.mark.front_term) = (front.checksum, front.term);
             given_up = GivenUp::Before(front);
         }
-        let mut transfers =
-            vec![Transfer::write(self.layout.disk(), self.mark.sector(), self.mark.encode())];
+        let mut transfers = Vec::from(self.mark.write(self.layout));
         let from = records.first().map_or(self.durable.last.next(), |record| record.index);
         let mut end = self.durable;
         if let Some(last) = records.last() {

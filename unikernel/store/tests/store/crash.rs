@@ -157,7 +157,7 @@ fn a_disk_that_was_used_is_not_formatted_again() {
     machine.finish();
     let mut disk = machine.disk;
     disk.durable.remove(&0);
-    disk.durable.remove(&1);
+    disk.durable.remove(&24);
     let mut machine = Machine::start(disk);
     machine.finish();
     assert_eq!(machine.failed, Some(store::Failure::NotOurs));

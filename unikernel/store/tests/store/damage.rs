@@ -1,8 +1,11 @@
 //! What was acknowledged and is damaged is reported, never dropped; and other mishaps.
 
-use crate::disk::{Disk, Machine, SECTORS, SMALL, config, meta, record};
+use crate::disk::{
+    Disk, HARD_STATES, HEADERS_START, Machine, SECTORS, SMALL, config, meta, record,
+};
 use base::{ClusterId, Duration, LogIndex, NodeId, Prng, Term};
 use block::BlockError;
+use store::anatomy::Anatomy;
 use store::{Config, Failure, HardState, PersistError, Record, RepairError, Where};
 
 /// A disk with 40 records of some size, each batch settled.
@@ -197,7 +200,7 @@ fn another_record_is_not_written_in_its_place() {
 fn headers_are_taken_from_their_copies() {
     let (mut disk, records) = written();
     for bit in [5, 600, 1200, 3000] {
-        disk.flip(9, bit);
+        disk.flip(HEADERS_START + 1, bit);
     }
     assert_eq!(read_back(disk).unwrap().0, records);
 }
@@ -205,10 +208,75 @@ fn headers_are_taken_from_their_copies() {
 #[test]
 fn a_lost_hard_state_is_not_guessed() {
     let (mut disk, _) = written();
-    for sector in 2..6 {
+    for sector in HARD_STATES.into_iter().flatten() {
         disk.flip(sector, 100);
     }
     assert_eq!(read_back(disk).unwrap_err(), Failure::HardStateLost);
+}
+
+/// The newest hard state is lost with its copy: the one before is not taken for it if anything tells that a
+/// later one was durable. One damaged block never loses both copies.
+#[test]
+fn an_older_hard_state_is_not_taken_for_the_newest() {
+    let mut machine = Machine::start(Disk::default());
+    machine.finish();
+    for ticket in 1..=4 {
+        machine.persist(ticket, None, vec![record(ticket, 1, 100)]);
+        machine.finish();
+    }
+    for place in HARD_STATES {
+        assert!(place[0].abs_diff(place[1]) >= 8, "copies are not in one block of 4 KiB");
+        let mut disk = machine.disk.clone();
+        disk.flip(place[0], 100);
+        assert_eq!(read_back(disk.clone()).unwrap().0.len(), 4, "one copy will do");
+        disk.flip(place[1], 100);
+        // Either the one before is lost, or what was promised last: then it is as if it never was.
+        let is_older = read_back(disk).map(|(records, _)| records.len());
+        assert_eq!(is_older, Ok(4), "the last batch was not settled: nothing tells");
+    }
+    // Three batches behind what the hard state speaks of: two later ones must have been durable.
+    let [even, odd] = HARD_STATES;
+    let old = machine.disk.clone();
+    for ticket in 5..=6 {
+        machine.persist(ticket, None, vec![record(ticket, 1, 100)]);
+        machine.finish();
+    }
+    let mut disk = machine.disk;
+    for sector in even.into_iter().chain(odd) {
+        let bytes = old.durable[&sector];
+        disk.durable.insert(sector, bytes);
+    }
+    assert_eq!(read_back(disk).unwrap_err(), Failure::HardStateLost);
+}
+
+/// What a tool sees of a disk from outside is what the store does.
+#[test]
+fn the_anatomy_of_a_disk_is_what_the_store_has_made_of_it() {
+    let (disk, records) = written();
+    let anatomy = Anatomy::new(SECTORS).unwrap();
+    let look = |disk: &Disk| {
+        anatomy.look(&|sector| disk.durable.get(&sector).copied().unwrap_or([0; 512])).unwrap()
+    };
+    let image = look(&disk);
+    assert_eq!((image.superblocks, image.marks, image.is_chain_broken), (2, 2, false));
+    assert_eq!(image.records.len(), records.len());
+    for (position, (found, record)) in image.records.iter().zip(&records).enumerate() {
+        assert_eq!((found.index, found.term), (record.index, record.term));
+        assert!(found.is_slot_intact && found.is_copy_intact && found.is_payload_intact);
+        let (first, last) = found.payload.unwrap();
+        for (place, spoilt) in [(found.slot, 0), (found.copy, 1), (first, 2), (last, 2)] {
+            let mut disk = disk.clone();
+            disk.flip(place.sector, place.offset * 8);
+            let found = &look(&disk).records[position];
+            let intact = [found.is_slot_intact, found.is_copy_intact, found.is_payload_intact];
+            assert_eq!(intact, [0, 1, 2].map(|part| part != spoilt), "{place:?}");
+        }
+        let mut disk = disk.clone();
+        disk.flip(found.slot.sector, found.slot.offset * 8);
+        disk.flip(found.copy.sector, found.copy.offset * 8);
+        assert!(look(&disk).is_chain_broken);
+    }
+    assert!(anatomy.look(&|_| [0; 512]).is_none());
 }
 
 #[test]
@@ -249,6 +317,14 @@ fn an_empty_disk_is_formatted_only_if_that_is_allowed() {
     assert!(machine.recovered.is_some_and(|recovered| !recovered.is_fresh));
 }
 
+/// Where the newest hard state is: the sequence says which.
+fn newest_hard_state(disk: &Disk) -> [u64; 2] {
+    let sequence = |place: &[u64; 2]| disk.durable[&place[0]][8..16].to_vec();
+    let newest =
+        |place: &[u64; 2]| u64::from_le_bytes(sequence(place).try_into().expect("eight bytes"));
+    HARD_STATES.into_iter().max_by_key(newest).expect("there are two")
+}
+
 /// A batch that is not whole was torn, unless a later one was begun: then it was durable once. The headers of
 /// the later one tell, though the hard state that speaks of it is lost.
 #[test]
@@ -260,12 +336,12 @@ fn a_damaged_batch_before_another_is_not_taken_for_a_torn_one() {
         machine.finish();
     }
     let mut disk = machine.disk;
-    for sector in [2, 3] {
+    for sector in newest_hard_state(&disk) {
         disk.flip(sector, 100);
     }
     assert_eq!(read_back(disk.clone()).unwrap().0.len(), 30, "both batches are whole");
     // Ten bodies of 168 bytes are four sectors: this is the first sector of the second batch.
-    disk.flip(8 + 3 * 1024 + 4, 1000);
+    disk.flip(HEADERS_START + 3 * 1024 + 4, 1000);
     let Err(Failure::Damaged(damage)) = read_back(disk) else { panic!("it was dropped") };
     assert_eq!((damage.index, damage.what), (LogIndex(11), Where::Header));
 }

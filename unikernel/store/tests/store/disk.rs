@@ -120,6 +120,10 @@ pub fn config(sectors: u64) -> Config {
     }
 }
 
+/// What is in front of the headers.
+pub const HEADERS_START: u64 = 56;
+/// The copies of the hard state: of the even ones, and of the odd ones.
+pub const HARD_STATES: [[u64; 2]; 2] = [[8, 32], [16, 40]];
 pub const SECTORS: u64 = 8192;
 /// The smallest disk: 2048 slots, and 636 KiB of bodies.
 pub const SMALL: u64 = 2048;

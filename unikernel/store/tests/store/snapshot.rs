@@ -1,6 +1,6 @@
 //! Snapshots: written beside the log, read back, and never anything but what was written.
 
-use crate::disk::{Disk, Machine, SMALL, config, meta, record, snapshot_data};
+use crate::disk::{Disk, HEADERS_START, Machine, SMALL, config, meta, record, snapshot_data};
 use base::limits::SNAPSHOT_CONFIGURATION_MAX_BYTES;
 use base::{LogIndex, Prng};
 use block::{BlockError, Operation};
@@ -214,7 +214,9 @@ fn a_failed_flush_that_nobody_waits_for_is_final_too() {
     let mut machine = with_snapshot(5000);
     machine.store.begin_snapshot(meta(50, 1)).unwrap();
     machine.drain();
-    while machine.step_at(0) != (Operation::Write { sector: 8 + 256 + 256, sectors: 16 }) {}
+    while machine.step_at(0)
+        != (Operation::Write { sector: HEADERS_START + 256 + 256, sectors: 16 })
+    {}
     machine.store.abandon_snapshot().unwrap();
     machine.disk.fail_next = Some(BlockError::Device);
     assert_eq!(machine.step_at(0), Operation::Flush);
@@ -284,7 +286,7 @@ fn a_batch_of_the_log_waits_for_one_block_at_the_most() {
 fn every_flipped_bit_of_a_snapshot_is_survived_or_reported() {
     let length = 700;
     let mut machine = with_snapshot(length);
-    let area = 8 + 256;
+    let area = HEADERS_START + 256;
     let head_bits = (52 + 20 + 4 + 4) * 8;
     for bit in 0..head_bits {
         let mut disk = machine.disk.clone();
@@ -314,7 +316,7 @@ fn a_random_snapshot_is_never_believed() {
     for _ in 0..400 {
         let mut disk = disk.clone();
         for _ in 0..1 + prng.below(20) {
-            let sector = 8 + 256 + prng.below(22);
+            let sector = HEADERS_START + 256 + prng.below(22);
             disk.flip(sector, prng.below(4096) as usize);
         }
         let mut machine = restart(disk);
@@ -339,7 +341,7 @@ fn a_random_snapshot_is_never_believed() {
 #[test]
 fn damage_is_reported_with_its_block() {
     let mut machine = with_snapshot(100_000);
-    machine.disk.flip(8 + 256 + 16 + 150, 77);
+    machine.disk.flip(HEADERS_START + 256 + 16 + 150, 77);
     for (offset, damaged) in
         [(0, None), (65_535, None), (65_536, Some(65_536)), (99_999, Some(65_536))]
     {
@@ -363,7 +365,7 @@ fn a_lost_head_is_made_up_for_by_the_snapshot_before_and_the_log_or_reported() {
             machine.finish();
             let mut disk = machine.disk;
             for copy in [0, 8] {
-                disk.flip(8 + 256 + 256 + copy, bit);
+                disk.flip(HEADERS_START + 256 + 256 + copy, bit);
             }
             let mut machine = restart(disk);
             if is_enough {
@@ -374,7 +376,7 @@ fn a_lost_head_is_made_up_for_by_the_snapshot_before_and_the_log_or_reported() {
             } else {
                 let Some(Failure::Damaged(damage)) = machine.failed else { panic!("{first}") };
                 assert_eq!((damage.what, damage.index), (Where::Snapshot, LogIndex(first - 1)));
-                assert_eq!(damage.sector, 8 + 256 + 256);
+                assert_eq!(damage.sector, HEADERS_START + 256 + 256);
             }
         }
     }
