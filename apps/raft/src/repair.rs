@@ -14,9 +14,9 @@
 //!
 //! The others give what they have, and tell what they have not. They need not be whole themselves, so that
 //! members that are damaged at different places heal each other. Where an entry is in snapshots only, a
-//! member that has applied it takes one of its own, and any other is sent the leader's. If everybody has answered and nobody has it,
-//! the member says so and goes on asking, slowly: to go on without the entry would be to forget it. An entry
-//! that was never committed is replaced by the next leader, as any other.
+//! member that has applied it takes one of its own, and any other is sent the leader's. If everybody has
+//! answered and nobody has it, the member says so and goes on asking, slowly: to go on without the entry
+//! would be to forget it. An entry that was never committed is replaced by the next leader, as any other.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -94,8 +94,8 @@ impl RaftNode {
     }
 
     /// Whether nothing is damaged that keeps this member from leading. What is in a snapshot of somebody's is
-    /// committed, and need not be given to anybody by this one: perhaps nobody else is up to date, and then it
-    /// brings the others what they lack, and hands over to one that can send it that snapshot.
+    /// committed, and need not be given to anybody by this one: perhaps nobody else is up to date, and then
+    /// it brings the others what they lack, and hands over to one that can send it that snapshot.
     pub(crate) fn is_fit_to_lead(&self) -> bool {
         self.damage.is_in_snapshots()
     }

@@ -322,7 +322,7 @@ impl Replica {
                 self.snapshot_read(id, &meta, offset, total_bytes, bytes, now);
             }
             store::Output::SnapshotDamaged { id, meta, offset } => {
-                self.snapshot_damaged(id, &meta, offset);
+                self.snapshot_damaged(id, &meta, offset, now);
             }
             store::Output::Failed(failure) => self.fail(alloc::format!("{failure}")),
         }

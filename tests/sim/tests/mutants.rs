@@ -5,27 +5,34 @@
 //! node does anything differently, and does not matter: that there is one among so few does.
 
 use sim::bug::Bug;
+use sim::plan::Profile;
 use sim::runner::{self, Options};
 
 /// How many seeds a bug may hide from.
 const SEEDS_MAX: u64 = 500;
 
 /// What is violated if nodes with this bug run this seed.
-fn violation(bug: Bug, seed: u64) -> Option<String> {
-    let options = Options { bug: Some(bug), ..Options::default() };
+fn violation(bug: Bug, seed: u64, profile: Option<Profile>) -> Option<String> {
+    let options = Options { bug: Some(bug), profile, ..Options::default() };
     let failure = runner::run(seed, &options).err()?;
     failure.violated.lines().next().map(str::to_string)
 }
 
 /// Some seed must find the bug, by this property, and pass without it.
 fn must_be_found(bug: Bug, property: &str) {
+    must_be_found_in(None, bug, property);
+}
+
+/// The same, with another profile than those that the seeds draw.
+fn must_be_found_in(profile: Option<Profile>, bug: Bug, property: &str) {
     let name = bug.name();
-    let finds = |seed: &u64| violation(bug, *seed).is_some_and(|found| found.contains(property));
+    let violated = |seed: u64| violation(bug, seed, profile);
+    let finds = |seed: &u64| violated(*seed).is_some_and(|found| found.contains(property));
     let Some(seed) = (0..SEEDS_MAX).find(finds) else {
         panic!("{name} violates {property} in none of {SEEDS_MAX} seeds");
     };
     println!("{name}: seed {seed}: {property}");
-    let clean = runner::run(seed, &Options::default());
+    let clean = runner::run(seed, &Options { profile, ..Options::default() });
     assert!(clean.is_ok(), "seed {seed} fails without {name} too");
 }
 
@@ -82,6 +89,18 @@ fn a_vote_for_a_log_that_is_behind() {
 #[test]
 fn a_confirmation_of_entries_that_have_been_replaced() {
     must_be_found(Bug::Raft(raft::Mutant::LateConfirmationVouches), "what is durable");
+}
+
+#[test]
+fn a_damaged_entry_that_is_taken_for_absent() {
+    let bug = Bug::Raft(raft::Mutant::DamagedIsAbsent);
+    must_be_found_in(Some(Profile::Rot), bug, "leader completeness");
+}
+
+#[test]
+fn an_acknowledgement_of_what_is_damaged() {
+    let bug = Bug::Raft(raft::Mutant::AcknowledgesDamaged);
+    must_be_found_in(Some(Profile::Rot), bug, "what is acknowledged is not damaged");
 }
 
 #[test]

@@ -72,6 +72,8 @@ pub struct DiskImage {
     pub mark: u64,
     /// How many copies of that mark can be read.
     pub marks: usize,
+    /// The first record that is kept.
+    pub first: LogIndex,
     /// The log as far as the newest mark vouches for it, the oldest first. It begins behind a header that is
     /// lost with its copy.
     pub records: Vec<RecordImage>,
@@ -96,9 +98,14 @@ impl Anatomy {
         Ok(Anatomy { layout: Layout::new(capacity_sectors)? })
     }
 
-    /// The sectors of superblocks and hard states.
-    pub fn front_sectors(&self) -> Vec<u64> {
-        SUPERBLOCK_SECTORS.into_iter().chain(HARD_STATE_SECTORS.into_iter().flatten()).collect()
+    /// The sectors of both superblocks.
+    pub fn superblock_sectors(&self) -> [u64; 2] {
+        SUPERBLOCK_SECTORS
+    }
+
+    /// The sectors of both hard states, each with its copy.
+    pub fn hard_state_sectors(&self) -> [[u64; 2]; 2] {
+        HARD_STATE_SECTORS
     }
 
     /// Looks at a disk whose sectors `read` gives. `None` if it holds no store.
@@ -113,6 +120,7 @@ impl Anatomy {
             superblocks,
             mark: mark.sequence,
             marks,
+            first: mark.first,
             records: Vec::new(),
             is_chain_broken: false,
             snapshots: self.snapshots(read),

@@ -138,6 +138,8 @@ pub enum SnapshotError {
     Busy,
     /// It is about to count.
     TooLate,
+    /// The log does not reach back to the snapshot before.
+    NothingBefore,
     /// The store is not ready, or has given up.
     NotReady,
 }
@@ -173,6 +175,7 @@ impl fmt::Display for SnapshotError {
             SnapshotError::TooLarge => "it does not fit the disk",
             SnapshotError::Busy => "too much of it waits to be written",
             SnapshotError::TooLate => "it is about to count",
+            SnapshotError::NothingBefore => "the log does not reach back to the one before",
             SnapshotError::NotReady => "the disk is not ready",
         })
     }

@@ -16,7 +16,7 @@ use crate::layout::{Config, ConfigError, Layout};
 use crate::output::{Output, Record, Status};
 use crate::reading::Reader;
 use crate::recovery::Recovery;
-use crate::snapshot::{SnapshotMeta, SnapshotReader, SnapshotWriter};
+use crate::snapshot::{SnapshotMeta, SnapshotReader, SnapshotWriter, StoredSnapshot};
 use crate::transfer::Io;
 use crate::writing::Writer;
 
@@ -269,6 +269,19 @@ impl Store {
         self.change_snapshot(SnapshotWriter::abandon)
     }
 
+    /// The snapshot that counts is damaged: the one before it counts from now on, or none, if the log reaches
+    /// back to there. Nothing is written; the next snapshot goes to the place of the damaged one.
+    ///
+    /// # Errors
+    /// If the log does not, or another snapshot is being written; then nothing has changed.
+    pub fn fall_back(&mut self) -> Result<Option<StoredSnapshot>, SnapshotError> {
+        let State::Ready(ready) = &mut self.state else {
+            return Err(SnapshotError::NotReady);
+        };
+        let first = ready.writer.first();
+        ready.snapshot_writer.fall_back(first)
+    }
+
     fn change_snapshot(
         &mut self,
         change: impl FnOnce(&mut SnapshotWriter) -> Result<(), SnapshotError>,
@@ -364,9 +377,8 @@ impl Store {
         match &mut self.state {
             State::Recovering(recovery) => {
                 recovery.pump(&mut self.io);
-                if let Some((recovered, writer, installed)) = recovery.take_result() {
+                if let Some((recovered, writer, snapshot_writer)) = recovery.take_result() {
                     self.outputs.push_back(Output::Recovered(recovered));
-                    let snapshot_writer = SnapshotWriter::new(writer.layout(), installed);
                     self.state = State::Ready(Box::new(Ready {
                         writer,
                         reader: Reader::default(),

@@ -42,12 +42,33 @@ impl Replica {
     /// The store is ready.
     pub(super) fn load(&mut self, recovered: Recovered, now: Instant) {
         let covered = recovered.snapshot.as_ref().map_or(LogIndex(0), |stored| stored.meta.index);
-        let wanted = recovered.wanted.iter().copied().filter(|index| *index > covered).collect();
+        let wanted = wanted_behind(&recovered, covered);
         let has_snapshot = recovered.snapshot.is_some();
         let (restore, configurations) = (Restore::default(), Vec::new());
         let (machine, damaged) = (None, Vec::new());
         self.loading =
             Some(Loading { recovered, restore, machine, wanted, configurations, damaged });
+        if has_snapshot { self.read_snapshot_from(0) } else { self.load_configurations(now) }
+    }
+
+    /// The newest snapshot is damaged: the one before it and the log will do, if the log reaches back to it.
+    pub(super) fn load_older_snapshot(&mut self, damage: String, now: Instant) {
+        let older = self.store.fall_back();
+        let Some(loading) = &mut self.loading else { return };
+        let Ok(older) = older else {
+            return self.fail(format!(
+                "{damage}, and the log does not reach back to the one before; start this node with an empty \
+                 disk"
+            ));
+        };
+        let covered = older.as_ref().map_or(LogIndex(0), |stored| stored.meta.index);
+        let text = format!("{damage}: going on from entry {covered}");
+        self.outputs.push_back(ReplicaOutput::Note(Level::Warn, "disk", text));
+        loading.restore = Restore::default();
+        loading.wanted = wanted_behind(&loading.recovered, covered);
+        loading.recovered.snapshot = older;
+        self.snapshots.set_damaged();
+        let has_snapshot = loading.recovered.snapshot.is_some();
         if has_snapshot { self.read_snapshot_from(0) } else { self.load_configurations(now) }
     }
 
@@ -191,6 +212,11 @@ impl Replica {
             self.outputs.push_back(ReplicaOutput::Note(Level::Warn, "disk", text));
         }
     }
+}
+
+/// The records that hold configurations behind what a snapshot stands for.
+fn wanted_behind(recovered: &Recovered, covered: LogIndex) -> VecDeque<LogIndex> {
+    recovered.wanted.iter().copied().filter(|index| *index > covered).collect()
 }
 
 /// The store's word for what a snapshot is of, as Raft's; `None` if its configuration is none.

@@ -5,7 +5,7 @@
 use base::limits::{SCRUB_EVERY_MS, SCRUB_STEP_MAX_BYTES};
 use base::{Duration, Instant, LogIndex};
 use raft::LogEntry;
-use store::Damage;
+use store::{Damage, SNAPSHOT_BLOCK_BYTES};
 
 use super::{Replica, ReplicaOutput, record_of};
 use crate::journal::Level;
@@ -17,11 +17,26 @@ pub(super) struct Scrubber {
     next: LogIndex,
     due: Instant,
     is_under_way: bool,
+    /// The log is verified; now the snapshot is, from this byte on.
+    snapshot: Option<u64>,
 }
+
+/// The name of the scrubber's questions for parts of the snapshot. Raft's own count from 1.
+const QUESTION: u64 = u64::MAX - 1;
 
 impl Scrubber {
     pub(super) fn new(now: Instant) -> Scrubber {
-        Scrubber { next: LogIndex(0), due: now, is_under_way: false }
+        Scrubber { next: LogIndex(0), due: now, is_under_way: false, snapshot: None }
+    }
+
+    /// A part of the snapshot is verified, or damaged; answers whether this was the scrubber's question.
+    pub(super) fn note_snapshot(&mut self, id: u64, end: u64, total: u64) -> bool {
+        if id != QUESTION {
+            return false;
+        }
+        self.is_under_way = false;
+        self.snapshot = (end < total).then_some(end);
+        true
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -36,16 +51,22 @@ impl Scrubber {
 }
 
 impl Replica {
-    /// Verifies a little more of the log, if it is time; at its end it begins anew.
+    /// Verifies a little more of the log, if it is time; at its end the snapshot, and then it begins anew.
     pub(super) fn scrub(&mut self, now: Instant) {
         if now < self.scrubber.due || self.scrubber.is_under_way || self.member.is_none() {
             return;
         }
         self.scrubber.due = now + Duration::from_millis(SCRUB_EVERY_MS);
         let status = self.store.status();
-        if self.scrubber.next < status.first_index || self.scrubber.next > status.durable_last {
-            self.scrubber.next = status.first_index;
+        if self.scrubber.next > status.durable_last {
+            (self.scrubber.next, self.scrubber.snapshot) = (LogIndex(0), Some(0));
         }
+        if let Some(offset) = self.scrubber.snapshot.take() {
+            let asked = self.store.read_snapshot(QUESTION, offset, SNAPSHOT_BLOCK_BYTES);
+            self.scrubber.is_under_way = asked.is_ok();
+            return;
+        }
+        self.scrubber.next = self.scrubber.next.max(status.first_index);
         // An empty log has nothing to verify.
         self.scrubber.is_under_way =
             self.store.scrub(self.scrubber.next, SCRUB_STEP_MAX_BYTES).is_ok();

@@ -89,6 +89,8 @@ pub(crate) struct Snapshots {
     begun: Instant,
     retry_at: Instant,
     counts: SnapshotCounts,
+    /// The newest one is damaged.
+    is_damaged: bool,
     /// The log may be given up further than it is.
     is_compaction_due: bool,
     pub(super) ticket_issued: u64,
@@ -104,6 +106,11 @@ impl Snapshots {
 
     pub(super) fn note_written(&mut self, bytes: u64) {
         self.bytes_since += bytes;
+    }
+
+    /// The newest one cannot be read: another is to be taken soon.
+    pub(super) fn set_damaged(&mut self) {
+        self.is_damaged = true;
     }
 
     pub(crate) fn counts(&self) -> SnapshotCounts {
@@ -134,6 +141,7 @@ impl Replica {
         let status = self.store.status();
         let entries = applied.0 - snapshots.newest.0;
         entries >= self.config.snapshot_entries.min(status.slots / ROOM_SHARE)
+            || snapshots.is_damaged
             || member.raft.is_mended_by_snapshot()
             || snapshots.bytes_since >= status.body_bytes / ROOM_SHARE
     }
@@ -318,6 +326,7 @@ impl Replica {
     pub(super) fn snapshot_durable(&mut self, meta: &store::SnapshotMeta, now: Instant) {
         let snapshots = &mut self.snapshots;
         (snapshots.before, snapshots.newest) = (snapshots.newest, meta.index);
+        snapshots.is_damaged = false;
         match &mut snapshots.activity {
             Activity::Installing { step, .. } => {
                 *step = Step::Earlier;
@@ -405,13 +414,25 @@ impl Replica {
     }
 
     /// A block of the newest snapshot is not what was written. For a follower there is none, then; the next
-    /// own snapshot mends that.
-    pub(super) fn snapshot_damaged(&mut self, id: u64, meta: &store::SnapshotMeta, offset: u64) {
+    /// own snapshot, which is taken at once, mends that. A start goes on from the snapshot before.
+    pub(super) fn snapshot_damaged(
+        &mut self,
+        id: u64,
+        meta: &store::SnapshotMeta,
+        offset: u64,
+        now: Instant,
+    ) {
         let text = format!("the snapshot of entry {} is damaged at byte {offset}", meta.index);
         if self.loading.is_some() {
-            return self.fail(text);
+            return self.load_older_snapshot(text, now);
         }
-        self.outputs.push_back(ReplicaOutput::Note(Level::Error, "disk", text));
+        self.outputs.push_back(ReplicaOutput::Note(Level::Warn, "disk", text));
+        self.scrubber.note_snapshot(id, 0, 0);
+        // The state is at hand: it is written down again, and until then the snapshot before will do.
+        self.snapshots.is_damaged = true;
+        if let Ok(older) = self.store.fall_back() {
+            self.snapshots.newest = older.map_or(LogIndex(0), |older| older.meta.index);
+        }
         self.answer_fetch(FetchId(id), &SnapshotMeta::default(), 0, 0, Bytes::new());
     }
 
@@ -446,6 +467,9 @@ impl Replica {
         now: Instant,
     ) {
         let end = offset + bytes.len() as u64;
+        if self.scrubber.note_snapshot(id, end, total_bytes) {
+            return;
+        }
         if self.load_part(id, end, total_bytes, &bytes, now) {
             return;
         }

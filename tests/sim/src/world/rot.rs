@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use base::{LogIndex, NodeId, Prng, Term};
-use store::anatomy::{Anatomy, DiskImage, Place};
+use store::anatomy::{Anatomy, DiskImage, Place, SnapshotImage};
 
 use super::World;
 use crate::counts::Kind;
@@ -76,7 +76,7 @@ impl World {
                 after.mark == image.mark
                     && !after.is_chain_broken
                     && newest(after) == newest(image)
-                    && after.snapshots.last().is_none_or(|snapshot| snapshot.is_data_intact)
+                    && can_start(after)
             })
         };
         if !before.iter().all(tells_the_same) {
@@ -95,10 +95,23 @@ impl World {
     }
 }
 
+/// The snapshot that a start goes on from: the newest, or the one before it if the log reaches back to there.
+fn usable_snapshot(image: &DiskImage) -> Option<&SnapshotImage> {
+    let is_usable = |(position, snapshot): &(usize, &SnapshotImage)| {
+        let is_covered = *position == 0 || image.first <= snapshot.index.next();
+        snapshot.is_data_intact && is_covered
+    };
+    image.snapshots.iter().rev().enumerate().find(is_usable).map(|(_, snapshot)| snapshot)
+}
+
+/// Whether a node can go on from this disk: from a snapshot, or from the first entry.
+fn can_start(image: &DiskImage) -> bool {
+    usable_snapshot(image).is_some() || image.first == LogIndex(1)
+}
+
 /// Whether a disk holds an entry intact, or a snapshot that stands for it.
 fn holds(image: &DiskImage, index: LogIndex, term: Term) -> bool {
-    let newest = image.snapshots.last();
-    if newest.is_some_and(|snapshot| snapshot.index >= index && snapshot.is_data_intact) {
+    if usable_snapshot(image).is_some_and(|snapshot| snapshot.index >= index) {
         return true;
     }
     let Some(first) = image.records.first() else { return false };
@@ -126,8 +139,10 @@ fn draw_fault(prng: &mut Prng, disk: &SimDisk, image: &DiskImage, is_on: bool) -
         4 if !is_on => garble(prng, disk, record?.slot.sector, Kind::RottenHeaders),
         3 | 4 => flip(prng, disk, record?.copy, 64 * 8, Kind::RottenHeaderCopies),
         5 => {
-            let sectors = Anatomy::new(DISK_SECTORS).ok()?.front_sectors();
-            let sector = sectors[prng.below(sectors.len() as u64) as usize];
+            let anatomy = Anatomy::new(DISK_SECTORS).ok()?;
+            let [even, odd] = anatomy.hard_state_sectors();
+            let places = [anatomy.superblock_sectors(), even, odd];
+            let sector = places[prng.below(3) as usize][prng.below(2) as usize];
             garble(prng, disk, sector, Kind::RottenFronts)
         }
         6 => {

@@ -3,6 +3,8 @@
 use std::fs;
 
 use anyhow::Context;
+use block::SECTOR_BYTES;
+use store::anatomy::Anatomy;
 
 use crate::client;
 use crate::cluster::Cluster;
@@ -68,11 +70,15 @@ fn empty_disk(cluster: &Cluster, good: &Machine) -> anyhow::Result<()> {
     expect_end(cluster, &empty, BAD_DISK, "the disk is empty")
 }
 
-/// Both places of the hard state, and both copies of each: sectors 2 to 5.
+/// Both places of the hard state, and both copies of each.
 fn spoil_hard_state(cluster: &Cluster) -> anyhow::Result<()> {
     let path = cluster.disk(1);
     let mut image = fs::read(&path)?;
-    image[2 * 512..6 * 512].fill(0xa5);
+    let anatomy = Anatomy::new((image.len() / SECTOR_BYTES) as u64)?;
+    for sector in anatomy.hard_state_sectors().into_iter().flatten() {
+        let start = sector as usize * SECTOR_BYTES;
+        image[start..start + SECTOR_BYTES].fill(0xa5);
+    }
     fs::write(path, image)?;
     Ok(())
 }

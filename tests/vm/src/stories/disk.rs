@@ -1,9 +1,5 @@
-//! Disks that are full, and disks that are damaged.
+//! Disks that are full.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::Context;
 use redis::Connection;
 
 use crate::client;
@@ -68,52 +64,5 @@ fn check(cluster: &Cluster, node: u16, acknowledged: &Acknowledged) -> anyhow::R
     let refused = redis::cmd("SET").arg("more").arg("1").query::<String>(&mut connection);
     let code = refused.as_ref().err().map(client::code);
     anyhow::ensure!(code.as_deref() == Some("MISCONF"), "node {node} answers {code:?}");
-    Ok(())
-}
-
-/// Headers begin here and are so long (see `unikernel/store`). A copy of each lies in front of its body.
-const HEADERS_START: usize = 8 * 512;
-const HEADER_BYTES: usize = 64;
-
-/// A record of the log is lost, with its copy: the node says so and does not start, and the others go on.
-pub fn damaged(world: &mut World) -> anyhow::Result<Ending> {
-    let cluster = world.boot(&SMALLEST)?;
-    for number in 0..50 {
-        client::set(&mut cluster.redis(1)?, &format!("key-{number}"), "good")?;
-    }
-    let leader = cluster.leader(None)?;
-    let victim = [1, 2, 3].into_iter().find(|node| *node != leader).context("a follower")?;
-    cluster.wait_until_follows(victim, leader)?;
-    cluster.order("stop", victim)?;
-    spoil_record(&cluster.disk(victim), 20)?;
-
-    let complaint = cluster.run_in_vain(&["start", &victim.to_string()])?;
-    anyhow::ensure!(complaint.contains("damaged"), "'start' says: {complaint}");
-    anyhow::ensure!(complaint.contains("20"), "it does not say where: {complaint}");
-    let log = cluster.run(&["logs", &victim.to_string()])?;
-    anyhow::ensure!(log.contains("damaged"), "the node's log does not say why");
-
-    let others: Vec<u16> = [1, 2, 3].into_iter().filter(|node| *node != victim).collect();
-    cluster.write(others[0], "after", "good")?;
-    cluster.expect(&others, "after", "good")?;
-    cluster.expect(&others, "key-49", "good")?;
-    Ok(Ending::Good)
-}
-
-/// Flips a byte of the header of a record, wherever it is written.
-fn spoil_record(image: &Path, index: usize) -> anyhow::Result<()> {
-    let mut bytes = fs::read(image)?;
-    let start = HEADERS_START + (index - 1) * HEADER_BYTES;
-    let header = bytes[start..start + HEADER_BYTES].to_vec();
-    anyhow::ensure!(header.starts_with(b"CH"), "there is no header of record {index}");
-    let mut places = 0;
-    for place in (HEADERS_START..bytes.len() - HEADER_BYTES).step_by(8) {
-        if bytes[place..place + HEADER_BYTES] == header {
-            bytes[place + 20] ^= 0xff;
-            places += 1;
-        }
-    }
-    anyhow::ensure!(places == 2, "record {index} has {places} headers, not 2");
-    fs::write(image, bytes)?;
     Ok(())
 }

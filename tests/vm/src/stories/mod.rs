@@ -2,6 +2,7 @@
 
 mod alone;
 mod clock;
+mod damage;
 mod disk;
 mod failures;
 mod members;
@@ -123,7 +124,18 @@ pub const ALL: &[Story] = &[
     story("wiped", 120, members::wiped, "a node without its disk is replaced by another"),
     story("add-interrupted", 120, members::add_interrupted, "Ctrl-C in the middle of 'add'"),
     story("full-disk", 60, disk::full, "writes are refused with a reason, and reads work"),
-    story("damaged-disk", 60, disk::damaged, "a node whose log is damaged refuses to start"),
+    story(
+        "damaged-disk",
+        60,
+        damage::repaired,
+        "a node whose log and snapshot are damaged has them from the others",
+    ),
+    story(
+        "damaged-everywhere",
+        60,
+        damage::nowhere,
+        "what no disk holds any more is not forgotten: the cluster stops and says why",
+    ),
     story("shell", 60, shell::session, "a person at the serial port, and a program"),
     story("nonsense", 40, nonsense::from_clients, "garbage is answered, counted, and harms nobody"),
     story("metrics", 60, metrics::promtool, "what Prometheus reads is as it should be"),

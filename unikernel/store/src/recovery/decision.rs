@@ -9,7 +9,7 @@ use crate::error::{Damage, Failure, Where};
 use crate::header::HEADER_BYTES;
 use crate::layout::header_offset;
 use crate::scan::Scan;
-use crate::snapshot::Installed;
+use crate::snapshot::{Installed, SnapshotWriter};
 use crate::transfer::Transfer;
 use crate::writing::Writer;
 
@@ -112,6 +112,8 @@ impl Recovery {
         recovered.front_term = self.mark.front_term;
         recovered.last_index = self.mark.durable_last;
         let writer = Writer::new(self.layout, self.mark, self.scan.ends());
-        self.result = Some((recovered, writer, self.installed.take()));
+        let (installed, older) = (self.installed.take(), self.older.take());
+        let snapshots = SnapshotWriter::new(self.layout, installed, older);
+        self.result = Some((recovered, writer, snapshots));
     }
 }

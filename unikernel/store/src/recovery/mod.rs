@@ -17,7 +17,7 @@ use crate::layout::{Config, HEADERS_START, Layout, align_to_sector, header_offse
 use crate::output::Recovered;
 use crate::reading::header_damage;
 use crate::scan::{Scan, Wanted};
-use crate::snapshot::{Installed, newest};
+use crate::snapshot::{Installed, SnapshotWriter, newest};
 use crate::superblock::SUPERBLOCK_SECTORS;
 use crate::transfer::{Io, Transfer};
 use crate::writing::Writer;
@@ -69,7 +69,9 @@ pub(crate) struct Recovery {
     mended: Vec<Transfer>,
     /// The snapshot that counts.
     installed: Option<Installed>,
-    result: Option<(Recovered, Writer, Option<Installed>)>,
+    /// The snapshot before it.
+    older: Option<Installed>,
+    result: Option<(Recovered, Writer, SnapshotWriter)>,
 }
 
 impl Recovery {
@@ -97,6 +99,7 @@ impl Recovery {
             superblock: None,
             mended: Vec::new(),
             installed: None,
+            older: None,
             result: None,
         };
         recovery.pump(io);
@@ -118,7 +121,7 @@ impl Recovery {
         }
     }
 
-    pub(crate) fn take_result(&mut self) -> Option<(Recovered, Writer, Option<Installed>)> {
+    pub(crate) fn take_result(&mut self) -> Option<(Recovered, Writer, SnapshotWriter)> {
         self.result.take()
     }
 
@@ -156,7 +159,7 @@ impl Recovery {
                 self.read_front(&transfer.into_bytes(), config)
             }
             Phase::Heads(transfers) if transfers.iter().all(Transfer::is_done) => {
-                self.installed = newest(self.layout, &transfers);
+                [self.installed, self.older] = newest(self.layout, &transfers);
                 self.rescan(config)
             }
             Phase::Headers { first, transfer } if transfer.is_done() => {

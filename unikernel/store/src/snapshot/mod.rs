@@ -67,14 +67,15 @@ pub(crate) struct Installed {
     pub(crate) head: Head,
 }
 
-/// The snapshot that counts, from the fronts of both areas.
-pub(crate) fn newest(layout: Layout, fronts: &[Transfer; 2]) -> Option<Installed> {
+/// The snapshot that counts and the one before it, from the fronts of both areas.
+pub(crate) fn newest(layout: Layout, fronts: &[Transfer; 2]) -> [Option<Installed>; 2] {
     let installed = |(place, front): (usize, &Transfer)| {
         let head = Head::first_whole(front.bytes())?;
         (head.total_bytes <= writing::data_max_bytes(layout)).then_some(Installed { place, head })
     };
-    let whole = fronts.iter().enumerate().filter_map(installed);
-    whole.max_by_key(|installed| installed.head.sequence)
+    let [one, two] = [(0, &fronts[0]), (1, &fronts[1])].map(installed);
+    let sequence = |installed: &Option<Installed>| installed.as_ref().map(|i| i.head.sequence);
+    if sequence(&one) > sequence(&two) { [one, two] } else { [two, one] }
 }
 
 impl Installed {

@@ -5,11 +5,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use base::checksum::crc32c;
-use base::limits;
+use base::{LogIndex, limits};
 use block::{BlockCompletion, SECTOR_BYTES};
 
 use super::head::{HEAD_BYTES, Head};
-use super::{Installed, SNAPSHOT_BLOCK_BYTES, SnapshotMeta};
+use super::{Installed, SNAPSHOT_BLOCK_BYTES, SnapshotMeta, StoredSnapshot};
 use crate::error::SnapshotError;
 use crate::hard_state::INDEX_MAX;
 use crate::layout::{Area, HEAD_COPIES, HEAD_SECTORS, Layout};
@@ -65,6 +65,8 @@ pub(crate) struct SnapshotWriter {
     areas: [Area; 2],
     data_max_bytes: u64,
     installed: Option<Installed>,
+    /// The snapshot before it, while nothing is written in its place.
+    older: Option<Installed>,
     draft: Option<Draft>,
     /// What of a draft that was abandoned is still on its way to the disk.
     abandoned: Option<Transfer>,
@@ -78,11 +80,16 @@ pub(super) fn data_max_bytes(layout: Layout) -> u64 {
 }
 
 impl SnapshotWriter {
-    pub(crate) fn new(layout: Layout, installed: Option<Installed>) -> SnapshotWriter {
+    pub(crate) fn new(
+        layout: Layout,
+        installed: Option<Installed>,
+        older: Option<Installed>,
+    ) -> SnapshotWriter {
         SnapshotWriter {
             areas: layout.snapshots(),
             data_max_bytes: data_max_bytes(layout),
             installed,
+            older,
             draft: None,
             abandoned: None,
             outputs: VecDeque::new(),
@@ -92,6 +99,24 @@ impl SnapshotWriter {
     /// The snapshot that counts.
     pub(crate) fn installed(&self) -> Option<&Installed> {
         self.installed.as_ref()
+    }
+
+    /// The snapshot before the newest takes its place, if the log, whose first record is this, reaches back
+    /// to it. Without any there must be all of the log.
+    pub(crate) fn fall_back(
+        &mut self,
+        first: LogIndex,
+    ) -> Result<Option<StoredSnapshot>, SnapshotError> {
+        if self.draft.is_some() {
+            return Err(SnapshotError::UnderWay);
+        }
+        let older = self.older.as_ref();
+        let index = older.map_or(LogIndex(0), |older| older.head.meta.index);
+        if first > index.next() {
+            return Err(SnapshotError::NothingBefore);
+        }
+        self.installed = self.older.take();
+        Ok(self.installed.as_ref().map(Installed::stored))
     }
 
     pub(crate) fn areas(&self) -> [Area; 2] {
@@ -117,6 +142,7 @@ impl SnapshotWriter {
         }
         let place = installed.map_or(0, |installed| 1 - installed.place);
         let sequence = installed.map_or(0, |installed| installed.head.sequence) + 1;
+        self.older = None;
         let wiped = vec![0; HEAD_COPIES as usize * HEAD_BYTES];
         self.draft = Some(Draft {
             place,
@@ -230,7 +256,8 @@ impl SnapshotWriter {
             Phase::Head(transfer) if transfer.is_done() => draft.phase = Phase::Installing(0),
             Phase::Installing(_) => {
                 self.outputs.push_back(Output::SnapshotDurable(draft.head.meta.clone()));
-                self.installed = Some(Installed { place: draft.place, head: draft.head });
+                let newest = Installed { place: draft.place, head: draft.head };
+                self.older = self.installed.replace(newest);
                 return;
             }
             phase => draft.phase = phase,

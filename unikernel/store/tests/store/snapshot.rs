@@ -420,3 +420,32 @@ fn a_crash_leaves_the_one_before_or_the_new_one_whole() {
     }
     assert!(old > 20 && new > 20, "{old} {new}");
 }
+
+/// A damaged block: the snapshot before will do, or none at all, if the log reaches back to there.
+#[test]
+fn a_damaged_snapshot_is_made_up_for_by_the_one_before_and_the_log_or_not() {
+    for (first, is_enough) in [(1, true), (41, true), (42, false)] {
+        let mut machine = with_snapshot(3000);
+        machine.write_snapshot(&meta(50, 1), &snapshot_data(50, 3000));
+        machine.compact(first, 1);
+        machine.finish();
+        let mut disk = machine.disk;
+        disk.flip(HEADERS_START + 256 + 256 + 16, 99);
+        let mut machine = restart(disk);
+        assert_eq!(machine.read_snapshot(), Err(0));
+        let older = machine.store.fall_back();
+        if !is_enough {
+            assert_eq!(older, Err(SnapshotError::NothingBefore));
+            continue;
+        }
+        assert_eq!(older.unwrap().unwrap().meta, meta(40, 1));
+        assert_eq!(machine.read_snapshot().unwrap(), snapshot_data(40, 3000));
+        // The next one takes the place of the damaged one, and counts at the next start.
+        machine.write_snapshot(&meta(50, 1), &snapshot_data(50, 200));
+        let mut machine = restart(machine.disk);
+        assert_eq!(machine.read_snapshot().unwrap(), snapshot_data(50, 200));
+    }
+    let mut machine = with_snapshot(3000);
+    assert_eq!(machine.store.fall_back(), Ok(None), "the log has everything");
+    assert_eq!(machine.store.status().snapshot_index, LogIndex(0));
+}
