@@ -57,8 +57,8 @@ impl Replica {
         let Some(loading) = &mut self.loading else { return };
         let Ok(older) = older else {
             return self.fail(format!(
-                "{damage}, and the log does not reach back to the one before; start this node with an empty \
-                 disk"
+                "{damage}, and the log does not reach back to the one before: remove this node from the \
+                 cluster, and add another"
             ));
         };
         let covered = older.as_ref().map_or(LogIndex(0), |stored| stored.meta.index);
