@@ -76,9 +76,15 @@
 //!    behind it.
 //!
 //! Damage is reported with its place and never taken for absence: a node that forgets what it promised harms
-//! the others. Payloads of older batches, and blocks of snapshots, are verified whenever they are read. When
-//! nothing has been written for a while the marker is brought up to date, so that rot in the last batch is
-//! not taken for a torn write.
+//! the others. Payloads of older batches, and blocks of snapshots, are verified whenever they are read, and by
+//! [`Store::scrub`] before. When nothing has been written for a while the marker is brought up to date, so
+//! that rot in the last batch is not taken for a torn write.
+//!
+//! # Repair
+//!
+//! [`Output::Damaged`] names a record whose header has survived: whoever has it can bring it to
+//! [`Store::repair`], which writes it in its place if it has that header's checksum. [`Store::fall_back`]
+//! goes on from the snapshot before a damaged one.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

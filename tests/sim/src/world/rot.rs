@@ -77,6 +77,7 @@ impl World {
                     && !after.is_chain_broken
                     && newest(after) == newest(image)
                     && can_start(after)
+                    && are_last_headers_safe(after)
             })
         };
         if !before.iter().all(tells_the_same) {
@@ -95,13 +96,21 @@ impl World {
     }
 }
 
-/// The snapshot that a start goes on from: the newest, or the one before it if the log reaches back to there.
+/// The snapshot that a start goes on from: the newest, or the one before it if the log reaches back to it.
 fn usable_snapshot(image: &DiskImage) -> Option<&SnapshotImage> {
     let is_usable = |(position, snapshot): &(usize, &SnapshotImage)| {
         let is_covered = *position == 0 || image.first <= snapshot.index.next();
         snapshot.is_data_intact && is_covered
     };
     image.snapshots.iter().rev().enumerate().find(is_usable).map(|(_, snapshot)| snapshot)
+}
+
+/// The last sector of headers is written again with the next record, and may be torn then: what is in it needs
+/// its copies.
+fn are_last_headers_safe(image: &DiskImage) -> bool {
+    let last = image.records.last().map(|record| record.slot.sector);
+    let mut in_last = image.records.iter().filter(|record| Some(record.slot.sector) == last);
+    in_last.all(|record| record.is_copy_intact)
 }
 
 /// Whether a node can go on from this disk: from a snapshot, or from the first entry.
@@ -200,4 +209,46 @@ fn misdirect(disk: &SimDisk, meant: u64, hit: u64) -> Option<Fault> {
     let (bytes, before) = (disk.stored(meant), disk.before(meant)?);
     let after = vec![(hit, bytes), (meant, before)];
     (meant != hit).then_some(Fault { kind: Kind::WritesMisdirected, after })
+}
+
+/// For tests of what cannot be survived.
+impl World {
+    /// Damages the payload of a committed entry on the disks of all nodes that hold it; answers which entry.
+    ///
+    /// # Panics
+    /// If no entry with a payload is on all disks, and in no snapshot.
+    pub fn destroy_an_entry(&mut self) -> LogIndex {
+        let images = self.look_at_disks();
+        let last = self.checkers.committed();
+        let payloads = |index: LogIndex| -> Option<Vec<(NodeId, Place)>> {
+            let place = |(id, image): (&NodeId, &DiskImage)| {
+                let is_it = |record: &&store::anatomy::RecordImage| record.index == index;
+                Some((*id, image.records.iter().find(is_it)?.payload?.0))
+            };
+            images.iter().map(place).collect()
+        };
+        let found = (1..=last.0).map(LogIndex).find_map(|index| Some((index, payloads(index)?)));
+        let (index, places) = found.expect("an entry is on all disks");
+        for (id, place) in places {
+            let mut bytes = self.machine(id).disk.stored(place.sector);
+            bytes[place.offset] ^= 1;
+            self.inflict(id, &[(place.sector, bytes)]);
+        }
+        index
+    }
+
+    /// What a node says of damage in its log, when its disk is read.
+    pub fn damage_of(&self, id: NodeId) -> Option<raft::DamageStatus> {
+        Some(self.machine(id).node.as_ref()?.raft()?.damage_status())
+    }
+
+    /// Switches a machine on.
+    pub fn power_on(&mut self, id: NodeId) {
+        self.start(id);
+    }
+
+    /// The last entry that was committed.
+    pub fn committed(&self) -> LogIndex {
+        self.checkers.committed()
+    }
 }
