@@ -96,6 +96,7 @@ impl Member {
                 Output::Fetch(_) | Output::ReadReady { .. } | Output::ReadFailed { .. } => {
                     unreachable!("everything is in memory, and nobody reads")
                 }
+                Output::Repair(_) => unreachable!("nothing is damaged"),
                 Output::FetchSnapshot { .. }
                 | Output::StoreSnapshot { .. }
                 | Output::RestoreState { .. } => unreachable!("nothing is compacted"),

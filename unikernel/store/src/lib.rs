@@ -76,8 +76,8 @@
 //!    behind it.
 //!
 //! Damage is reported with its place and never taken for absence: a node that forgets what it promised harms
-//! the others. Payloads of older batches, and blocks of snapshots, are verified whenever they are read, and by
-//! [`Store::scrub`] before. When nothing has been written for a while the marker is brought up to date, so
+//! the others. Payloads of older batches, and blocks of snapshots, are verified whenever they are read, and
+//! by [`Store::scrub`] before. When nothing has been written for a while the marker is brought up to date, so
 //! that rot in the last batch is not taken for a torn write.
 //!
 //! # Repair

@@ -105,8 +105,8 @@ fn usable_snapshot(image: &DiskImage) -> Option<&SnapshotImage> {
     image.snapshots.iter().rev().enumerate().find(is_usable).map(|(_, snapshot)| snapshot)
 }
 
-/// The last sector of headers is written again with the next record, and may be torn then: what is in it needs
-/// its copies.
+/// The last sector of headers is written again with the next record, and may be torn then: what is in it
+/// needs its copies.
 fn are_last_headers_safe(image: &DiskImage) -> bool {
     let last = image.records.last().map(|record| record.slot.sector);
     let mut in_last = image.records.iter().filter(|record| Some(record.slot.sector) == last);
