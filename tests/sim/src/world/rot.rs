@@ -242,11 +242,6 @@ impl World {
         Some(self.machine(id).node.as_ref()?.raft()?.damage_status())
     }
 
-    /// Switches a machine on.
-    pub fn power_on(&mut self, id: NodeId) {
-        self.start(id);
-    }
-
     /// The last entry that was committed.
     pub fn committed(&self) -> LogIndex {
         self.checkers.committed()
