@@ -6,8 +6,9 @@ use sim::counts::Counts;
 use sim::plan::Profile;
 use sim::runner::{self, Options, Success};
 
-/// Runs that together must have seen everything.
-const STANDARD: std::ops::Range<u64> = 0..120;
+/// Runs that together must have seen everything: whatever the seeds draw, and some of each profile.
+const DRAWN: std::ops::Range<u64> = 0..60;
+const OF_EACH: std::ops::Range<u64> = 0..8;
 
 fn success(seed: u64, options: &Options) -> Success {
     runner::run(seed, options).unwrap_or_else(|failure| panic!("{failure}"))
@@ -15,8 +16,16 @@ fn success(seed: u64, options: &Options) -> Success {
 
 /// Counts and fingerprints of all runs, by seed.
 fn run_all(seeds: std::ops::Range<u64>, jobs: usize) -> BTreeMap<u64, (u64, Counts)> {
+    run_all_of(&Options::default(), seeds, jobs)
+}
+
+fn run_all_of(
+    options: &Options,
+    seeds: std::ops::Range<u64>,
+    jobs: usize,
+) -> BTreeMap<u64, (u64, Counts)> {
     let mut results = BTreeMap::new();
-    runner::run_all(seeds, &Options::default(), jobs, false, |ran| {
+    runner::run_all(seeds, options, jobs, false, |ran| {
         let summary = ran.result.unwrap_or_else(|failure| panic!("{failure}")).summary;
         let is_next = results.last_key_value().is_none_or(|(last, _)| *last < ran.seed);
         assert!(is_next, "in their order");
@@ -28,10 +37,15 @@ fn run_all(seeds: std::ops::Range<u64>, jobs: usize) -> BTreeMap<u64, (u64, Coun
 #[test]
 fn every_fault_fires() {
     let mut counts = Counts::default();
-    let results = run_all(STANDARD, 2);
+    let results = run_all(DRAWN, 2);
     results.values().for_each(|(_, more)| counts += *more);
+    assert_eq!(results.len() as u64, DRAWN.end - DRAWN.start);
+    for profile in Profile::ALL.into_iter().filter(|profile| *profile != Profile::Large) {
+        let options = Options { profile: Some(profile), ..Options::default() };
+        let results = run_all_of(&options, OF_EACH, 2);
+        results.values().for_each(|(_, more)| counts += *more);
+    }
     assert_eq!(counts.missing(), Vec::<&str>::new(), "\n{counts}");
-    assert_eq!(results.len() as u64, STANDARD.end - STANDARD.start);
 }
 
 #[test]

@@ -300,6 +300,7 @@ fn frames_that_hold_all_buffers_do_not_wait_for_one() {
         world.stack.handle_frame(frame);
     }
     world.stack.poll(world.now);
+    world.stack.flush(world.now);
     assert_eq!(world.pool.free(), 8);
     assert_eq!(world.stack.counters().overrun, 1, "one was given up for its buffer");
     assert_eq!(world.stack.poll_timeout(world.now), None);

@@ -30,7 +30,7 @@ fn check(seed: u64, lines: &[String]) -> Totals {
 #[test]
 fn every_step_of_many_runs_is_one_that_the_specification_allows() {
     let mut totals = Totals::default();
-    for seed in 0..40 {
+    for seed in 0..60 {
         totals += check(seed, &transitions(seed, None));
     }
     // A trace without events would conform too.
