@@ -83,7 +83,7 @@ fn write_until(
 /// So many connections fill a node, each with so many writes at a time, over so many keys.
 const FILL_CONNECTIONS: usize = 16;
 const FILL_PIPELINE: u64 = 64;
-const FILL_KEYS: u64 = 50_000;
+const FILL_KEYS: u64 = 20_000;
 
 /// So many writes of 16 bytes, as fast as they are taken.
 ///
