@@ -1,7 +1,7 @@
 //! A long, calm life: three whole nodes that execute millions of commands on simulated wires and disks, to
 //! see that nothing grows for ever. No checkers look: they remember, and here only the nodes may.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::{Duration, Instant, NodeId, Prng};
 use bytes::Bytes;
@@ -52,7 +52,7 @@ pub struct Soak {
     network: Network,
     queue: BTreeMap<(Instant, u64), Event>,
     events: u64,
-    waiting: BTreeMap<(NodeId, RequestId), ()>,
+    waiting: BTreeSet<(NodeId, RequestId)>,
     executed: u64,
     refused: u64,
 }
@@ -79,7 +79,7 @@ impl Soak {
             network: Network::new(Weather::calm(), seed),
             queue: BTreeMap::new(),
             events: 0,
-            waiting: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             executed: 0,
             refused: 0,
             prng: Prng::new(!seed),
@@ -152,7 +152,7 @@ impl Soak {
                 continue;
             }
             let request = node.execute(words, now);
-            self.waiting.insert((machine.id, request), ());
+            self.waiting.insert((machine.id, request));
             self.drain(position);
         }
     }

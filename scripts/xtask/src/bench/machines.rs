@@ -1,7 +1,8 @@
 //! The machines that are measured: a cluster of their own, fresh for each measurement.
 
 use std::path::Path;
-use std::time::Duration;
+use std::process::Child;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -42,13 +43,35 @@ pub(super) fn fresh(nodes: u16) -> anyhow::Result<Description> {
 pub(super) fn start(nodes: u16) -> anyhow::Result<(Description, f64)> {
     let description = fresh(nodes)?;
     let started = clock::now();
-    let mut children = launch::start_all(&description)?;
-    let ports: Vec<_> =
-        description.node_numbers().take(3).map(|node| description.resp_port(node)).collect();
-    let first = load::first_write(&ports, Duration::from_millis(15), started)?;
+    let children = launch::start_all(&description)?;
+    let first_s = first_write(&description, children, started)?;
+    Ok((description, first_s))
+}
+
+/// Starts all nodes of a cluster that has lost power; how many seconds until the first write is acknowledged.
+///
+/// # Errors
+/// If none is.
+pub(super) fn start_again(description: &Description) -> anyhow::Result<f64> {
+    let started = clock::now();
+    let mut children = Vec::new();
+    for node in description.node_numbers() {
+        children.push((node, launch::start_node(description, node)?));
+    }
+    first_write(description, children, started)
+}
+
+/// How many seconds after `started` the first write is acknowledged; then waits until all nodes serve.
+fn first_write(
+    description: &Description,
+    mut children: Vec<(u16, Child)>,
+    started: Instant,
+) -> anyhow::Result<f64> {
     let all: Vec<_> = description.node_numbers().collect();
-    launch::wait_until_serving(&description, &all, &mut children)?;
-    Ok((description, first.as_secs_f64()))
+    let ports: Vec<_> = all.iter().take(3).map(|node| description.resp_port(*node)).collect();
+    let first = load::first_write(&ports, Duration::from_millis(15), started)?;
+    launch::wait_until_serving(description, &all, &mut children)?;
+    Ok(first.as_secs_f64())
 }
 
 /// What failures of leaders have shown, in milliseconds.

@@ -1,12 +1,10 @@
 //! Consensus between machines: elections, failures, stops that are planned, and starts with a past.
 
-use std::time::Duration;
-
 use super::figures::{Bar, Figures, percentile};
 use super::{conditions, load, machines};
 use crate::cluster::launch;
 use crate::cluster::state::Description;
-use crate::{clock, interrupt};
+use crate::interrupt;
 
 /// How often.
 struct Plan {
@@ -92,16 +90,7 @@ fn restart(plan: &Plan, description: &Description, figures: &mut Figures) -> any
     load::fill(description.resp_port(leader), plan.entries)?;
     figures.condition("entries before the restart", plan.entries);
     launch::kill_nodes(description.node_numbers())?;
-    let started = clock::now();
-    let mut children = Vec::new();
-    for node in description.node_numbers() {
-        children.push((node, launch::start_node(description, node)?));
-    }
-    let ports: Vec<_> =
-        description.node_numbers().map(|node| description.resp_port(node)).collect();
-    let first = load::first_write(&ports, Duration::from_millis(15), started)?;
-    let all: Vec<_> = description.node_numbers().collect();
-    launch::wait_until_serving(description, &all, &mut children)?;
-    figures.add("restart_s", first.as_secs_f64(), "s", Some(Bar::AtMost(3.0)));
+    let first_s = machines::start_again(description)?;
+    figures.add("restart_s", first_s, "s", Some(Bar::AtMost(3.0)));
     Ok(())
 }
