@@ -41,10 +41,6 @@ pub fn measure() -> anyhow::Result<Figures> {
     let mut figures = Figures::default();
     conditions::note(&mut figures);
     figures.condition("core", "3 members in memory, one thread, 16 bytes, medians of 5");
-    for (name, unit, bar) in FIGURES {
-        let value =
-            printed[name].as_f64().with_context(|| format!("tests/bench says no {name}"))?;
-        figures.add(name, value, unit, bar);
-    }
+    figures.add_printed(&printed, &FIGURES).context("tests/bench")?;
     Ok(figures)
 }

@@ -1,5 +1,6 @@
 //! Figures on their way to people and programs.
 
+use anyhow::Context;
 use serde_json::{Map, Value};
 
 /// Figures in the order in which they were measured.
@@ -52,6 +53,22 @@ impl Figures {
     pub fn add(&mut self, name: &'static str, value: f64, unit: &'static str, bar: Option<Bar>) {
         eprintln!("{name}: {} {unit}", round(value));
         self.figures.push(Figure { name, value, unit, bar });
+    }
+
+    /// Takes figures over from what another program has printed, under the same names.
+    ///
+    /// # Errors
+    /// If it does not say one of them.
+    pub fn add_printed(
+        &mut self,
+        printed: &Value,
+        wanted: &[(&'static str, &'static str, Option<Bar>)],
+    ) -> anyhow::Result<()> {
+        for (name, unit, bar) in wanted {
+            let value = printed[*name].as_f64().with_context(|| format!("it says no {name}"))?;
+            self.add(name, value, unit, *bar);
+        }
+        Ok(())
     }
 
     /// One flat object: the figures under their names, then the conditions.

@@ -46,9 +46,6 @@ pub fn measure(is_quick: bool) -> anyhow::Result<Figures> {
         "sim",
         format!("seeds {seeds}, one run at a time on each core, all checkers on"),
     );
-    for (name, unit, bar) in FIGURES {
-        let value = printed[name].as_f64().with_context(|| format!("it says no {name}"))?;
-        figures.add(name, value, unit, bar);
-    }
+    figures.add_printed(&printed, &FIGURES).context("the simulator")?;
     Ok(figures)
 }
