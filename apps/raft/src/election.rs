@@ -192,6 +192,9 @@ impl RaftNode {
             return;
         }
         let granted = term > self.hard_state.term && self.would_elect(last_index, last_term);
+        if granted {
+            self.give_way(from, term, now);
+        }
         let term = if granted { term } else { self.hard_state.term };
         self.persistence.withhold(from, Message::PreVoteReply { term, granted }, &self.log);
     }

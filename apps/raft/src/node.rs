@@ -68,6 +68,8 @@ pub struct RaftNode {
     pub(crate) suspicion: Option<Suspicion>,
     /// When a suspicion last turned out to be wrong, after the others were asked.
     pub(crate) suspicion_refuted: Option<Instant>,
+    /// The last term for which this member let another ask first.
+    pub(crate) gave_way: Term,
     /// How many elections in a row this member stood in without a leader coming of it.
     pub(crate) fruitless: u64,
     /// When this member started, or its clock jumped: what it promised before is not known.

@@ -56,13 +56,16 @@ impl Sending {
         self.is_waiting = true;
     }
 
-    /// The follower has answered a heartbeat. What was not stored in all that time is sent again.
+    /// The follower has answered a heartbeat. If nothing was stored in all that time the first part is sent
+    /// again, alone: parts were lost, or the follower has less than an answer said that came late, from
+    /// before it started over. It will say how far it is.
     pub(crate) fn note_heard(&mut self) {
         self.is_waiting = false;
         self.beats = self.beats.saturating_add(1);
         if self.beats >= STALLED_BEATS {
             self.beats = 0;
-            self.next = self.stored;
+            (self.stored, self.next) = (0, 0);
+            self.has_answered = false;
         }
     }
 
@@ -203,5 +206,33 @@ impl RaftNode {
         };
         let needed: Vec<LogIndex> = leadership.progress.values().filter_map(needs).collect();
         needed.into_iter().fold(own, LogIndex::min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PART: u64 = limits::SNAPSHOT_PART_MAX_BYTES as u64;
+
+    #[test]
+    fn an_answer_from_before_the_follower_started_over_does_not_stop_it() {
+        let snapshot = Some((LogIndex(9), Term(2)));
+        let mut sending = Sending { snapshot, total: 4 * PART, ..Sending::default() };
+        sending.note_stored(0);
+        sending.note_stored(3 * PART);
+        // It has one part, and says so again and again.
+        sending.next = 4 * PART;
+        for _ in 0..STALLED_BEATS {
+            sending.note_stored(PART);
+            assert!(!sending.has_window());
+            sending.note_heard();
+        }
+        assert!(sending.has_window(), "it is asked again");
+        assert_eq!(sending.next, 0);
+        sending.next = PART;
+        sending.note_stored(PART);
+        assert_eq!((sending.stored, sending.next), (PART, PART));
+        sending.check_invariants();
     }
 }

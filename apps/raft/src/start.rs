@@ -78,6 +78,7 @@ impl RaftNode {
             leader_heard: None,
             suspicion: None,
             suspicion_refuted: None,
+            gave_way: Term(0),
             fruitless: 0,
             started: now,
             now,

@@ -8,7 +8,7 @@
 use base::{Duration, Instant, NodeId, Term, limits};
 
 use crate::configuration::Configuration;
-use crate::node::RaftNode;
+use crate::node::{RaftNode, Role};
 
 /// Which of `count` slots is this member's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,15 +49,40 @@ impl RaftNode {
     /// The short timeout of a member that knows that the leader is gone.
     pub(crate) fn hasten_election_deadline(&mut self, now: Instant) {
         let low = Duration::from_millis(limits::SUSPICION_DELAY_MIN_MS);
-        let high = Duration::from_millis(limits::SUSPICION_DELAY_MAX_MS);
+        let slot = Duration::from_micros(limits::SUSPICION_SLOT_US);
+        let high = low + slot.times(self.rank_of(self.config.id).count);
         let hastened = now + self.draw_by_rank(low, high);
         self.election_deadline = self.election_deadline.min(hastened);
     }
 
     fn draw_by_rank(&mut self, low: Duration, high: Duration) -> Duration {
-        let rank = Rank::of(self.config.id, self.membership.current(), self.hard_state.term);
-        let (first, last) = rank.share(low, high);
+        let (first, last) = self.rank_of(self.config.id).share(low, high);
         self.prng.duration_between(first, last)
+    }
+
+    fn rank_of(&self, id: NodeId) -> Rank {
+        Rank::of(id, self.membership.current(), self.hard_state.term)
+    }
+
+    /// This member would elect `rival` in `term`, and lets it go first: whoever comes second would only
+    /// split the votes, and with many voters all their questions would keep the answers waiting. Of two
+    /// that ask at the same time the one with the lower rank goes on. Once a term, so that a rival that
+    /// hears no answers holds up nobody for longer than one election timeout.
+    pub(crate) fn give_way(&mut self, rival: NodeId, term: Term, now: Instant) {
+        if term <= self.gave_way {
+            return;
+        }
+        match self.role {
+            Role::Follower { .. } => {}
+            Role::PreCandidate(_)
+                if self.rank_of(rival).slot < self.rank_of(self.config.id).slot =>
+            {
+                self.role = Role::Follower { leader: None };
+            }
+            Role::PreCandidate(_) | Role::Candidate(..) | Role::Leader(_) => return,
+        }
+        self.gave_way = term;
+        self.draw_election_deadline(now);
     }
 }
 

@@ -205,13 +205,7 @@ impl Switch {
     /// The machine at a port is gone: the others are told which stations are, on the ways that frames from
     /// there take. Nobody else would tell them before a timeout.
     fn announce_loss(&mut self, lost: PortId) {
-        let stations: Vec<_> = self
-            .addresses
-            .iter()
-            .filter(|(_, port, _)| *port == lost)
-            .map(|(station, ..)| station)
-            .collect();
-        self.addresses.forget(lost);
+        let stations = self.addresses.lose(lost);
         let others: Vec<_> = self.ports.keys().copied().filter(|to| *to != lost).collect();
         for station in stations.iter().take(STATIONS_ANNOUNCED_MAX) {
             let frame = notice::link_lost(station.0);
@@ -264,6 +258,7 @@ impl Switch {
     pub fn remove_port(&mut self, name: &str) -> anyhow::Result<()> {
         let id = self.find(name)?;
         self.announce_loss(id);
+        self.addresses.forget(id);
         self.ports.remove(&id);
         self.faults.forget(id);
         Ok(())

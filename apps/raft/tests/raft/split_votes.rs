@@ -1,7 +1,8 @@
 //! How often 32 voters split their votes (pitfall 12): a crashed leader is replaced, thousands of times.
 //!
 //! The network here is simpler than `cluster`, because nothing but time matters: every message takes
-//! between half and all of the delay, every write the same time, nothing is lost.
+//! between half and all of the delay, every write the same time, nothing is lost. The machines may share
+//! processors: then whatever happens waits for one, and takes its time.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -15,7 +16,26 @@ const FLUSH: Duration = Duration::from_micros(500);
 enum What {
     Arrives(NodeId, Message),
     Written(Ticket),
+    Unreachable(NodeId),
     Wakes,
+}
+
+/// What all machines share: how long each event keeps one of so many processors busy.
+#[derive(Default)]
+struct Host {
+    work: Duration,
+    /// When each is free.
+    processors: Vec<Instant>,
+}
+
+impl Host {
+    /// When an event that is due now is worked on.
+    fn take(&mut self, now: Instant) -> Instant {
+        let Some(processor) = self.processors.iter_mut().min() else { return now };
+        let start = now.max(*processor);
+        *processor = start + self.work;
+        start
+    }
 }
 
 struct Election {
@@ -24,6 +44,9 @@ struct Election {
     events: Vec<Option<What>>,
     prng: Prng,
     delay: Duration,
+    host: Host,
+    /// Who led.
+    leader: NodeId,
     stood: BTreeMap<NodeId, (Term, Instant)>,
     /// The first term in which anybody stood.
     first_term: Option<Term>,
@@ -42,6 +65,8 @@ impl Election {
             events: Vec::new(),
             prng,
             delay,
+            host: Host::default(),
+            leader,
             stood: BTreeMap::new(),
             first_term: None,
         };
@@ -57,6 +82,15 @@ impl Election {
             election.transmit(id, leader, heartbeat, Instant::ORIGIN);
         }
         election
+    }
+
+    /// The machines share processors, and all are told that the leader is gone.
+    fn on(mut self, host: Host, noticed: Instant) -> Election {
+        self.host = host;
+        for id in self.members.keys().copied().collect::<Vec<_>>() {
+            self.schedule(noticed, id, What::Unreachable(self.leader));
+        }
+        self
     }
 
     fn schedule(&mut self, at: Instant, node: NodeId, what: What) {
@@ -75,23 +109,40 @@ impl Election {
     /// Runs until somebody leads. Answers whether the first term that anybody stood in found its leader,
     /// and how long that leader was a candidate.
     fn run(mut self) -> (bool, Duration) {
+        let (term, stood, now) = self.run_until_led();
+        (self.first_term == Some(term), now.since(stood))
+    }
+
+    /// Runs until somebody leads. Answers its term, when it stood, and the time.
+    fn run_until_led(&mut self) -> (Term, Instant, Instant) {
         loop {
-            let Reverse((now, number, node)) = self.queue.pop().expect("something is always due");
+            let Reverse((due, number, node)) = self.queue.pop().expect("something is always due");
             let node = NodeId::new(node).unwrap();
             let what = self.events[number as usize].take().expect("it happens once");
             let raft = self.members.get_mut(&node).unwrap();
+            if matches!(what, What::Wakes) && raft.poll_timeout().is_none_or(|at| at > due) {
+                // Its timer was set anew.
+                continue;
+            }
+            let now = self.host.take(due);
             match what {
                 What::Arrives(from, message) => raft.handle_message(from, message, now),
                 What::Written(ticket) => raft.handle_persisted(ticket, now),
-                What::Wakes if raft.poll_timeout().is_some_and(|at| at <= now) => {
-                    raft.handle_timeout(now);
-                }
-                What::Wakes => continue,
+                What::Unreachable(peer) => raft.handle_peer_unreachable(peer, now),
+                What::Wakes => raft.handle_timeout(now),
             }
             if let Some((term, stood)) = self.drain(node, now) {
-                return (self.first_term == Some(term), now.since(stood));
+                return (term, stood, now);
             }
         }
+    }
+
+    /// How often anybody asked the others, and how often anybody stood.
+    fn attempts(&self) -> (u64, u64) {
+        let all = self.members.values().map(|member| member.status(Instant::ORIGIN).counters);
+        all.fold((0, 0), |(asked, stood), each| {
+            (asked + each.pre_candidacies, stood + each.candidacies)
+        })
     }
 
     /// Does what the node wants. Answers its term and when it stood, if it leads now.
@@ -161,4 +212,28 @@ fn and_in_less_than_five_with_a_delay_of_5_ms() {
 fn votes_are_split_when_messages_take_longer_than_the_whole_span() {
     let (splits, _) = measure(Duration::from_millis(100), 200);
     assert!(splits > 0);
+}
+
+/// A machine that wakes costs half a millisecond, and two processors serve all of them: messages take
+/// longer than ranks are apart.
+#[test]
+fn on_a_crowded_host_few_ask_and_one_stands() {
+    let elections = 500;
+    let mut all = Vec::new();
+    let (mut asked, mut stood) = (0, 0);
+    for seed in 0..elections {
+        let noticed = Instant::ORIGIN + Duration::from_millis(5);
+        let host = Host { work: Duration::from_micros(500), processors: vec![Instant::ORIGIN; 2] };
+        let mut election = Election::new(seed, Duration::from_micros(100)).on(host, noticed);
+        let (.., now) = election.run_until_led();
+        all.push(now.since(noticed));
+        let attempts = election.attempts();
+        (asked, stood) = (asked + attempts.0, stood + attempts.1);
+    }
+    all.sort_unstable();
+    let [p50, p99] = [50, 99].map(|percent| all[all.len() * percent / 100]);
+    println!("{asked} asked and {stood} stood in {elections} elections; p50 {p50}, p99 {p99}");
+    assert!(asked <= 2 * elections, "{asked} asked");
+    assert!(stood * 100 <= elections * 110, "{stood} stood");
+    assert!(p50 <= Duration::from_millis(60) && p99 <= Duration::from_millis(100), "{p50} {p99}");
 }

@@ -29,6 +29,8 @@ impl fmt::Display for MacAddress {
 struct Station {
     port: PortId,
     heard: Duration,
+    /// Its machine is gone, and it has not been heard since.
+    is_gone: bool,
 }
 
 /// The addresses that were heard lately.
@@ -70,7 +72,7 @@ impl AddressTable {
     }
 
     fn learn(&mut self, source: MacAddress, port: PortId, now: Duration) {
-        let station = Station { port, heard: now };
+        let station = Station { port, heard: now, is_gone: false };
         if self.stations.contains_key(&source) || self.stations.len() < ADDRESSES_MAX {
             self.stations.insert(source, station);
             return;
@@ -84,6 +86,22 @@ impl AddressTable {
         if self.stations.len() < ADDRESSES_MAX {
             self.stations.insert(source, station);
         }
+    }
+
+    /// The machine at `port` is gone. Answers which stations are with it, each once until it is heard again.
+    ///
+    /// What is sent to them still goes to that port, where nobody is: flooded, it would keep all other
+    /// machines busy just when they settle who does the work of the lost one.
+    pub fn lose(&mut self, port: PortId) -> Vec<MacAddress> {
+        let present = self
+            .stations
+            .iter_mut()
+            .filter(|(_, station)| station.port == port && !station.is_gone);
+        let leave = |(address, station): (&MacAddress, &mut Station)| {
+            station.is_gone = true;
+            *address
+        };
+        present.map(leave).collect()
     }
 
     /// Forgets what is behind a port.
@@ -126,6 +144,18 @@ mod tests {
         assert_eq!(table.route(HERE, &frame(1, 4), at(302)), Destination::Flood);
         table.forget(HERE);
         assert_eq!(table.route(THERE, &frame(4, 1), at(302)), Destination::Flood);
+    }
+
+    #[test]
+    fn who_is_gone_is_told_once_and_still_has_its_place() {
+        let mut table = AddressTable::default();
+        let lost = MacAddress([2, 0, 0, 0, 0, 1]);
+        table.route(HERE, &frame(2, 1), at(0));
+        assert_eq!((table.lose(HERE), table.lose(THERE)), (vec![lost], vec![]));
+        assert_eq!(table.lose(HERE), []);
+        assert_eq!(table.route(THERE, &frame(1, 2), at(1)), Destination::Port(HERE));
+        table.route(HERE, &frame(2, 1), at(2));
+        assert_eq!(table.lose(HERE), [lost]);
     }
 
     #[test]

@@ -154,10 +154,14 @@ fn a_machine_dies_and_comes_back() {
     let third = switch.plug_in(3);
     first.send(&frame(2, 1, b"one"));
     assert_eq!(second.receive().unwrap(), frame(2, 1, b"one"));
+    second.send(&frame(1, 2, b"here"));
+    assert_eq!(first.receive().unwrap(), frame(1, 2, b"here"));
     drop(third);
     drop(second);
     assert!(patience(|| switch.of_port(2, "/plugged") == false));
+    let mut bystander = switch.plug_in(3);
     first.send(&frame(2, 1, b"lost"));
+    assert!(bystander.receives_nothing(), "what is for the lost one bothers nobody else");
     let mut second = switch.plug_in(2);
     first.send(&frame(2, 1, b"two"));
     assert_eq!(second.receive().unwrap(), frame(2, 1, b"two"));
