@@ -15,10 +15,11 @@ use alloc::collections::BTreeSet;
 
 use base::{Instant, LogIndex, NodeId, Term, limits};
 
+use crate::canvass::Reserve;
 use crate::config::Mutant;
 use crate::message::{HardState, Message};
 use crate::node::{RaftNode, Role};
-use crate::output::{Event, Output, StepDown};
+use crate::output::{Event, StepDown};
 use crate::quorum::Quorum;
 use crate::replication::Leadership;
 use crate::status::{ElectionOutcome, ElectionRecord};
@@ -28,6 +29,8 @@ use crate::status::{ElectionOutcome, ElectionRecord};
 pub(crate) struct Ballot {
     granted: BTreeSet<NodeId>,
     refused: BTreeSet<NodeId>,
+    /// Whom a candidate has not asked yet.
+    pub(crate) reserve: Option<Reserve>,
 }
 
 impl Ballot {
@@ -39,12 +42,16 @@ impl Ballot {
         }
     }
 
+    pub(crate) fn has(&self, voter: NodeId) -> bool {
+        self.granted.contains(&voter)
+    }
+
     pub(crate) fn votes(&self) -> usize {
         self.granted.len()
     }
 
     fn wins(&self, quorum: Quorum<'_>) -> bool {
-        quorum.has(|id| self.granted.contains(&id))
+        quorum.has(|id| self.has(id))
     }
 }
 
@@ -162,14 +169,9 @@ impl RaftNode {
             last_index: self.log.last_index(),
             last_term: self.log.last_term(),
         };
-        self.send_to_all(&message);
-    }
-
-    fn send_to_all(&mut self, message: &Message) {
+        let own = self.config.id;
         let voters = self.membership.current().all_voters();
-        for peer in voters.into_iter().filter(|id| *id != self.config.id) {
-            self.outputs.push_back(Output::Send { to: peer, message: message.clone() });
-        }
+        voters.into_iter().filter(|id| *id != own).for_each(|id| self.send(id, message.clone()));
     }
 
     /// Whether a candidate whose log ends so may lead, as far as this member's log is concerned.
@@ -231,20 +233,19 @@ impl RaftNode {
         self.persistence.note_hard_state();
         self.persistence.drop_withheld();
         let ticket = self.persistence.ticket_for_now(&self.log);
-        self.role = Role::Candidate(Ballot::default(), ticket);
+        let before = core::mem::replace(&mut self.role, Role::Follower { leader: None });
+        let willing = match before {
+            Role::PreCandidate(ballot) => ballot,
+            Role::Follower { .. } | Role::Candidate(..) | Role::Leader(_) => Ballot::default(),
+        };
         self.counters.candidacies += 1;
         self.draw_election_deadline(now);
         self.open_election(now);
         self.note(Event::Standing { term });
         // The question may leave before the disk has the term: it promises nothing. Only this member's own
         // vote must be durable before it counts.
-        let message = Message::Vote {
-            term,
-            last_index: self.log.last_index(),
-            last_term: self.log.last_term(),
-            on_transfer,
-        };
-        self.send_to_all(&message);
+        let reserve = self.canvass(&willing, on_transfer, now);
+        self.role = Role::Candidate(Ballot { reserve, ..Ballot::default() }, ticket);
     }
 
     /// The disk has confirmed something: perhaps this member's vote for itself.

@@ -16,6 +16,7 @@
 //! | `node` | what came in, and whose business is it? |
 //! | `timing` | when does a member stand for election? |
 //! | `election` | who leads? (PreVote and CheckQuorum are always on) |
+//! | `canvass` | whom does a candidate ask first? |
 //! | `suspicion` | what if the caller knows that the leader is gone? |
 //! | `transfer` | how does a leader hand over? |
 //! | `progress`, `replication` | what does each follower have, and what is it sent next? |
@@ -31,6 +32,7 @@
 
 extern crate alloc;
 
+mod canvass;
 mod change;
 mod codec;
 mod commit;

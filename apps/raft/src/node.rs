@@ -267,6 +267,7 @@ impl RaftNode {
         } else if now >= self.election_deadline {
             self.ask_before_standing(now);
         }
+        self.ask_reserve(now);
     }
 
     /// The disk has everything up to and including this ticket.
@@ -369,8 +370,8 @@ impl RaftNode {
         let deadline = match &self.role {
             Role::Leader(leadership) => leadership.next_deadline(),
             Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => {
-                let deadline = self.election_deadline;
-                Some(self.questions_due().map_or(deadline, |due| due.min(deadline)))
+                let deadline = Some(self.election_deadline);
+                Instant::earliest([deadline, self.questions_due(), self.reserve_due()])
             }
         };
         Instant::earliest([deadline, self.damage.due()])

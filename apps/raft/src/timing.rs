@@ -49,8 +49,9 @@ impl RaftNode {
     /// The short timeout of a member that knows that the leader is gone.
     pub(crate) fn hasten_election_deadline(&mut self, now: Instant) {
         let low = Duration::from_millis(limits::SUSPICION_DELAY_MIN_MS);
-        let slot = Duration::from_micros(limits::SUSPICION_SLOT_US);
+        let slot = Duration::from_millis(limits::SUSPICION_SLOT_MS);
         let high = low + slot.times(self.rank_of(self.config.id).count);
+        let high = high.min(Duration::from_millis(limits::SUSPICION_DELAY_MAX_MS));
         let hastened = now + self.draw_by_rank(low, high);
         self.election_deadline = self.election_deadline.min(hastened);
     }

@@ -86,14 +86,23 @@ pub const PERSIST_STALL_MAX_MS: u64 = 2_000;
 /// A member that knows that the leader is gone asks the others after a span of at least this long.
 pub const SUSPICION_DELAY_MIN_MS: u64 = 10;
 
-/// How far apart the ranks of members are that know so. The first of them can hardly be late, so there is
-/// room for its question to reach the next one on a host that all of them share.
-pub const SUSPICION_SLOT_US: u64 = 2_000;
+/// The upper end of that span …
+pub const SUSPICION_DELAY_MAX_MS: u64 = 140;
 
-const _: () = assert!(
-    SUSPICION_DELAY_MIN_MS + SUSPICION_SLOT_US * CLUSTER_NODES_MAX as u64 / 1_000
-        < ELECTION_TIMEOUT_MIN_MS
-);
+/// … and how far apart the ranks of members are in it, if it is not too short for so many. The first of them
+/// can hardly be late, so there is room for its question to reach the next one on a host that all share.
+pub const SUSPICION_SLOT_MS: u64 = 4;
+
+const _: () = assert!(SUSPICION_DELAY_MIN_MS < SUSPICION_DELAY_MAX_MS);
+const _: () = assert!(SUSPICION_DELAY_MAX_MS < ELECTION_TIMEOUT_MIN_MS);
+
+/// In a group of so many voters a candidate asks those first who have said that they would elect it …
+pub const CANVASS_ALL_BELOW_VOTERS: usize = 8;
+
+/// … and the others after this span, if it has not been elected.
+pub const CANVASS_REST_AFTER_MS: u64 = 50;
+
+const _: () = assert!(CANVASS_REST_AFTER_MS < ELECTION_TIMEOUT_MIN_MS);
 
 /// After elections without a winner the upper end of the election timeout grows by its width, up to this
 /// often.

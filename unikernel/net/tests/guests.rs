@@ -142,7 +142,7 @@ fn a_stranger_without_a_message_is_refused_and_counted() {
     late.of(1).send(node(2), ServiceId::Raft, Lane::Urgent, trace, content.into(), now).unwrap();
     let data = late.of(1).poll_transmit(now).unwrap().to_vec();
     late.deliver(node(2), &data);
-    let later = now + Duration::from_millis(10);
+    let later = now + Duration::from_millis(40);
     let acknowledgement = late.of(2).poll_transmit(later).unwrap().to_vec();
     wire.deliver(node(1), &acknowledgement);
     assert_eq!(wire.refused, [(node(1), Refusal::Source)]);

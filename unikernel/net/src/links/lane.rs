@@ -12,14 +12,15 @@ use super::rtt::Rtt;
 
 /// How many frames may be on their way: as many as the selective acknowledgement tells of.
 const WINDOW_MAX: usize = 32;
-/// How many at the start, and after something was lost.
-const WINDOW_MIN: usize = 4;
+/// How many at the start, and after something was lost: as many as are acknowledged at once.
+const WINDOW_MIN: usize = ACKNOWLEDGE_EVERY as usize;
 /// A frame is lost when so many later ones have arrived.
 const OVERTAKEN_MAX: u32 = 3;
 /// How many frames are sent again at once when nothing is heard.
 const RESEND_MAX: usize = 4;
-/// How long an acknowledgement waits for a frame to travel with …
-const ACKNOWLEDGE_AFTER: Duration = Duration::from_millis(4);
+/// How long an acknowledgement waits for a frame to travel with: longer than a flush and the way to a
+/// processor usually take, for a frame of its own wakes the other machine up for nothing …
+const ACKNOWLEDGE_AFTER: Duration = Duration::from_millis(25);
 /// … and how many frames it waits for at the most.
 const ACKNOWLEDGE_EVERY: u32 = 8;
 /// How many messages may wait.

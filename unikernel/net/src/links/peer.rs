@@ -12,7 +12,7 @@ use super::rtt::Rtt;
 use super::{Config, SendError};
 
 /// A peer that has not answered so often in a row is silent: what waits for it is dropped.
-const SILENT_AFTER: u32 = 5;
+const SILENT_AFTER: u32 = 8;
 
 /// How many datagrams may wait; of more the oldest are dropped, for newer ones say more.
 const DATAGRAMS_MAX: usize = 16;

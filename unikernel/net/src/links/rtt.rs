@@ -4,11 +4,11 @@ use base::Duration;
 
 /// Sooner than this nothing is sent again: an acknowledgement may wait a little for company, and a virtual
 /// machine may have to wait for a processor.
-const TIMEOUT_MIN: Duration = Duration::from_millis(20);
+const TIMEOUT_MIN: Duration = Duration::from_millis(50);
 /// Later than this something is always sent again.
 const TIMEOUT_MAX: Duration = Duration::from_millis(320);
 /// Before anything is known.
-const TIMEOUT_FIRST: Duration = Duration::from_millis(60);
+const TIMEOUT_FIRST: Duration = Duration::from_millis(80);
 
 /// A smoothed round-trip time and its variation, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
