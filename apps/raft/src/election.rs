@@ -120,11 +120,12 @@ impl RaftNode {
             (self.matched, self.acknowledged) = (LogIndex(0), LogIndex(0));
             self.note(Event::Leader { term: self.hard_state.term, leader });
             self.remember_leader(leader, now);
+            self.fruitless = 0;
+            self.draw_election_deadline(now);
         }
         self.refute_suspicion(now);
-        self.fruitless = 0;
         self.leader_heard = Some(now);
-        self.draw_election_deadline(now);
+        self.put_off_election(now);
         true
     }
 

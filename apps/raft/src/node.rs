@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use base::{Instant, LogIndex, NodeId, Prng, Term, limits};
+use base::{Duration, Instant, LogIndex, NodeId, Prng, Term, limits};
 use bytes::Bytes;
 
 use crate::commit::Applying;
@@ -60,6 +60,8 @@ pub struct RaftNode {
     /// The snapshot that comes in.
     pub(crate) receiving: Option<Receiving>,
     pub(crate) reads: PendingReads,
+    /// For how long a follower does without a leader, drawn when it found this one.
+    pub(crate) election_timeout: Duration,
     /// When a follower stands for election, and a candidate starts over.
     pub(crate) election_deadline: Instant,
     /// When the leader of this term last spoke.

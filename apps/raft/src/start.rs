@@ -74,6 +74,7 @@ impl RaftNode {
             acknowledged: LogIndex(0),
             receiving: None,
             reads: PendingReads::default(),
+            election_timeout: config.election_timeout_max,
             election_deadline: now,
             leader_heard: None,
             suspicion: None,

@@ -43,7 +43,13 @@ impl RaftNode {
     pub(crate) fn draw_election_deadline(&mut self, now: Instant) {
         let (low, high) = (self.config.election_timeout_min, self.config.election_timeout_max);
         let high = high + (high - low).times(self.fruitless);
-        self.election_deadline = now + self.draw_by_rank(low, high);
+        self.election_timeout = self.draw_by_rank(low, high);
+        self.put_off_election(now);
+    }
+
+    /// The election timeout starts anew, as long as it was: its leader goes on.
+    pub(crate) fn put_off_election(&mut self, now: Instant) {
+        self.election_deadline = now + self.election_timeout;
     }
 
     /// The short timeout of a member that knows that the leader is gone.
