@@ -233,11 +233,11 @@ impl Log {
         max_bytes: usize,
         max_entries: usize,
     ) -> Option<Vec<LogEntry>> {
-        let skip = from.0.checked_sub(self.recent_first().0)?;
-        let wanted = (to.0 + 1).saturating_sub(from.0);
-        let count = usize::try_from(wanted).unwrap_or(usize::MAX).min(max_entries);
-        let entries = self.recent.iter().skip(usize::try_from(skip).ok()?).take(count);
-        Some(take_bytes(entries.cloned(), max_bytes))
+        let skip = usize::try_from(from.0.checked_sub(self.recent_first().0)?).ok()?;
+        let wanted = usize::try_from((to.0 + 1).saturating_sub(from.0)).unwrap_or(usize::MAX);
+        let entries =
+            self.recent.range(skip.min(self.recent.len())..).take(wanted.min(max_entries));
+        Some(take_bytes(entries, max_bytes))
     }
 
     /// Lets go of old entries while there are more than `max_bytes`, but of none behind `needed`.
@@ -265,16 +265,19 @@ impl Log {
 }
 
 /// As many of the entries as have `max_bytes` together, one at the least.
-fn take_bytes(entries: impl Iterator<Item = LogEntry>, max_bytes: usize) -> Vec<LogEntry> {
-    let mut taken = Vec::new();
+fn take_bytes<'a>(
+    entries: impl Iterator<Item = &'a LogEntry> + Clone,
+    max_bytes: usize,
+) -> Vec<LogEntry> {
     let mut bytes = 0;
-    for entry in entries {
+    let fits = |entry: &&LogEntry| {
+        let is_first = bytes == 0;
         bytes += entry.weight();
-        if bytes > max_bytes && !taken.is_empty() {
-            break;
-        }
-        taken.push(entry);
-    }
+        is_first || bytes <= max_bytes
+    };
+    let count = entries.clone().take_while(fits).count();
+    let mut taken = Vec::with_capacity(count);
+    taken.extend(entries.take(count).cloned());
     taken
 }
 
