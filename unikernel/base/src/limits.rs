@@ -173,6 +173,14 @@ const _: () = assert!(READ_CONFIRM_WITHIN_MS > ELECTION_TIMEOUT_MAX_MS);
 const _: () = assert!(PERSIST_STALL_MAX_MS > 2 * ELECTION_TIMEOUT_MAX_MS);
 const _: () = assert!(PERSIST_STALL_MAX_MS + 2 * ELECTION_TIMEOUT_MAX_MS < KV_ANSWER_WITHIN_MS);
 
+// ---- Byzantine agreement (Castro and Liskov, 1999 and 2002) ----------------------------------------
+
+/// How many replicas a group that survives liars may have: certificates name them in 32 bits.
+pub const BFT_REPLICAS_MAX: usize = 32;
+
+const _: () = assert!(BFT_REPLICAS_MAX <= CLUSTER_NODES_MAX);
+const _: () = assert!(BFT_REPLICAS_MAX <= u32::BITS as usize);
+
 // ---- Node-to-node messages ----------------------------------------------------------------------
 
 /// The longest message between two nodes, envelope not counted: one largest entry and its frame.

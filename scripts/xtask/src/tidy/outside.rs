@@ -9,6 +9,7 @@ const ALLOWED: &[(&str, &str)] = &[
     // In the image. A protocol, format or device has one crate that knows it.
     ("bytes", "raft kv net store node sim bench fuzz"),
     ("crc", "base"),
+    ("ed25519-dalek", "crypto"),
     ("hermit-entry", "platform"),
     ("hermit-kernel", "platform"),
     ("httparse", "net"),
@@ -18,11 +19,13 @@ const ALLOWED: &[(&str, &str)] = &[
     ("raw-cpuid", "platform"),
     ("serde", "shell vswitch xtask"),
     ("serde_json", "shell node vswitch xtask bench fuzz sim vm"),
+    ("sha2", "crypto"),
     ("smoltcp", "net"),
     ("spin", "pool platform"),
     ("uart_16550", "platform"),
     ("virtio-drivers", "virtio platform"),
     ("x86_64", "platform"),
+    ("zeroize", "crypto"),
     ("zerocopy", "virtio"),
     // On the host only.
     ("anyhow", "vswitch xtask sim vm"),
