@@ -13,8 +13,8 @@ pub const CLUSTER_NODES_MAX: usize = 64;
 
 const _: () = assert!(CLUSTER_NODES_MAX <= NODE_ID_MAX as usize);
 
-/// Terms and log positions in messages are at most this. From here on nobody counts to the end of 64 bits, so
-/// a message that names a number out of thin air cannot make a node count beyond it.
+/// Terms and log positions in messages are at most this. From here on nobody counts to the end of 64
+/// bits, so a message that names a number out of thin air cannot make a node count beyond it.
 pub const RAFT_NUMBER_MAX: u64 = u64::MAX / 2;
 
 // ---- Raft timing (Raft, section 5.6: broadcast time << election timeout << time between failures) --
@@ -80,7 +80,8 @@ pub const READS_WAITING_MAX: usize = 4096;
 /// A read that nobody has confirmed fails after this span, and may be tried again.
 pub const READ_CONFIRM_WITHIN_MS: u64 = 500;
 
-/// A leader whose disk has not finished a write for this long steps down: its followers do better without it.
+/// A leader whose disk has not finished a write for this long steps down: its followers do better without
+/// it.
 pub const PERSIST_STALL_MAX_MS: u64 = 2_000;
 
 /// A member that knows that the leader is gone asks the others after a span of at least this long.
@@ -162,7 +163,8 @@ const _: () = assert!(LEASE_DRIFT_MAX_MS < ELECTION_TIMEOUT_MIN_MS);
 const _: () = assert!(CALL_GAP_MAX_MS > 2 * HEARTBEAT_MS);
 const _: () = assert!(CALL_GAP_MAX_MS < ELECTION_TIMEOUT_MIN_MS);
 
-/// The highest term that is believed: a correct cluster never comes near it, and one more still has a number.
+/// The highest term that is believed: a correct cluster never comes near it, and one more still has a
+/// number.
 pub const TERM_MAX: u64 = u64::MAX / 2;
 
 const _: () = assert!(APPEND_IN_FLIGHT_MAX_BYTES >= ENTRY_PAYLOAD_MAX_BYTES + ENTRY_OVERHEAD_BYTES);
@@ -181,6 +183,85 @@ pub const BFT_REPLICAS_MAX: usize = 32;
 const _: () = assert!(BFT_REPLICAS_MAX <= CLUSTER_NODES_MAX);
 const _: () = assert!(BFT_REPLICAS_MAX <= u32::BITS as usize);
 
+/// Views and sequence numbers in messages are at most this, so that nobody is made to count beyond 64 bits.
+pub const BFT_NUMBER_MAX: u64 = u64::MAX / 2;
+
+/// The longest request.
+pub const BFT_REQUEST_MAX_BYTES: usize = 64 * 1024;
+
+/// How many requests one sequence number orders at most.
+pub const BFT_BATCH_MAX_REQUESTS: usize = 256;
+
+/// How many bytes of requests one sequence number orders at most.
+pub const BFT_BATCH_MAX_BYTES: usize = 256 * 1024;
+
+/// A checkpoint is taken every so many sequence numbers (K).
+pub const BFT_CHECKPOINT_EVERY: u64 = 32;
+
+/// How far ahead of the last stable checkpoint replicas vote (L): the distance of the watermarks.
+pub const BFT_WINDOW: u64 = 64;
+
+/// The widest window that may be configured: a new view carries a certificate for each number in it.
+pub const BFT_WINDOW_MAX: u64 = 256;
+
+/// How many sequence numbers a primary has under way at once; requests beyond wait for the next batch.
+pub const BFT_IN_FLIGHT_MAX: u64 = 8;
+
+/// How many requests a replica waits for; more are refused.
+pub const BFT_PENDING_MAX: usize = 4096;
+
+/// How many of those may have come from one other replica.
+pub const BFT_PENDING_PER_PEER_MAX: usize = 512;
+
+/// A replica whose oldest request is not executed for this long leaves the view.
+pub const BFT_PROGRESS_TIMEOUT_MS: u64 = 600;
+
+/// A request is executed within this many times that span, whatever else is, or the view is left.
+pub const BFT_STARVATION_FACTOR: u64 = 4;
+
+/// A request that is not executed within this span is given to all replicas, so that they wait for it too.
+pub const BFT_RELAY_AFTER_MS: u64 = 250;
+
+/// The spans above double after each view that brought nothing, up to so many times.
+pub const BFT_TIMEOUT_DOUBLINGS_MAX: u32 = 6;
+
+/// What has not been answered is sent again after this span.
+pub const BFT_RESEND_EVERY_MS: u64 = 100;
+
+/// Each replica tells one other how far it is, in turn, once in this span.
+pub const BFT_STATUS_EVERY_MS: u64 = 250;
+
+/// A replica that lags asks another one when it has heard nothing for this span.
+pub const BFT_FETCH_WITHIN_MS: u64 = 200;
+
+/// How many committed batches answer one question.
+pub const BFT_FETCH_BATCHES_MAX: usize = 16;
+
+/// How many bytes of committed batches answer one question; a single larger one is sent alone.
+pub const BFT_FETCH_MAX_BYTES: usize = 512 * 1024;
+
+/// How many certificates a replica remembers having verified.
+pub const BFT_VERIFIED_REMEMBERED: usize = 512;
+
+/// What a peer may cost is counted anew after this span.
+pub const BFT_ALLOWANCE_EVERY_MS: u64 = 100;
+
+/// How many signatures of a peer's messages may turn out bad in that span: then it is not listened to.
+pub const BFT_BAD_SIGNATURES_MAX: u32 = 16;
+
+/// How many questions of a peer are answered in that span.
+pub const BFT_ANSWERS_MAX: u32 = 32;
+
+const _: () = assert!(BFT_WINDOW >= 2 * BFT_CHECKPOINT_EVERY && BFT_WINDOW <= BFT_WINDOW_MAX);
+const _: () = assert!(BFT_IN_FLIGHT_MAX <= BFT_CHECKPOINT_EVERY);
+const _: () = assert!(BFT_BATCH_MAX_BYTES >= BFT_REQUEST_MAX_BYTES);
+const _: () = assert!(BFT_PENDING_MAX >= BFT_BATCH_MAX_REQUESTS);
+// Liars alone do not fill the list of what is waited for.
+const _: () = assert!(BFT_PENDING_PER_PEER_MAX * (BFT_REPLICAS_MAX / 4) <= BFT_PENDING_MAX);
+// A lost message is sent again, and the request given to all, before anybody leaves a view.
+const _: () = assert!(2 * BFT_RESEND_EVERY_MS < BFT_PROGRESS_TIMEOUT_MS);
+const _: () = assert!(2 * BFT_RELAY_AFTER_MS < BFT_PROGRESS_TIMEOUT_MS);
+
 // ---- Node-to-node messages ----------------------------------------------------------------------
 
 /// The longest message between two nodes, envelope not counted: one largest entry and its frame.
@@ -191,7 +272,8 @@ const _: () = assert!(ENTRY_PAYLOAD_MAX_BYTES > CONFIGURATION_MAX_BYTES);
 const _: () =
     assert!(MESSAGE_MAX_BYTES > APPEND_BATCH_MAX_BYTES + 64 * APPEND_BATCH_MAX_ENTRIES / 32);
 
-/// How many nodes that are no peers may have links: on their way in, or out, or ahead of what is known here.
+/// How many nodes that are no peers may have links: on their way in, or out, or ahead of what is known
+/// here.
 pub const LINK_GUESTS_MAX: usize = 16;
 
 /// Such a node loses its link when it has been silent for this long.
@@ -199,6 +281,13 @@ pub const LINK_GUEST_SILENT_MS: u64 = 5_000;
 
 // A node that stands for election, and one that asks to be added, speak more often than that.
 const _: () = assert!(LINK_GUEST_SILENT_MS > 4 * ELECTION_TIMEOUT_MAX_MS);
+
+// A batch travels in one message with its certificate, and so does a new view: for each number of the
+// window a claim of each replica, a signature and a certificate.
+const _: () = assert!(MESSAGE_MAX_BYTES > BFT_BATCH_MAX_BYTES + 4 * BFT_BATCH_MAX_REQUESTS + 4096);
+const _: () = assert!(
+    MESSAGE_MAX_BYTES > (BFT_WINDOW_MAX as usize + 1) * (64 + BFT_REPLICAS_MAX * (48 + 64) + 64)
+);
 
 // ---- Key-value service --------------------------------------------------------------------------
 
@@ -225,7 +314,8 @@ const _: () = assert!(KV_ANSWER_WITHIN_MS >= 4 * ELECTION_TIMEOUT_MAX_MS);
 
 // ---- Key-value service, inside one node ---------------------------------------------------------
 
-/// The longest line of an inline command (Redis: `PROTO_INLINE_MAX_SIZE`); a longer one ends the connection.
+/// The longest line of an inline command (Redis: `PROTO_INLINE_MAX_SIZE`); a longer one ends the
+/// connection.
 pub const KV_INLINE_MAX_BYTES: usize = 64 * 1024;
 
 /// What the words of one command may measure together; a longer command is refused, its bytes are dropped.
@@ -256,10 +346,12 @@ pub const KV_REFUSED_RETRY_AFTER_MS: u64 = 20;
 /// The leader advances the cluster's clock for expiring keys at most this often.
 pub const KV_TICK_EVERY_MS: u64 = 20;
 
-/// How many expired keys one log entry removes at most; the rest is invisible until later entries remove it.
+/// How many expired keys one log entry removes at most; the rest is invisible until later entries remove
+/// it.
 pub const KV_EXPIRED_PER_ENTRY_MAX: usize = 256;
 
-/// How many bytes of long replies a session remembers for retried writes; of the rest only the fact is kept.
+/// How many bytes of long replies a session remembers for retried writes; of the rest only the fact is
+/// kept.
 pub const KV_SESSION_REPLIES_MAX_BYTES: usize = 64 * 1024;
 
 /// `KEYS` is refused in a larger database; `SCAN` is not.

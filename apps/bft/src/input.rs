@@ -1,0 +1,195 @@
+//! What came in, and whose business it is.
+
+use base::{Instant, NodeId, limits};
+use bytes::Bytes;
+use core::fmt;
+use crypto::{Digest, SigningKey};
+
+use crate::config::{Config, ConfigError, Mutant};
+use crate::message::Message;
+use crate::numbers::{PhaseState, Sequence};
+use crate::output::{Output, Ticket};
+use crate::persist::Recipient;
+use crate::requests::Refusal;
+use crate::state::BftNode;
+
+/// Why a request is refused. Nothing has changed then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProposeError {
+    /// It is longer than a request may be.
+    TooLarge,
+    /// Too many requests wait: try again later.
+    Busy,
+    /// It waits already, or was executed lately.
+    Known,
+}
+
+impl fmt::Display for ProposeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ProposeError::TooLarge => "the request is too long",
+            ProposeError::Busy => "too many requests wait to be executed",
+            ProposeError::Known => "the request was made before",
+        })
+    }
+}
+
+impl core::error::Error for ProposeError {}
+
+impl BftNode {
+    /// A replica that has never signed anything. One that has is [`BftNode::restore`]d.
+    ///
+    /// # Errors
+    /// If the configuration cannot work.
+    pub fn new(
+        config: Config,
+        key: SigningKey,
+        seed: u64,
+        now: Instant,
+    ) -> Result<BftNode, ConfigError> {
+        config.validate()?;
+        Ok(BftNode::blank(config, key, seed, now))
+    }
+
+    /// Has a request ordered, of a client of this node. It is executed once it is given out with
+    /// [`Output::Apply`]; until then this replica makes sure that it is not forgotten.
+    ///
+    /// # Errors
+    /// If it is refused; then nothing has changed.
+    pub fn propose(&mut self, request: Bytes, now: Instant) -> Result<Digest, ProposeError> {
+        if request.len() > limits::BFT_REQUEST_MAX_BYTES {
+            return Err(ProposeError::TooLarge);
+        }
+        let digest =
+            self.requests.add(request.clone(), self.slot, self.slot, now).map_err(|refusal| {
+                match refusal {
+                    Refusal::Known => ProposeError::Known,
+                    Refusal::Full => ProposeError::Busy,
+                }
+            })?;
+        self.note_time(now);
+        if self.is_active() {
+            self.send(self.primary(), Message::Request(request));
+        }
+        Ok(digest)
+    }
+
+    /// A message has arrived. Whatever it says, the replica stays in a legal state.
+    pub fn handle_message(&mut self, from: NodeId, message: Message, now: Instant) {
+        let Some(slot) = self.config.keyring.slot(from).filter(|slot| *slot != self.slot) else {
+            self.counters.strangers += 1;
+            return;
+        };
+        self.note_time(now);
+        self.counters.received += 1;
+        if self.guard.is_muted(slot) {
+            self.counters.muted += 1;
+            return;
+        }
+        self.dispatch(slot, message);
+    }
+
+    fn dispatch(&mut self, from: usize, message: Message) {
+        match message {
+            Message::Request(request) => self.handle_request(from, request),
+            Message::PrePrepare { view, sequence, batch, signature } => {
+                self.handle_pre_prepare(from, view, sequence, batch, signature);
+            }
+            Message::Vote(vote) => self.handle_vote(from, &vote),
+            Message::Certificate(proof) => match proof.phase {
+                PhaseState::PrePrepare => self.counters.malformed += 1,
+                PhaseState::Prepare => self.handle_prepared(from, proof),
+                PhaseState::Commit => self.handle_committed(from, proof, None),
+                PhaseState::Checkpoint => self.handle_stable(from, proof),
+            },
+            Message::Leaving { view, content, signature } => {
+                self.handle_leaving(from, view, content, signature);
+            }
+            Message::ViewChange { change, proofs } => {
+                self.handle_view_change(from, *change, proofs);
+            }
+            Message::NewView(new_view) => self.handle_new_view(from, new_view),
+            Message::Status { view, is_active, executed } => {
+                self.handle_status(from, view, is_active, executed);
+            }
+            Message::Fetch { from: first } => self.handle_fetch(from, first),
+            Message::Committed { batch, certificate } => {
+                self.handle_committed(from, certificate, Some(batch));
+            }
+            Message::FetchBatch { sequence, digest } => {
+                self.handle_fetch_batch(from, sequence, digest);
+            }
+            Message::Batch { sequence, batch } => self.handle_batch(sequence, batch),
+            Message::FetchState { sequence, offset } => {
+                self.handle_fetch_state(from, sequence, offset);
+            }
+            Message::State { sequence, total_bytes, offset, bytes } => {
+                self.handle_state(from, sequence, total_bytes, offset, bytes);
+            }
+            Message::AskPosition => self.handle_ask_position(from),
+            Message::Position { view, certificate } => {
+                self.handle_position(from, view, certificate);
+            }
+        }
+    }
+
+    /// A request of another replica's client. Whoever has seen it waits for it, and makes sure that the
+    /// primary has it (OSDI '99, section 4.4: a backup that waits starts a timer).
+    fn handle_request(&mut self, from: usize, request: Bytes) {
+        if self.requests.add(request.clone(), from, self.slot, self.now).is_ok()
+            && self.is_active()
+            && self.primary() != from
+        {
+            self.send(self.primary(), Message::Request(request));
+        }
+    }
+
+    /// The disk has everything up to and including this ticket.
+    pub fn handle_persisted(&mut self, ticket: Ticket, now: Instant) {
+        self.note_time(now);
+        self.persistence.confirm(ticket);
+    }
+
+    /// The caller has executed everything up to this number.
+    pub fn handle_applied(&mut self, sequence: Sequence) {
+        self.applied = self.applied.max(sequence.min(self.executed));
+    }
+
+    /// The next thing to do. Call it until there is none, after every other call.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        while self.outputs.is_empty() {
+            self.propose_batches();
+            // The write comes first, so that the disk and the network work at the same time.
+            if let Some(persist) = self.persistence.take_write() {
+                return Some(Output::Persist(persist));
+            }
+            let is_impatient = self.config.has_bug(Mutant::NoPersistBeforeVote);
+            let (to, message) = self.persistence.release(is_impatient)?;
+            self.deliver(to, message);
+        }
+        self.outputs.pop_front()
+    }
+
+    /// A message that has waited for the disk leaves. Votes of one's own count from here on.
+    fn deliver(&mut self, to: Recipient, message: Message) {
+        match to {
+            Recipient::Others => self.send_to_others(&message),
+            Recipient::One(slot) if slot != self.slot => self.send(slot, message),
+            Recipient::One(_) => match message {
+                Message::Vote(vote) => self.collect_own(&vote),
+                Message::ViewChange { change, proofs } => self.collect_change(*change, proofs),
+                other => unreachable!("{other:?} is not for oneself"),
+            },
+        }
+    }
+
+    pub(crate) fn note_time(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        self.guard.note_time(self.now);
+    }
+
+    /// The last number that was given out to be executed.
+    pub fn executed(&self) -> Sequence {
+        self.executed
+    }
+}

@@ -1,0 +1,132 @@
+//! Byzantine agreement: a group of replicas executes requests in one order, although some of them lie.
+//!
+//! The protocol is PBFT (M. Castro and B. Liskov, "Practical Byzantine fault tolerance", OSDI '99, and
+//! "Practical Byzantine fault tolerance and proactive recovery", TOCS 20(4), 2002; section numbers are
+//! those of the two papers). Three things are done otherwise, and the sections below say why: votes are
+//! collected in one place, view changes carry claims instead of proofs, and quorums are those of N and f,
+//! not 2f + 1.
+//!
+//! [`BftNode`] is one replica as a value. Messages, deadlines, completions and requests go in;
+//! [`Output`]s come out, and each of them may be carried out at once: the replica itself keeps back what
+//! must wait until something is on its disk. In reading order, one question each:
+//!
+//! | module | question |
+//! |---|---|
+//! | `numbers`, `batch`, `message`, `codec` | what do replicas say to each other? |
+//! | `quorum`, `certificate` | how many must say so, and how is that proven to others? |
+//! | `config`, `output`, `record` | what do a replica and its caller say to each other? |
+//! | `input` | what came in, and whose business is it? |
+//! | `state`, `log`, `status` | what does a replica know? |
+//! | `transition`, `votes` | how does a number come from a proposal to a decision? |
+//! | `requests` | what waits to be executed? |
+//! | `checkpoint` | what may be forgotten? |
+//! | `leaving`, `change`, `entering` | how does one view end, and the next begin? |
+//! | `timing`, `guard` | what if nobody answers, or somebody asks too much? |
+//! | `transfer` | how does a replica catch up? |
+//! | `persist`, `restore` | what is on the disk, and what if a replica starts again? |
+//! | `abstention` | what if it does not know what it signed? |
+//!
+//! # Messages
+//!
+//! ```text
+//! gateway          primary                 backups
+//!   │ request ──────►│ pre-prepare ─────────►│   verify 1, record the proposal
+//!   │                │◄───────────── prepare │
+//!   │   verify q - 1 │ certificate ─────────►│   verify q, record the certificate
+//!   │                │◄────────────── commit │
+//!   │   verify q - 1 │ certificate ─────────►│   verify q, execute
+//! ```
+//!
+//! PBFT sends each vote to everybody: 2 N (N - 1) messages for a decision, 1,984 for 32 replicas. Here
+//! votes go to the primary, which collects them and sends the certificate to all (as SBFT and HotStuff
+//! do): 5 (N - 1), which is 155, for two more hops. What a group on one machine pays for is messages and
+//! signatures, not hops. It also halves the signatures that a decision waits for: the primary, and the
+//! client behind it, have the proof when q replicas have verified *one* certificate, while all-to-all
+//! everybody verifies two before anybody answers. A backup's work is the same in both; what it verifies
+//! after the decision is not waited for.
+//!
+//! Nothing of the argument changes. `prepared` and `committed-local` (OSDI '99, section 4.2) are about a
+//! quorum's signatures, and it does not matter who brings them; a primary that does not is one that is
+//! silent, and is replaced. A replica that a lying primary leaves out learns decisions from any other,
+//! since they prove themselves.
+//!
+//! Each signature is verified by itself, when it is needed and not before: `crypto` says why not in
+//! batches. A vote that is one too many is never looked at.
+//!
+//! # What is signed
+//!
+//! | statement | of | means |
+//! |---|---|---|
+//! | pre-prepare | view, number, batch | the primary proposes it: its prepare, too |
+//! | prepare | view, number, batch | no other batch in this view |
+//! | commit | view, number, batch | a quorum has prepared it, and I shall say so in every view change |
+//! | checkpoint | number, state | this is what came of everything up to here |
+//! | view change | view, claims | I vote in no view before this one, and this is what I have prepared |
+//! | new view | view, claims of q, proposals | this follows from them |
+//!
+//! All with protocol, cluster, epoch and members (`crypto::Statement`). Requests are opaque; the state
+//! machine must be able to tell a client's request from one that a liar made up, and execute none twice.
+//!
+//! # What is on the disk
+//!
+//! A vote leaves when the [`Record`] that binds it is durable: the proposal before the prepare, the
+//! certificate before the commit, the claims before the view change. After a crash the replica says the
+//! same or nothing. One that has lost its record abstains until nothing can contradict what it may have
+//! signed (`abstention`).
+//!
+//! # Numbers
+//!
+//! N replicas, f liars at most: a quarter of N, or with [`FaultBound::Third`] as many as can be. A quorum
+//! is q = (N + f) / 2 + 1, the least in which two meet in an honest replica; f + 1 are enough to hear an
+//! honest one.
+//!
+//! # What it does not do
+//!
+//! Replicas do not change within an epoch. Requests are visible to all replicas. There are no reads but of
+//! what is executed, and no shortcut with fewer phases: at N = 4f they would not be safe.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod abstention;
+mod batch;
+mod certificate;
+mod change;
+mod checkpoint;
+mod codec;
+mod config;
+mod entering;
+mod guard;
+mod input;
+mod leaving;
+mod log;
+mod message;
+mod numbers;
+mod output;
+mod persist;
+mod quorum;
+mod record;
+mod requests;
+mod restore;
+mod state;
+mod status;
+mod timing;
+mod transfer;
+mod transition;
+mod votes;
+
+pub use batch::Batch;
+pub use certificate::{CertificateError, QuorumCertificate};
+pub use change::{Claim, NewView, ViewChange};
+pub use config::{Config, ConfigError, Mutant};
+pub use input::ProposeError;
+pub use log::MessageLog;
+pub use message::{Message, Vote};
+pub use numbers::{PhaseState, Sequence, ViewNumber, VoterSet};
+pub use output::{Event, Output, Persist, Ticket};
+pub use quorum::{FaultBound, QuorumError, Quorums};
+pub use record::Record;
+pub use restore::{Restored, SigningRecord};
+pub use state::BftNode;
+pub use status::{Counters, Status};

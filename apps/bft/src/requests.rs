@@ -1,0 +1,170 @@
+//! Requests that wait to be executed.
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use base::{Duration, Instant, limits};
+use bytes::Bytes;
+use crypto::Digest;
+
+use crate::batch::Batch;
+use crate::numbers::{Sequence, ViewNumber};
+
+#[derive(Clone, Debug)]
+struct Pending {
+    request: Bytes,
+    /// Whom it came from: this replica's own slot for its clients.
+    from: usize,
+    /// Since when it waits: since it came, or the view began.
+    since: Instant,
+    /// When it is given to all replicas, if it comes from a client of this one and still waits then.
+    relay_at: Instant,
+    /// The view in which this replica, as the primary, last proposed it.
+    proposed: Option<ViewNumber>,
+}
+
+/// Why a request is not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    /// It waits already, or was executed lately.
+    Known,
+    /// Too many wait.
+    Full,
+}
+
+/// Requests in the order in which they came.
+#[derive(Clone, Debug)]
+pub(crate) struct Requests {
+    queue: BTreeMap<u64, Pending>,
+    places: BTreeMap<Digest, u64>,
+    counts: Vec<usize>,
+    next_place: u64,
+    /// What was executed since the checkpoint before the last: late copies are not ordered again.
+    executed: BTreeMap<Digest, Sequence>,
+}
+
+impl Requests {
+    pub(crate) fn new(replicas: usize) -> Requests {
+        Requests {
+            queue: BTreeMap::new(),
+            places: BTreeMap::new(),
+            counts: vec![0; replicas],
+            next_place: 0,
+            executed: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Takes a request that came from the replica with this slot.
+    pub(crate) fn add(
+        &mut self,
+        request: Bytes,
+        from: usize,
+        own: usize,
+        now: Instant,
+    ) -> Result<Digest, Refusal> {
+        let digest = Digest::of(&request);
+        if self.places.contains_key(&digest) || self.executed.contains_key(&digest) {
+            return Err(Refusal::Known);
+        }
+        let is_over = from != own && self.counts[from] >= limits::BFT_PENDING_PER_PEER_MAX;
+        if is_over || self.queue.len() >= limits::BFT_PENDING_MAX {
+            return Err(Refusal::Full);
+        }
+        let place = self.next_place;
+        self.next_place += 1;
+        self.counts[from] += 1;
+        self.places.insert(digest, place);
+        let relay_at = now + Duration::from_millis(limits::BFT_RELAY_AFTER_MS);
+        let pending = Pending { request, from, since: now, relay_at, proposed: None };
+        self.queue.insert(place, pending);
+        Ok(digest)
+    }
+
+    /// A batch was executed: what is in it waits no more.
+    pub(crate) fn note_executed(&mut self, batch: &Batch, sequence: Sequence) {
+        for request in batch.requests() {
+            let digest = Digest::of(request);
+            self.executed.insert(digest, sequence);
+            if let Some(place) = self.places.remove(&digest) {
+                let pending = self.queue.remove(&place).expect("places are those of the queue");
+                self.counts[pending.from] -= 1;
+            }
+        }
+    }
+
+    /// What was executed up to here is not remembered.
+    pub(crate) fn forget_executed(&mut self, up_to: Sequence) {
+        self.executed.retain(|_, sequence| *sequence > up_to);
+    }
+
+    /// Proposals of this batch by this replica in this view, so that they are not proposed twice.
+    pub(crate) fn note_proposed(&mut self, batch: &Batch, view: ViewNumber) {
+        for request in batch.requests() {
+            if let Some(place) = self.places.get(&Digest::of(request)) {
+                self.queue.get_mut(place).expect("it is there").proposed = Some(view);
+            }
+        }
+    }
+
+    /// The next batch to propose in this view: the oldest requests that were not proposed in it.
+    pub(crate) fn next_batch(&mut self, view: ViewNumber) -> Option<Batch> {
+        let mut room = limits::BFT_BATCH_MAX_BYTES;
+        let mut requests = Vec::new();
+        for pending in self.queue.values_mut().filter(|one| one.proposed != Some(view)) {
+            if requests.len() == limits::BFT_BATCH_MAX_REQUESTS || pending.request.len() > room {
+                break;
+            }
+            room -= pending.request.len();
+            pending.proposed = Some(view);
+            requests.push(pending.request.clone());
+        }
+        (!requests.is_empty()).then(|| Batch::new(requests))
+    }
+
+    /// A view begins: everything waits anew.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        for pending in self.queue.values_mut() {
+            pending.since = now;
+        }
+    }
+
+    /// Since when the oldest request waits.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.queue.first_key_value().map(|(_, pending)| pending.since)
+    }
+
+    /// When the next request of this replica's clients is given to all.
+    pub(crate) fn relay_due(&self, own: usize) -> Option<Instant> {
+        let mine = self.queue.values().filter(|pending| pending.from == own);
+        mine.map(|pending| pending.relay_at).min()
+    }
+
+    /// The requests of this replica's clients that are to be given to all by now, and next at `again` if
+    /// they still wait then. As many as fit a batch.
+    pub(crate) fn relay(&mut self, own: usize, now: Instant, again: Instant) -> Vec<Bytes> {
+        let due = self.queue.values_mut().filter(|one| one.from == own && one.relay_at <= now);
+        due.take(limits::BFT_BATCH_MAX_REQUESTS)
+            .map(|pending| {
+                pending.relay_at = again;
+                pending.request.clone()
+            })
+            .collect()
+    }
+
+    /// What waits, for a new primary. As many as fit a batch.
+    pub(crate) fn waiting(&self, own: usize) -> Vec<Bytes> {
+        let mine = self.queue.values().filter(|pending| pending.from == own);
+        mine.take(limits::BFT_BATCH_MAX_REQUESTS).map(|pending| pending.request.clone()).collect()
+    }
+
+    pub(crate) fn check_invariants(&self) {
+        assert_eq!(self.queue.len(), self.places.len());
+        assert_eq!(self.queue.len(), self.counts.iter().sum());
+        assert!(self.queue.len() <= limits::BFT_PENDING_MAX);
+    }
+}

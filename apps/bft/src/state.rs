@@ -1,0 +1,272 @@
+//! One replica: what it is made of, and what must hold of it.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use base::{Instant, NodeId, Prng, limits};
+use crypto::{Digest, SigningKey};
+
+use crate::abstention::Abstention;
+use crate::certificate::{QuorumCertificate, vote};
+use crate::change::NewView;
+use crate::config::{Config, Mutant};
+use crate::guard::Guard;
+use crate::leaving::Changing;
+use crate::log::MessageLog;
+use crate::message::{Message, Vote};
+use crate::numbers::{PhaseState, Sequence, ViewNumber};
+use crate::output::{Event, Output};
+use crate::persist::{Persistence, Recipient};
+use crate::record::Record;
+use crate::requests::Requests;
+use crate::status::Counters;
+use crate::transfer::Transfer;
+use crate::votes::Votes;
+
+/// Whether the view has begun.
+#[derive(Clone, Debug)]
+pub(crate) enum Mode {
+    /// It has: proposals and votes of this view count.
+    Active,
+    /// All views before are left, and a new view is waited for.
+    Changing(Changing),
+}
+
+/// One replica of the group.
+#[derive(Debug)]
+pub struct BftNode {
+    pub(crate) config: Config,
+    pub(crate) key: SigningKey,
+    /// This replica's own slot.
+    pub(crate) slot: usize,
+    pub(crate) prng: Prng,
+    /// The view that it is in, or moves to. It never decreases.
+    pub(crate) view: ViewNumber,
+    pub(crate) mode: Mode,
+    /// The proof of the view, for whoever has not seen it; none in view 0.
+    pub(crate) new_view: Option<Arc<NewView>>,
+    pub(crate) log: MessageLog,
+    /// The proof of the low watermark; none at 0.
+    pub(crate) stable: Option<Arc<QuorumCertificate>>,
+    /// The last number that was given to the caller to execute, and the last that the caller has executed.
+    pub(crate) executed: Sequence,
+    pub(crate) applied: Sequence,
+    /// The next number that this replica proposes as the primary of its view.
+    pub(crate) next_sequence: Sequence,
+    pub(crate) requests: Requests,
+    /// The digests of this replica's state at checkpoints that are not stable.
+    pub(crate) states: BTreeMap<Sequence, Digest>,
+    /// Votes for them, which the primary collects.
+    pub(crate) checkpoints: BTreeMap<Sequence, Votes>,
+    /// The latest view to which each replica has moved, as far as it has said so.
+    pub(crate) left_for: Vec<ViewNumber>,
+    /// How many views in a row have brought nothing.
+    pub(crate) fruitless_views: u32,
+    pub(crate) transfer: Transfer,
+    pub(crate) abstention: Option<Abstention>,
+    pub(crate) guard: Guard,
+    pub(crate) persistence: Persistence,
+    /// Certificates that were verified lately.
+    pub(crate) verified: Remembered,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) counters: Counters,
+    /// The time, as the latest call told it.
+    pub(crate) now: Instant,
+    /// When something was last executed, or a view began.
+    pub(crate) progress: Instant,
+    /// When what has not been answered is sent again.
+    pub(crate) resend_at: Instant,
+    pub(crate) status_at: Instant,
+    /// The peer that is told next how far this replica is.
+    pub(crate) status_next: usize,
+    /// When each peer was last sent the new view: it is long.
+    pub(crate) helped: Vec<Option<Instant>>,
+}
+
+/// The identities of certificates, the latest ones.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Remembered {
+    set: BTreeSet<Digest>,
+    order: VecDeque<Digest>,
+}
+
+impl Remembered {
+    pub(crate) fn contains(&self, identity: &Digest) -> bool {
+        self.set.contains(identity)
+    }
+
+    pub(crate) fn insert(&mut self, identity: Digest) {
+        if !self.set.insert(identity) {
+            return;
+        }
+        self.order.push_back(identity);
+        if self.order.len() > limits::BFT_VERIFIED_REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.set.remove(&oldest);
+        }
+    }
+}
+
+impl BftNode {
+    /// A replica at the beginning of its group's history.
+    pub(crate) fn blank(config: Config, key: SigningKey, seed: u64, now: Instant) -> BftNode {
+        let slot = config.keyring.slot(config.id).expect("the configuration was validated");
+        let replicas = config.keyring.size();
+        let mut prng = Prng::new(seed);
+        let status_at = now + prng.duration_between(base::Duration::ZERO, config.status_every);
+        BftNode {
+            slot,
+            view: ViewNumber(0),
+            mode: Mode::Active,
+            new_view: None,
+            log: MessageLog::new(config.window),
+            stable: None,
+            executed: Sequence(0),
+            applied: Sequence(0),
+            next_sequence: Sequence(1),
+            requests: Requests::new(replicas),
+            states: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
+            left_for: vec![ViewNumber(0); replicas],
+            fruitless_views: 0,
+            transfer: Transfer::default(),
+            abstention: None,
+            guard: Guard::new(replicas, now),
+            persistence: Persistence::default(),
+            verified: Remembered::default(),
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+            now,
+            progress: now,
+            resend_at: now + config.resend_every,
+            status_at,
+            status_next: slot,
+            helped: vec![None; replicas],
+            prng,
+            key,
+            config,
+        }
+    }
+
+    /// The slot of the primary of the present view.
+    pub(crate) fn primary(&self) -> usize {
+        self.view.primary(self.config.keyring.size())
+    }
+
+    /// Whether this replica is the primary, and its view has begun.
+    pub(crate) fn leads(&self) -> bool {
+        self.is_active() && self.primary() == self.slot
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        matches!(self.mode, Mode::Active)
+    }
+
+    pub(crate) fn member(&self, slot: usize) -> NodeId {
+        self.config.keyring.member(slot).expect("slots are those of the keyring")
+    }
+
+    pub(crate) fn quorum(&self) -> usize {
+        self.config.quorums.quorum()
+    }
+
+    /// The slots of the other replicas.
+    pub(crate) fn others(&self) -> impl Iterator<Item = usize> + use<> {
+        let own = self.slot;
+        (0..self.config.keyring.size()).filter(move |slot| *slot != own)
+    }
+
+    /// Sends at once: for what depends on nothing that this replica has signed.
+    pub(crate) fn send(&mut self, to: usize, message: Message) {
+        if to != self.slot {
+            let to = self.member(to);
+            self.outputs.push_back(Output::Send { to, message });
+        }
+    }
+
+    pub(crate) fn send_to_others(&mut self, message: &Message) {
+        for to in self.others() {
+            self.send(to, message.clone());
+        }
+    }
+
+    /// Sends when everything that was recorded until now is on the disk.
+    pub(crate) fn send_when_durable(&mut self, to: Recipient, message: Message) {
+        self.persistence.withhold(to, message);
+    }
+
+    pub(crate) fn record(&mut self, record: Record) {
+        self.persistence.note(record);
+    }
+
+    pub(crate) fn note(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// A message of this peer has a bad signature.
+    pub(crate) fn blame(&mut self, slot: usize) {
+        self.counters.bad_signatures += 1;
+        self.guard.note_bad_signature(slot);
+        let from = self.member(slot);
+        self.note(Event::BadSignature { from });
+    }
+
+    /// This replica's vote.
+    pub(crate) fn signed_vote(
+        &mut self,
+        phase: PhaseState,
+        view: ViewNumber,
+        sequence: Sequence,
+        digest: Digest,
+    ) -> Vote {
+        self.counters.signed += 1;
+        let statement = vote(&self.config.keyring, phase, view, sequence, digest, self.slot);
+        Vote { phase, view, sequence, digest, signature: self.key.sign(&statement) }
+    }
+
+    /// Whether a certificate that this peer sent is good.
+    pub(crate) fn is_proven(&mut self, from: usize, proof: &QuorumCertificate) -> bool {
+        let identity = proof.identity();
+        if self.verified.contains(&identity) {
+            return true;
+        }
+        self.counters.verified += proof.signatures.len() as u64;
+        let is_good = self.config.has_bug(Mutant::TrustCertificates)
+            || proof.verify(&self.config.keyring, self.config.quorums).is_ok();
+        if is_good {
+            self.verified.insert(identity);
+        } else {
+            self.blame(from);
+        }
+        is_good
+    }
+
+    /// Asserts everything that must hold between calls.
+    ///
+    /// # Panics
+    /// If something does not: a bug.
+    pub fn check_invariants(&self) {
+        self.log.check_invariants();
+        self.persistence.check_invariants();
+        self.requests.check_invariants();
+        assert!(self.applied <= self.executed, "what is executed was given to the caller");
+        let low = self.log.low();
+        match &self.stable {
+            Some(proof) => assert_eq!(proof.sequence, low, "the watermark is proven"),
+            None => assert_eq!(low, Sequence(0)),
+        }
+        assert!(self.executed <= self.log.high(), "nothing is executed beyond the window");
+        assert!(self.states.len() as u64 <= self.config.window / self.config.checkpoint_every + 1);
+        for (sequence, entry) in self.log.open() {
+            let view = |proof: &Arc<QuorumCertificate>| proof.view <= self.view;
+            assert!(entry.prepared.as_ref().is_none_or(view), "number {sequence}");
+            assert!(entry.accepted.is_none_or(|accepted| accepted.view <= self.view));
+        }
+        if let Mode::Changing(changing) = &self.mode {
+            changing.check_invariants(self.view);
+        }
+    }
+}

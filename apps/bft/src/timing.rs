@@ -1,0 +1,109 @@
+//! What happens when nothing comes in.
+
+use base::{Duration, Instant, limits};
+
+use crate::message::Message;
+use crate::state::{BftNode, Mode};
+
+impl BftNode {
+    /// A deadline that [`BftNode::poll_timeout`] gave has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.note_time(now);
+        if self.view_deadline().is_some_and(|at| at <= self.now) {
+            self.leave_for(self.view.next());
+        }
+        self.relay_requests();
+        if self.resend_at <= self.now {
+            self.resend_at = self.now + self.config.resend_every;
+            self.resend();
+        }
+        if self.status_at <= self.now {
+            self.status_at = self.now + self.config.status_every;
+            self.tell_one();
+        }
+        self.retry_transfer();
+    }
+
+    /// When [`BftNode::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let resend = self.has_unanswered().then_some(self.resend_at);
+        Instant::earliest([
+            self.view_deadline(),
+            self.requests.relay_due(self.slot),
+            resend,
+            Some(self.status_at),
+            self.transfer_deadline(),
+        ])
+    }
+
+    /// How long a view may bring nothing. It doubles from one fruitless view to the next (OSDI '99, section
+    /// 4.5.2), and begins anew once something is executed.
+    pub(crate) fn patience(&self) -> Duration {
+        let doublings = self.fruitless_views.saturating_sub(1);
+        self.config.progress_timeout.times(1 << doublings.min(limits::BFT_TIMEOUT_DOUBLINGS_MAX))
+    }
+
+    /// When the view is left, or the next one no longer waited for.
+    ///
+    /// A replica waits for its oldest request: so long since anything was executed, and a few times so long
+    /// whatever else was, because a primary may order all requests but one.
+    fn view_deadline(&self) -> Option<Instant> {
+        if self.abstention.is_some() {
+            return None;
+        }
+        match &self.mode {
+            Mode::Changing(changing) => changing.deadline,
+            Mode::Active => {
+                let (oldest, patience) = (self.requests.oldest()?, self.patience());
+                let starved = oldest + patience.times(limits::BFT_STARVATION_FACTOR);
+                Some((self.progress.max(oldest) + patience).min(starved))
+            }
+        }
+    }
+
+    /// Gives requests that have waited long to all replicas (OSDI '99, section 4.1: a client that waits too
+    /// long sends its request to all). They then wait for it too, and leave the view with this one; and if
+    /// only this one has left it, they have it ordered.
+    fn relay_requests(&mut self) {
+        let again = self.now + self.config.progress_timeout;
+        for request in self.requests.relay(self.slot, self.now, again) {
+            self.send_to_others(&Message::Request(request));
+        }
+    }
+
+    /// Whether something was sent that nobody has answered.
+    fn has_unanswered(&self) -> bool {
+        let is_open = |(_, entry): (_, &crate::log::Entry)| {
+            entry.committed.is_none() && entry.accepted_in(self.view).is_some()
+                || entry.lacks(self.view).is_some()
+        };
+        !self.is_active()
+            || self.abstention.is_some()
+            || !self.states.is_empty()
+            || self.log.open().any(is_open)
+    }
+
+    fn resend(&mut self) {
+        self.ask_positions();
+        if !self.is_active() {
+            return self.announce_change();
+        }
+        self.resend_checkpoints();
+        self.fetch_batches();
+        if self.leads() {
+            self.resend_proposals();
+        } else if self.has_unanswered() {
+            // The primary knows whether this was decided meanwhile, and says so.
+            self.send_status(self.primary());
+        }
+    }
+
+    /// Tells one other replica how far this one is, each in turn.
+    fn tell_one(&mut self) {
+        self.status_next = (self.status_next + 1) % self.config.keyring.size();
+        if self.status_next == self.slot {
+            self.status_next = (self.status_next + 1) % self.config.keyring.size();
+        }
+        self.send_status(self.status_next);
+    }
+}

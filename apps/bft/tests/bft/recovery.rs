@@ -1,0 +1,157 @@
+//! Replicas that crash, that come back, and that have lost something.
+
+use base::{Duration, Instant, Prng};
+use bft::{Event, Sequence, SigningRecord};
+
+use crate::cluster::Cluster;
+use crate::faults::Network;
+use crate::machine;
+
+/// All replicas, one after the other or at once, on a bad network: nothing that was decided is undone,
+/// and no replica says two things.
+#[test]
+fn crashes_at_any_time() {
+    for seed in 0..20 {
+        let mut prng = Prng::new(seed);
+        let stable_from = Instant::from_millis(8_000);
+        let mut cluster = Cluster::new(4, seed, Network::stormy(50, stable_from));
+        for at in 0..60 {
+            cluster.submit(at % 4);
+            cluster.run(Duration::from_millis(prng.between(1, 120)));
+            let place = prng.below(4) as usize;
+            if cluster.copies[place].node.is_none() {
+                cluster.restart(place, None);
+            } else if prng.chance(1, 4) {
+                cluster.crash(place);
+            }
+            if prng.chance(1, 20) {
+                (0..4).for_each(|place| cluster.crash(place));
+                (0..4).for_each(|place| cluster.restart(place, None));
+            }
+        }
+        for place in 0..4 {
+            if cluster.copies[place].node.is_none() {
+                cluster.restart(place, None);
+            }
+        }
+        // What a replica had not given to others is forgotten with it: clients ask again.
+        for number in 0..cluster.checkers.submitted {
+            cluster.submit_again(number as usize % 4, machine::request(number));
+        }
+        cluster.expect_everything(Duration::from_secs(30));
+        assert!(cluster.checkers.votes > 100);
+    }
+}
+
+/// A replica that was away for several windows fetches the state, in parts, and then the rest.
+#[test]
+fn a_replica_left_behind_fetches_the_state() {
+    for seed in 0..5 {
+        let mut cluster = Cluster::new(4, seed, Network::calm());
+        cluster.crash(3);
+        for at in 0..60 {
+            cluster.submit(at % 3);
+            cluster.run(Duration::from_millis(15));
+        }
+        cluster.restart(3, None);
+        cluster.expect_everything(Duration::from_secs(5));
+        let status = cluster.node(3).status();
+        assert!(status.counters.states_installed > 0, "{status:?}");
+        cluster.submit(3);
+        cluster.expect_everything(Duration::from_secs(2));
+    }
+}
+
+/// One that missed a few decisions fetches those, and no state.
+#[test]
+fn a_replica_that_missed_little_fetches_decisions() {
+    let mut cluster = Cluster::new(4, 5, Network::calm());
+    cluster.crash(3);
+    (0..5).for_each(|_| {
+        cluster.submit(1);
+        cluster.run(Duration::from_millis(20));
+    });
+    cluster.restart(3, None);
+    cluster.expect_everything(Duration::from_secs(3));
+    assert_eq!(cluster.node(3).status().counters.states_installed, 0);
+}
+
+/// A state that is not what a quorum has is refused, and another peer is asked: one of the three has it as it
+/// is, each in turn.
+#[test]
+fn a_state_that_is_not_ours_is_refused() {
+    let mut refused = 0;
+    for good in 0..3 {
+        let mut cluster = Cluster::new(4, 6, Network::calm());
+        cluster.crash(3);
+        for at in 0..60 {
+            cluster.submit(at % 3);
+            cluster.run(Duration::from_millis(15));
+        }
+        for copy in cluster.copies.iter_mut().filter(|copy| copy.slot != good) {
+            for snapshot in copy.snapshots.values_mut() {
+                let mut bytes = snapshot.to_vec();
+                *bytes.last_mut().unwrap() ^= 1;
+                *snapshot = bytes.into();
+            }
+        }
+        cluster.restart(3, None);
+        cluster.expect_everything(Duration::from_secs(5));
+        assert!(cluster.node(3).status().counters.states_installed > 0);
+        let is_refusal = |event: &&Event| matches!(event, Event::StateRefused { .. });
+        refused += cluster.copies[3].events.iter().filter(is_refusal).count();
+    }
+    assert!(refused >= 2, "{refused}");
+}
+
+/// A replica whose signing record is damaged signs nothing until the window has moved past what it may have
+/// signed, and then takes part again.
+#[test]
+fn without_its_signing_record_a_replica_abstains() {
+    for seed in 0..5 {
+        let mut cluster = Cluster::new(4, seed, Network::calm());
+        for at in 0..20 {
+            cluster.submit(at % 4);
+            cluster.run(Duration::from_millis(10));
+        }
+        cluster.crash(3);
+        let view = Some(cluster.node(0).status().view);
+        cluster.restart(3, Some(SigningRecord::Damaged { view }));
+        let executed = cluster.node(0).status().executed;
+        let mut signed_again = None;
+        for at in 0..80 {
+            cluster.submit(at % 4);
+            cluster.run(Duration::from_millis(10));
+            let status = cluster.node(3).status();
+            assert!(!status.is_abstaining || status.counters.signed == 0, "{status:?}");
+            if !status.is_abstaining && signed_again.is_none() {
+                assert!(status.low >= Sequence(executed.0 + 16), "{status:?} {executed}");
+                signed_again = Some(at);
+            }
+        }
+        assert!(signed_again.is_some_and(|at| at > 5), "{signed_again:?}");
+        cluster.expect_everything(Duration::from_secs(5));
+        // It is needed now, and it is there.
+        cluster.crash(2);
+        cluster.submit(1);
+        cluster.expect_everything(Duration::from_secs(5));
+    }
+}
+
+/// If the record of views is gone too, it waits for a view that it cannot have left.
+#[test]
+fn without_any_record_a_replica_waits_for_another_view() {
+    let mut cluster = Cluster::new(4, 9, Network::calm());
+    cluster.submit(0);
+    cluster.run(Duration::from_millis(50));
+    cluster.crash(3);
+    cluster.restart(3, Some(SigningRecord::Damaged { view: None }));
+    for at in 0..60 {
+        cluster.submit(at % 4);
+        cluster.run(Duration::from_millis(20));
+    }
+    cluster.expect_everything(Duration::from_secs(5));
+    let status = cluster.node(3).status();
+    assert!(status.is_abstaining && status.counters.signed == 0, "{status:?}");
+    assert!(status.low >= Sequence(17), "the window alone has moved past: {status:?}");
+}
