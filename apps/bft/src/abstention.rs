@@ -10,7 +10,8 @@
 //!
 //! It signs again when the stable checkpoint is past B + L, in a view that it cannot have left: if the
 //! record of views is intact that is the present one, else one later than the bound, so that it may have
-//! to wait for a view change. Until then it counts among the f.
+//! to wait for a view change. Until then it counts among the f. A liar that names a late view makes it
+//! wait longer; it cannot make it sign too early.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -45,8 +46,8 @@ impl Abstention {
 }
 
 impl BftNode {
-    /// Whether this replica may sign anything about a number. One that knows what it signed may.
-    pub(crate) fn may_sign(&self, _sequence: Sequence) -> bool {
+    /// Whether this replica may sign anything: one that knows what it signed may.
+    pub(crate) fn may_sign(&self) -> bool {
         self.abstention.is_none()
     }
 

@@ -1,6 +1,7 @@
 //! Which states a quorum agrees on, and what may be forgotten (OSDI '99, section 4.3).
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use crypto::Digest;
 
@@ -42,7 +43,7 @@ impl BftNode {
 
     fn vote_checkpoint(&mut self, sequence: Sequence) {
         let Some(digest) = self.states.get(&sequence).copied() else { return };
-        if !self.may_sign(sequence) {
+        if !self.may_sign() {
             return;
         }
         let phase = PhaseState::Checkpoint;
@@ -53,57 +54,59 @@ impl BftNode {
     /// Votes for checkpoints that are not stable go to the primary again: to a new one, or in case they
     /// were lost.
     pub(crate) fn resend_checkpoints(&mut self) {
-        let sequences: alloc::vec::Vec<Sequence> = self.states.keys().copied().collect();
+        let sequences: Vec<Sequence> = self.states.keys().copied().collect();
         for sequence in sequences {
             self.vote_checkpoint(sequence);
         }
     }
 
-    fn votes_on_checkpoint(&mut self, sequence: Sequence) -> Option<&mut Votes> {
-        let is_one = sequence.0.is_multiple_of(self.config.checkpoint_every);
-        if !is_one || !self.log.contains(sequence) {
-            return None;
+    /// The votes on a checkpoint in the window; there are none on other numbers.
+    fn open_checkpoint(&mut self, sequence: Sequence) -> bool {
+        let is_one =
+            sequence.0.is_multiple_of(self.config.checkpoint_every) && self.log.contains(sequence);
+        if is_one {
+            let new = || Votes::new(PhaseState::Checkpoint, ViewNumber(0), sequence);
+            self.checkpoints.entry(sequence).or_insert_with(new);
         }
-        let new = || Votes::new(PhaseState::Checkpoint, ViewNumber(0), sequence);
-        Some(self.checkpoints.entry(sequence).or_insert_with(new))
+        is_one
     }
 
     pub(crate) fn handle_checkpoint_vote(&mut self, from: usize, vote: &Vote) {
         if vote.sequence <= self.log.low() {
             return self.help_with_stable(from);
         }
-        if vote.view != ViewNumber(0) {
+        if vote.view != ViewNumber(0) || !self.open_checkpoint(vote.sequence) {
             self.counters.malformed += 1;
             return;
         }
-        let keyring = self.config.keyring.clone();
-        let Some(votes) = self.votes_on_checkpoint(vote.sequence) else { return };
-        let verified = votes.add(from, vote, &keyring);
+        let Some(votes) = self.checkpoints.get_mut(&vote.sequence) else { return };
+        let verified = votes.add(from, vote, &self.config.keyring);
         self.account(&verified);
         self.try_stabilise(vote.sequence);
     }
 
     pub(crate) fn collect_own_checkpoint(&mut self, vote: &Vote) {
         let own = self.slot;
-        let Some(votes) = self.votes_on_checkpoint(vote.sequence) else { return };
-        votes.add_own(own, vote);
-        self.try_stabilise(vote.sequence);
+        if self.open_checkpoint(vote.sequence)
+            && let Some(votes) = self.checkpoints.get_mut(&vote.sequence)
+        {
+            votes.add_own(own, vote);
+            self.try_stabilise(vote.sequence);
+        }
     }
 
+    /// Makes a certificate, when a quorum has voted for one state.
     fn try_stabilise(&mut self, sequence: Sequence) {
         let quorum = self.quorum();
-        let Some(votes) = self.checkpoints.get_mut(&sequence) else { return };
-        for digest in votes.digests() {
+        let digests = self.checkpoints.get(&sequence).map_or_else(Vec::new, Votes::digests);
+        for digest in digests {
+            let Some(votes) = self.checkpoints.get_mut(&sequence) else { return };
             let verified = votes.certify(digest, quorum, &self.config.keyring);
-            if let Some(certificate) = verified.certificate.clone().map(Arc::new) {
-                self.account(&verified);
+            self.account(&verified);
+            if let Some(certificate) = verified.certificate.map(Arc::new) {
                 self.verified.insert(certificate.identity());
                 self.send_to_others(&Message::Certificate(certificate.clone()));
                 return self.stabilise(certificate);
-            }
-            self.counters.verified += verified.checked;
-            for slot in verified.bad.iter() {
-                self.guard.note_bad_signature(slot);
             }
         }
     }

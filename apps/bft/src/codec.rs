@@ -221,3 +221,6 @@ fn decode_state(reader: &mut Reader<'_>, bytes: &Bytes) -> Result<Message, Decod
     }
     Ok(Message::State { sequence, total_bytes, offset, bytes: part })
 }
+
+#[cfg(test)]
+mod tests;

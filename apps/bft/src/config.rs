@@ -42,19 +42,16 @@ pub enum Mutant {
     AcceptTwice,
     /// A view change leaves out what was prepared (OSDI '99, section 4.4: P).
     ForgetPrepared,
-    /// A new view proposes the claim of the lowest view, not of the highest.
-    ChooseLowestView,
     /// Certificates are believed without looking at the signatures.
     TrustCertificates,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 5] = [
+    pub const ALL: [Mutant; 4] = [
         Mutant::NoPersistBeforeVote,
         Mutant::AcceptTwice,
         Mutant::ForgetPrepared,
-        Mutant::ChooseLowestView,
         Mutant::TrustCertificates,
     ];
 }

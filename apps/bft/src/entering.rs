@@ -7,8 +7,7 @@ use crypto::{Digest, Signature};
 
 use crate::batch::Batch;
 use crate::certificate::{QuorumCertificate, vote};
-use crate::change::{NewView, Order, ViewChange};
-use crate::config::Mutant;
+use crate::change::{Claim, NewView, Order, ViewChange};
 use crate::message::Message;
 use crate::numbers::{PhaseState, ViewNumber};
 use crate::output::Event;
@@ -45,13 +44,11 @@ impl BftNode {
         proofs: &[Arc<QuorumCertificate>],
     ) -> Option<NewView> {
         let view = self.view;
-        let order = self.order_of(&changes);
+        let order = Order::of(changes.iter());
         let stable = proofs.iter().find(|proof| {
             proof.phase == PhaseState::Checkpoint && (proof.sequence, proof.digest) == order.stable
         });
-        let proof = |claim: &crate::change::Claim| {
-            proofs.iter().find(|proof| claim.is_proven_by(proof)).cloned()
-        };
+        let proof = |claim: &Claim| proofs.iter().find(|proof| claim.is_proven_by(proof)).cloned();
         let chosen: Option<Vec<_>> = order.chosen.iter().flatten().map(proof).collect();
         let null = Batch::null().digest();
         let proposals: Vec<(_, Digest)> = order.proposals(null).collect();
@@ -70,19 +67,6 @@ impl BftNode {
         Some(new_view)
     }
 
-    /// The order that follows from the claims; with a bug that a checker must find, another one.
-    fn order_of(&self, changes: &[ViewChange]) -> Order {
-        let mut order = Order::of(changes.iter());
-        if self.config.has_bug(Mutant::ChooseLowestView) {
-            for chosen in order.chosen.iter_mut().flatten() {
-                let claims = changes.iter().flat_map(|change| &change.prepared);
-                let same = claims.filter(|claim| claim.sequence == chosen.sequence);
-                *chosen = same.min_by_key(|claim| claim.view).copied().unwrap_or(*chosen);
-            }
-        }
-        order
-    }
-
     /// A view begins, if all of it can be proven.
     pub(crate) fn handle_new_view(&mut self, from: usize, new_view: Arc<NewView>) {
         let is_next = new_view.view > self.view || !self.is_active() && new_view.view == self.view;
@@ -94,8 +78,7 @@ impl BftNode {
     fn is_view_proven(&mut self, from: usize, new_view: &NewView) -> bool {
         let view = new_view.view;
         let primary = view.primary(self.config.keyring.size());
-        let trusts = self.config.has_bug(Mutant::ChooseLowestView);
-        if !trusts && !new_view.is_well_formed(self.quorum(), self.config.window) {
+        if !new_view.is_well_formed(self.quorum(), self.config.window) {
             self.counters.malformed += 1;
             return false;
         }
@@ -107,7 +90,7 @@ impl BftNode {
             signed.push((change.slot, ViewChange::statement(keyring, view, change.content())));
             signatures.push(change.signature);
         }
-        let order = self.order_of(&new_view.changes);
+        let order = new_view.order();
         let proposals = order.proposals(Batch::null().digest());
         for ((sequence, digest), signature) in proposals.zip(&new_view.proposals) {
             let phase = PhaseState::Prepare;
@@ -154,7 +137,7 @@ impl BftNode {
         self.view = view;
         self.mode = Mode::Active;
         self.log.forget_votes();
-        let order = self.order_of(&new_view.changes);
+        let order = new_view.order();
         let null = Batch::null().digest();
         self.next_sequence = self.log.low().next();
         for ((sequence, digest), signature) in order.proposals(null).zip(&new_view.proposals) {

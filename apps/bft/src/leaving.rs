@@ -26,6 +26,8 @@ use crate::state::{BftNode, Mode};
 pub(crate) struct Changing {
     /// What this replica said; none if it does not know what it signed.
     pub(crate) own: Option<ViewChange>,
+    /// The certificates of it, as they were then.
+    pub(crate) proofs: Vec<Arc<QuorumCertificate>>,
     /// What others said to it, as the primary of the view that is to come.
     pub(crate) changes: BTreeMap<usize, (ViewChange, Vec<Arc<QuorumCertificate>>)>,
     /// When the new view is no longer waited for: known once a quorum has left the views before.
@@ -51,7 +53,9 @@ impl BftNode {
         self.counters.views_left += 1;
         self.record(Record::Left(Box::new(change.clone())));
         self.note(Event::Leaving { view });
-        self.mode = Mode::Changing(Changing { own: Some(change), ..Changing::default() });
+        let proofs = self.proofs();
+        let changing = Changing { own: Some(change), proofs, ..Changing::default() };
+        self.mode = Mode::Changing(Box::new(changing));
         self.left_for[self.slot] = view;
         self.log.forget_votes();
         self.announce_change();
@@ -81,25 +85,22 @@ impl BftNode {
 
     /// Tells the next primary what was prepared, with the proofs, and all others that the view is left.
     pub(crate) fn announce_change(&mut self) {
-        let Mode::Changing(Changing { own: Some(change), .. }) = &self.mode else { return };
-        let change = change.clone();
+        let Mode::Changing(changing) = &self.mode else { return };
+        let Some(change) = changing.own.clone() else { return };
+        let proofs = changing.proofs.clone();
         let primary = self.primary();
         let (view, content, signature) = (change.view, change.content(), change.signature);
         for slot in self.others().filter(|slot| *slot != primary) {
             let leaving = Message::Leaving { view, content, signature };
             self.send_when_durable(Recipient::One(slot), leaving);
         }
-        let proofs = self.proofs_of(&change);
         let message = Message::ViewChange { change: Box::new(change), proofs };
         self.send_when_durable(Recipient::One(primary), message);
     }
 
-    /// The certificates of what this replica claims, as far as they still matter: what has become settled
-    /// since needs none, but then nobody believes the claim, and the new view comes from others.
-    fn proofs_of(&self, change: &ViewChange) -> Vec<Arc<QuorumCertificate>> {
-        let prepared = change.prepared.iter().filter_map(|claim| {
-            self.log.get(claim.sequence).and_then(|entry| entry.prepared.clone())
-        });
+    /// The certificates of the stable checkpoint, and of everything that is prepared above it.
+    pub(crate) fn proofs(&self) -> Vec<Arc<QuorumCertificate>> {
+        let prepared = self.log.open().filter_map(|(_, entry)| entry.prepared.clone());
         self.stable.iter().cloned().chain(prepared).collect()
     }
 

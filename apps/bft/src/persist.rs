@@ -3,6 +3,8 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use base::limits;
+
 use crate::message::Message;
 use crate::output::{Persist, Ticket};
 use crate::record::Record;
@@ -32,8 +34,12 @@ impl Persistence {
         self.records.push(record);
     }
 
-    /// Keeps a message back until everything that was noted before is durable.
+    /// Keeps a message back until everything that was noted before is durable. While a disk stands still
+    /// there is no room for ever more of them: what is dropped is sent again like what is lost.
     pub(crate) fn withhold(&mut self, to: Recipient, message: Message) {
+        if self.withheld.len() >= limits::BFT_WITHHELD_MAX {
+            return;
+        }
         let pending = u64::from(!self.records.is_empty());
         self.withheld.push_back((Ticket(self.issued.0 + pending), to, message));
     }
@@ -64,6 +70,7 @@ impl Persistence {
 
     pub(crate) fn check_invariants(&self) {
         assert!(self.durable <= self.issued);
+        assert!(self.withheld.len() <= limits::BFT_WITHHELD_MAX);
         assert!(
             self.withheld.iter().is_sorted_by_key(|(ticket, _, _)| *ticket),
             "they leave in order"

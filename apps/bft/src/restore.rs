@@ -1,5 +1,6 @@
 //! What a replica finds when it starts again.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use base::Instant;
@@ -54,7 +55,7 @@ impl BftNode {
             SigningRecord::Damaged { view } => {
                 if let Some(view) = view.filter(|view| view.0 > 0) {
                     node.view = view;
-                    node.mode = Mode::Changing(Changing::default());
+                    node.mode = Mode::Changing(Box::default());
                 }
                 node.abstain(view);
             }
@@ -67,7 +68,6 @@ impl BftNode {
     }
 
     fn replay(&mut self, records: Vec<Record>) {
-        // Votes of numbers up to here are settled; what was decided there may be asked for still.
         for record in records {
             self.replay_one(record);
         }
@@ -77,7 +77,6 @@ impl BftNode {
         if let Some(next) = last.map(|(sequence, _)| sequence.next()) {
             self.next_sequence = self.next_sequence.max(next);
         }
-        // A state that was executed further than the disk knows is ahead of the record, not of the group.
         self.next_sequence = self.next_sequence.max(self.log.low().next());
     }
 
@@ -114,8 +113,9 @@ impl BftNode {
             Record::Left(change) => {
                 self.view = change.view;
                 self.new_view = None;
-                let own = Some(*change);
-                self.mode = Mode::Changing(Changing { own, ..Changing::default() });
+                let (own, proofs) = (Some(*change), self.proofs());
+                let changing = Changing { own, proofs, ..Changing::default() };
+                self.mode = Mode::Changing(Box::new(changing));
             }
             Record::Entered(new_view) => self.adopt(new_view),
         }

@@ -1,5 +1,6 @@
 //! One replica: what it is made of, and what must hold of it.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec;
@@ -31,7 +32,7 @@ pub(crate) enum Mode {
     /// It has: proposals and votes of this view count.
     Active,
     /// All views before are left, and a new view is waited for.
-    Changing(Changing),
+    Changing(Box<Changing>),
 }
 
 /// One replica of the group.

@@ -10,13 +10,15 @@
 //! Votes go to the primary, which collects them into certificates: see the crate's documentation for why.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
+use base::limits;
 use crypto::{Digest, Signature};
 
 use crate::batch::Batch;
 use crate::certificate::{QuorumCertificate, vote};
 use crate::config::Mutant;
-use crate::log::Accepted;
+use crate::log::{Accepted, Entry};
 use crate::message::{Message, Vote};
 use crate::numbers::{PhaseState, Sequence, ViewNumber};
 use crate::output::{Event, Output};
@@ -28,7 +30,7 @@ use crate::votes::{Verified, Votes};
 impl BftNode {
     /// Proposes what waits, as far as the window and the flow allow.
     pub(crate) fn propose_batches(&mut self) {
-        while self.leads() && self.may_sign(self.next_sequence) {
+        while self.leads() && self.may_sign() {
             let first_open = self.executed.max(self.log.low());
             let is_room = self.next_sequence <= first_open.plus(self.config.in_flight_max);
             if !is_room || !self.log.contains(self.next_sequence) {
@@ -56,7 +58,7 @@ impl BftNode {
     /// Votes for the proposal of the present view, if its batch is known; the vote is recorded first.
     pub(crate) fn vote_prepare(&mut self, sequence: Sequence) {
         let view = self.view;
-        if !self.is_active() || !self.may_sign(sequence) {
+        if !self.is_active() || !self.may_sign() {
             return;
         }
         let Some(entry) = self.log.entry(sequence) else { return };
@@ -209,7 +211,7 @@ impl BftNode {
     /// Keeps the certificate, and votes to commit once it is on the disk.
     fn prepare(&mut self, proof: Arc<QuorumCertificate>) {
         let sequence = proof.sequence;
-        if !self.may_sign(sequence) {
+        if !self.may_sign() {
             return;
         }
         let Some(entry) = self.log.entry(sequence) else { return };
@@ -335,36 +337,50 @@ impl BftNode {
         self.execute_decided();
     }
 
-    /// Sends what the backups have not answered again, as the primary.
+    /// Sends what the backups have not answered again, as the primary. Its own votes are among what it lacks
+    /// when it has started anew.
     pub(crate) fn resend_proposals(&mut self) {
         let view = self.view;
-        let mut messages = alloc::vec::Vec::new();
-        for (sequence, entry) in self.log.open().take(self.config.in_flight_max as usize * 2) {
-            let Some(&Accepted { digest, signature, .. }) = entry.accepted_in(view) else {
-                continue;
-            };
-            if entry.recorded != Some(view) {
-                continue;
-            }
-            if entry.committed.as_ref().is_some_and(|proof| proof.view == view) {
-                continue;
-            }
-            let has = |votes: &Option<Votes>, slot| votes.as_ref().is_some_and(|v| v.has(slot));
-            for slot in self.others() {
-                if let Some(proof) = entry.prepared_in(view).filter(|_| !has(&entry.commits, slot))
-                {
-                    messages.push((slot, Message::Certificate(proof.clone())));
-                }
-                if !has(&entry.prepares, slot)
-                    && let Some(batch) = entry.batch(digest).cloned()
-                {
-                    let proposal = Message::PrePrepare { view, sequence, batch, signature };
-                    messages.push((slot, proposal));
-                }
-            }
+        let open = self.log.open().take(limits::BFT_IN_FLIGHT_MAX as usize * 2);
+        let is_open = |entry: &Entry| {
+            entry.recorded == Some(view)
+                && entry.committed.as_ref().is_none_or(|proof| proof.view != view)
+        };
+        let open: Vec<_> =
+            open.filter(|(_, entry)| is_open(entry)).map(|(sequence, _)| sequence).collect();
+        for sequence in open {
+            self.resend_proposal(sequence);
         }
-        for (slot, message) in messages {
+    }
+
+    fn resend_proposal(&mut self, sequence: Sequence) {
+        let (view, own) = (self.view, self.slot);
+        let Some(entry) = self.log.get(sequence) else { return };
+        let Some(&Accepted { digest, signature, .. }) = entry.accepted_in(view) else { return };
+        let Some(batch) = entry.batch(digest).cloned() else { return };
+        let lacks = |votes: &Option<Votes>| -> Vec<usize> {
+            let has = |slot: &usize| votes.as_ref().is_some_and(|votes| votes.has(*slot));
+            self.others().chain([own]).filter(|slot| !has(slot)).collect()
+        };
+        let (prepares, commits) = (lacks(&entry.prepares), lacks(&entry.commits));
+        let prepared = entry.prepared_in(view).cloned();
+        for slot in prepares {
+            let message = if slot == own {
+                let phase = PhaseState::Prepare;
+                Message::Vote(Vote { phase, view, sequence, digest, signature })
+            } else {
+                Message::PrePrepare { view, sequence, batch: batch.clone(), signature }
+            };
             self.send_when_durable(Recipient::One(slot), message);
+        }
+        let Some(prepared) = prepared else { return };
+        for slot in commits {
+            if slot == own {
+                self.vote_commit(sequence);
+            } else {
+                let message = Message::Certificate(prepared.clone());
+                self.send_when_durable(Recipient::One(slot), message);
+            }
         }
     }
 

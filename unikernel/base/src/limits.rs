@@ -243,6 +243,9 @@ pub const BFT_FETCH_MAX_BYTES: usize = 512 * 1024;
 /// How many certificates a replica remembers having verified.
 pub const BFT_VERIFIED_REMEMBERED: usize = 512;
 
+/// How many messages of a replica wait for its disk; more are dropped, and sent again like lost ones.
+pub const BFT_WITHHELD_MAX: usize = 4096;
+
 /// What a peer may cost is counted anew after this span.
 pub const BFT_ALLOWANCE_EVERY_MS: u64 = 100;
 
@@ -254,6 +257,8 @@ pub const BFT_ANSWERS_MAX: u32 = 32;
 
 const _: () = assert!(BFT_WINDOW >= 2 * BFT_CHECKPOINT_EVERY && BFT_WINDOW <= BFT_WINDOW_MAX);
 const _: () = assert!(BFT_IN_FLIGHT_MAX <= BFT_CHECKPOINT_EVERY);
+// All that a primary has under way is sent to all at least once before anything is dropped.
+const _: () = assert!(BFT_WITHHELD_MAX >= 4 * BFT_IN_FLIGHT_MAX as usize * BFT_REPLICAS_MAX);
 const _: () = assert!(BFT_BATCH_MAX_BYTES >= BFT_REQUEST_MAX_BYTES);
 const _: () = assert!(BFT_PENDING_MAX >= BFT_BATCH_MAX_REQUESTS);
 // Liars alone do not fill the list of what is waited for.

@@ -1,8 +1,10 @@
 //! Replicas that lie. Each runs the code that all run, with a key of its own; what comes out is tampered
 //! with.
 
+use std::sync::Arc;
+
 use base::{Duration, Prng};
-use bft::{Batch, Message, PhaseState, Vote};
+use bft::{Batch, Message, PhaseState, QuorumCertificate, Vote, VoterSet};
 use bytes::Bytes;
 use crypto::{Digest, Keyring, Signature, SigningKey, Statement};
 
@@ -106,13 +108,29 @@ impl Adversary {
             Lie::Forge => {
                 let mut said = vec![plain(bytes.clone())];
                 for from in (0..self.keyring.size()).filter(|from| *from != to) {
-                    let forged = encoded(&forge(message, prng));
-                    said.push(Said { from, to, bytes: forged, late: Duration::ZERO });
+                    let bytes = encoded(&forge(message, prng));
+                    said.push(Said { from, to, bytes, late: Duration::ZERO });
                 }
+                said.extend(self.forge_decision(message, prng).map(plain));
                 said
             }
             Lie::Equivocate => vec![plain(encoded(&self.equivocate(to, message)))],
         }
+    }
+
+    /// A decision that nobody has made, with a certificate that has the form of one.
+    fn forge_decision(&self, message: &Message, prng: &mut Prng) -> Option<Bytes> {
+        let (view, sequence) = match message {
+            Message::PrePrepare { view, sequence, .. } => (*view, *sequence),
+            Message::Vote(vote) => (vote.view, vote.sequence),
+            _ => return None,
+        };
+        let batch = Batch::new(vec![Bytes::from_static(b"nobody decided this")]);
+        let signers = VoterSet(u32::MAX >> (32 - self.keyring.size()));
+        let signatures = signers.iter().map(|_| made_up(prng)).collect();
+        let (phase, digest) = (PhaseState::Commit, batch.digest());
+        let certificate = QuorumCertificate { phase, view, sequence, digest, signers, signatures };
+        Some(encoded(&Message::Committed { batch, certificate: Arc::new(certificate) }))
     }
 
     fn with_old(&self, said: Said, to: usize, copies: usize, prng: &mut Prng) -> Vec<Said> {
@@ -150,10 +168,13 @@ impl Adversary {
     }
 }
 
+fn made_up(prng: &mut Prng) -> Signature {
+    Signature(core::array::from_fn(|_| prng.next_u64() as u8))
+}
+
 /// The same with a signature that is none.
 fn forge(message: &Message, prng: &mut Prng) -> Message {
-    let mut signature = Signature([0; 64]);
-    signature.0.iter_mut().for_each(|byte| *byte = prng.next_u64() as u8);
+    let signature = made_up(prng);
     match message.clone() {
         Message::PrePrepare { view, sequence, batch, .. } => {
             Message::PrePrepare { view, sequence, batch, signature }

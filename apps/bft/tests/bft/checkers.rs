@@ -57,8 +57,8 @@ impl Checkers {
             }
             Message::Vote(vote) => ((vote.phase, vote.view, vote.sequence), vote.digest),
             Message::Leaving { view, .. } => {
-                assert!(disk.iter().any(|record| matches!(record,
-                    Record::Left(change) if change.view == *view)));
+                let is_it = |record: &Record| matches!(record, Record::Left(c) if c.view == *view);
+                assert!(disk.iter().any(is_it), "it is not on the disk: leaving for {view}");
                 return;
             }
             _ => return,

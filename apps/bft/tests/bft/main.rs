@@ -8,6 +8,8 @@ mod faults;
 mod machine;
 
 mod liars;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod recovery;
 mod service;
 mod twins;

@@ -43,6 +43,25 @@ fn crashes_at_any_time() {
     }
 }
 
+/// A primary that has proposed, and starts anew, proposes the same and counts its own vote again: with one
+/// backup gone there is no quorum without it.
+#[test]
+fn a_primary_that_starts_anew_goes_on() {
+    for seed in 0..10 {
+        let mut cluster = Cluster::new(4, seed, Network::calm());
+        cluster.crash(3);
+        cluster.submit(1);
+        let end = Instant::from_millis(100);
+        assert!(cluster.run_until(end, |cluster| !cluster.copies[0].disk.is_empty()));
+        cluster.run(Duration::from_millis(seed));
+        cluster.crash(0);
+        cluster.run(Duration::from_millis(20));
+        cluster.restart(0, None);
+        cluster.expect_everything(Duration::from_millis(450));
+        assert_eq!(cluster.node(0).status().view.0, 0);
+    }
+}
+
 /// A replica that was away for several windows fetches the state, in parts, and then the rest.
 #[test]
 fn a_replica_left_behind_fetches_the_state() {
@@ -76,8 +95,8 @@ fn a_replica_that_missed_little_fetches_decisions() {
     assert_eq!(cluster.node(3).status().counters.states_installed, 0);
 }
 
-/// A state that is not what a quorum has is refused, and another peer is asked: one of the three has it as it
-/// is, each in turn.
+/// A state that is not what a quorum has is refused, and another peer is asked: one of the three has it
+/// as it is, each in turn.
 #[test]
 fn a_state_that_is_not_ours_is_refused() {
     let mut refused = 0;

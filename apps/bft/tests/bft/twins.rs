@@ -3,25 +3,26 @@
 //! without anybody having thought of how.
 
 use base::{Duration, Instant};
+use bft::Config;
 
 use crate::cluster::Cluster;
 use crate::faults::Network;
 
 /// The ways to part five copies in two, or not at all: a bit for each but the first.
-const PARTITIONS: u32 = 16;
+pub const PARTITIONS: u32 = 16;
 
 fn groups(code: u32) -> Vec<u32> {
     (0..5).map(|place| if place == 0 { 0 } else { code >> (place - 1) & 1 }).collect()
 }
 
 /// Two rounds of a partition each, long enough for a view change, and then all are connected.
-fn run(twin: usize, first: u32, second: u32) {
+pub fn run(twin: usize, first: u32, second: u32, change: impl Fn(&mut Config)) {
     let round = Duration::from_millis(900);
     let mut network = Network::stormy(0, Instant::from_millis(1_800));
     network.delay_max = Duration::from_millis(4);
     network.groups = groups(first);
     let seed = u64::from(first * PARTITIONS + second) * 4 + twin as u64;
-    let mut cluster = Cluster::new(4, seed, network);
+    let mut cluster = Cluster::with(4, seed, network, change);
     cluster.add_copy(twin);
     cluster.copies[twin].is_twin = true;
     cluster.copies[4].is_twin = true;
@@ -47,7 +48,7 @@ fn every_pair_of_partitions_and_every_twin() {
     for twin in 0..4 {
         for first in 0..PARTITIONS {
             for second in 0..PARTITIONS {
-                run(twin, first, second);
+                run(twin, first, second, |_| {});
             }
         }
     }
