@@ -135,6 +135,11 @@ fn entry() {
 }
 
 #[test]
+fn bft() {
+    run("bft");
+}
+
+#[test]
 fn raft() {
     run("raft");
 }

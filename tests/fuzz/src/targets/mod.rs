@@ -1,5 +1,6 @@
 //! The targets, by the layer of what they run.
 
+mod bft;
 mod card;
 mod connection;
 mod console;
@@ -59,6 +60,7 @@ pub(crate) const ALL: &[Target] = &[
         25_000,
         entry::run,
     ),
+    target("bft", "messages of replicas that lie: what is read is written back", 50_000, bft::run),
     target("raft", "messages of peers: what is read is written back", 100_000, raft::run),
     target(
         "forward",
