@@ -3,10 +3,13 @@
 //! Three members in one process and one thread. Messages are values that change hands, the disk is a vector
 //! that is durable at once, time stands still. A burst of proposals is made at the leader, then everything is
 //! delivered until all three members have applied all of it; so it goes on. What is measured is the core
-//! alone: the cost of agreement without network, disk and encoding.
+//! alone: the cost of agreement without network, disk and encoding. And what the core that survives liars
+//! costs, which is mostly signatures.
 #![forbid(unsafe_code)]
 
+mod liars;
 mod ours;
+mod signatures;
 mod theirs;
 
 use std::time::Instant;
@@ -61,6 +64,21 @@ fn main() {
         figures.insert(format!("raft_rs_commits_per_second_burst_{burst}"), theirs.round().into());
         let ratio = (ours / theirs * 100.0).round() / 100.0;
         figures.insert(format!("core_ratio_burst_{burst}"), ratio.into());
+    }
+    let signatures = signatures::cost();
+    let liars = liars::cost();
+    for (name, figure) in [
+        ("signature_sign_us", signatures.sign),
+        ("signature_verify_us", signatures.verify),
+        ("signature_verify_in_batch_us", signatures.verify_in_batch),
+        ("bft_decision_processor_ms", liars.processor),
+        ("bft_decision_answered_ms", liars.answered),
+        ("bft_decision_messages", liars.messages),
+        ("bft_decision_kib", liars.kibibytes),
+        ("bft_decision_signatures", liars.signatures),
+    ] {
+        eprintln!("{name}: {figure:.1}");
+        figures.insert(name.into(), ((figure * 10.0).round() / 10.0).into());
     }
     println!("{}", serde_json::Value::Object(figures));
 }

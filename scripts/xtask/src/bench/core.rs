@@ -1,4 +1,5 @@
-//! The Raft core alone, beside the crate `raft` 0.7: `tests/bench` measures, and is built when it is wanted.
+//! The Raft core alone, beside the crate `raft` 0.7, and the Byzantine core: `tests/bench` measures, and
+//! is built when it is wanted.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -10,7 +11,7 @@ use super::conditions;
 use super::figures::{Bar, Figures};
 
 /// What is published of what the program prints.
-const FIGURES: [(&str, &str, Option<Bar>); 9] = [
+const FIGURES: [(&str, &str, Option<Bar>); 17] = [
     ("core_commits_per_second_burst_1", "1/s", None),
     ("raft_rs_commits_per_second_burst_1", "1/s", None),
     ("core_ratio_burst_1", "", Some(Bar::AtLeast(2.0))),
@@ -20,6 +21,15 @@ const FIGURES: [(&str, &str, Option<Bar>); 9] = [
     ("core_commits_per_second_burst_256", "1/s", None),
     ("raft_rs_commits_per_second_burst_256", "1/s", None),
     ("core_ratio_burst_256", "", Some(Bar::AtLeast(2.0))),
+    ("signature_sign_us", "us", None),
+    ("signature_verify_us", "us", None),
+    ("signature_verify_in_batch_us", "us", None),
+    ("bft_decision_processor_ms", "ms", None),
+    ("bft_decision_answered_ms", "ms", None),
+    ("bft_decision_messages", "", None),
+    ("bft_decision_kib", "KiB", None),
+    // Half of what it is when each sends its votes to all, who verify them: two phases of 32 x 31.
+    ("bft_decision_signatures", "", Some(Bar::AtMost(992.0))),
 ];
 
 /// All figures of `scripts/bench core`.
@@ -41,6 +51,8 @@ pub fn measure() -> anyhow::Result<Figures> {
     let mut figures = Figures::default();
     conditions::note(&mut figures);
     figures.condition("core", "3 members in memory, one thread, 16 bytes, medians of 5");
+    figures
+        .condition("bft", "32 replicas in memory, one thread, one request at a time, 64 of them");
     figures.add_printed(&printed, &FIGURES).context("tests/bench")?;
     Ok(figures)
 }

@@ -31,7 +31,7 @@ Usage: scripts/bench NAME [--json] [--quick]
 const LIST: &str = "\
 cluster   a cluster of virtual machines: start, failover, throughput, latency, memory, idle processor
 raft      consensus between machines: elections, failures of leaders, planned stops, restart; 3 and 32 nodes
-core      the Raft core alone, in memory, beside the crate raft 0.7
+core      the Raft core alone, in memory, beside the crate raft 0.7; the Byzantine core, and its signatures
 soak      three whole nodes in the simulator, ten million commands: does anything grow for ever?
 sim       the simulator: how much of a cluster's time it simulates in a second
 ";

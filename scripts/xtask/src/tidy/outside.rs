@@ -9,7 +9,7 @@ const ALLOWED: &[(&str, &str)] = &[
     // In the image. A protocol, format or device has one crate that knows it.
     ("bytes", "bft raft kv net store node sim bench fuzz"),
     ("crc", "base"),
-    ("ed25519-dalek", "crypto"),
+    ("ed25519-dalek", "crypto bench"),
     ("hermit-entry", "platform"),
     ("hermit-kernel", "platform"),
     ("httparse", "net"),
