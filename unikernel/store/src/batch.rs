@@ -119,27 +119,24 @@ impl Tail {
         Tail { sector: [0; SECTOR_BYTES], anchor }
     }
 
-    /// The end before `end`, from the sector that holds the header before it. Headers before `first` are not
-    /// needed any more.
-    pub(crate) fn from_sector(
-        sector: &[u8],
-        first: LogIndex,
-        end: LogIndex,
-    ) -> Result<Tail, LogIndex> {
-        let header = |index: LogIndex| {
-            let offset = header_offset(index);
-            let header = Header::decode(&sector[offset..offset + HEADER_BYTES]).ok();
-            header.filter(|found| found.index == index).ok_or(index)
-        };
-        let before = header(LogIndex(end.0 - 1))?;
-        let Header { checksum, position, term, .. } = before;
+    /// The first header that [`Tail::of_headers`] needs for an end before `end`: of those in its sector that
+    /// are kept, and the one before it at the least.
+    pub(crate) fn first_needed(first: LogIndex, end: LogIndex) -> LogIndex {
+        let in_sector = (header_offset(end) / HEADER_BYTES) as u64;
+        LogIndex(end.0 - in_sector.max(1)).max(first)
+    }
+
+    /// The end behind these headers.
+    pub(crate) fn of_headers(headers: &[Header]) -> Tail {
+        let last = headers.last().expect("the one before the end is there");
+        let Header { checksum, position, term, .. } = *last;
         let mut tail = Tail::of_empty(Anchor { checksum, position, term });
-        let kept = (header_offset(end) / HEADER_BYTES) as u64;
-        for index in ((end.0 - kept).max(first.0)..end.0).map(LogIndex) {
-            let offset = header_offset(index);
-            tail.sector[offset..offset + HEADER_BYTES].copy_from_slice(&header(index)?.encode());
+        let next = header_offset(last.index.next());
+        for header in headers.iter().filter(|_| next > 0) {
+            let offset = header_offset(header.index);
+            tail.sector[offset..offset + HEADER_BYTES].copy_from_slice(&{ *header }.encode());
         }
-        Ok(tail)
+        tail
     }
 
     /// The bodies and headers of a batch, whose bodies go to `body_start`, as two runs of sectors.

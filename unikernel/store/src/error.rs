@@ -6,6 +6,9 @@ use core::fmt;
 use base::{LogIndex, Term};
 use block::BlockError;
 
+/// What to do about a disk that nothing on it makes up for.
+const REPLACE: &str = "remove it from the cluster, and add another (scripts/cluster remove, add)";
+
 /// What of a record is damaged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Where {
@@ -83,12 +86,16 @@ impl fmt::Display for Failure {
             Failure::Resized => {
                 f.write_str("the size of the disk has changed since it was formatted")
             }
-            Failure::HardStateLost => {
-                f.write_str("the hard state is damaged: this node cannot know whom it voted for")
-            }
-            Failure::Damaged(damage) => {
-                write!(f, "{damage}; this node may have acknowledged it and must not forget it")
-            }
+            Failure::HardStateLost => write!(
+                f,
+                "the hard state is damaged, with its copy: this node cannot know whom it voted for; \
+                 {REPLACE}"
+            ),
+            Failure::Damaged(damage) => write!(
+                f,
+                "{damage}, with its copy; this node may have acknowledged it and must not forget it; \
+                 {REPLACE}"
+            ),
             Failure::Io(error) => write!(f, "{error}"),
         }
     }

@@ -94,6 +94,7 @@ pub mod anatomy;
 mod batch;
 mod bodies;
 mod error;
+mod finding;
 mod hard_state;
 mod header;
 mod layout;

@@ -2,9 +2,12 @@
 //! does not verify is reported, and what an intact copy is brought of is written again in its place.
 //!
 //! A record that is written again has the header that has survived, and so the length and the place that it
-//! had: its sectors are read, its bytes are replaced, and they are written. What else is in these sectors is
-//! written as it was, so that a crash in the middle harms nobody else: of what is torn, the old bytes and the
-//! new ones are the same.
+//! had: its sectors are read, twice, its bytes are replaced, and they are written. What else is in these
+//! sectors is written as it was, so that a crash in the middle harms nobody else: of what is torn, the old
+//! bytes and the new ones are the same.
+//!
+//! A disk may err once, and give what is in another sector. So nothing is called damaged, and nothing is
+//! written beside a record, because of one reading alone.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -16,8 +19,9 @@ use bytes::Bytes;
 
 use crate::bodies::Bodies;
 use crate::error::{Damage, Failure, Where};
+use crate::finding::Finding;
 use crate::header::{HEADER_BYTES, Header};
-use crate::layout::{Layout, header_offset};
+use crate::layout::Layout;
 use crate::output::{Output, Record};
 use crate::transfer::{Io, Transfer};
 use crate::writing::Writer;
@@ -46,12 +50,24 @@ struct Question {
     from: LogIndex,
     to: LogIndex,
     max_bytes: usize,
+    /// Something did not verify: the disk is asked once more.
+    is_second_look: bool,
+}
+
+impl Question {
+    fn new(purpose: Purpose, from: LogIndex, to: LogIndex, max_bytes: usize) -> Question {
+        Question { purpose, from, to, max_bytes, is_second_look: false }
+    }
 }
 
 #[derive(Debug)]
 enum Activity {
-    Headers(Question, Transfer),
+    Headers(Question, Finding),
+    /// Sectors of headers are being written again, and made durable; tag 0 before the flush is asked for.
+    Mending(Question, Vec<Header>, Vec<Transfer>, u64),
     Bodies(Question, Vec<Header>, Transfer),
+    /// What is around a record that is written again is read once more: it was this the first time.
+    Comparing(Record, Header, Transfer, Transfer),
     /// A record is being written again …
     Writing(LogIndex, Transfer),
     /// … and made durable; tag 0 before the flush is asked for.
@@ -77,11 +93,11 @@ pub(crate) struct Counts {
 
 impl Reader {
     pub(crate) fn read(&mut self, id: u64, from: LogIndex, to: LogIndex, max_bytes: usize) {
-        self.waiting.push_back(Question { purpose: Purpose::Read { id }, from, to, max_bytes });
+        self.waiting.push_back(Question::new(Purpose::Read { id }, from, to, max_bytes));
     }
 
     pub(crate) fn scrub(&mut self, from: LogIndex, to: LogIndex, max_bytes: usize) {
-        self.waiting.push_back(Question { purpose: Purpose::Scrub, from, to, max_bytes });
+        self.waiting.push_back(Question::new(Purpose::Scrub, from, to, max_bytes));
     }
 
     /// Writes a record again, if there is room for one more that waits.
@@ -92,7 +108,7 @@ impl Reader {
         }
         let (from, to) = (record.index, record.index);
         let purpose = Purpose::Repair(record);
-        self.waiting.push_back(Question { purpose, from, to, max_bytes: 0 });
+        self.waiting.push_back(Question::new(purpose, from, to, 0));
         true
     }
 
@@ -115,16 +131,20 @@ impl Reader {
                 continue;
             }
             let last = LogIndex(question.to.0.min(question.from.0 + RECORDS_MAX - 1));
-            let layout = writer.layout();
-            let place = layout.header_place(question.from);
-            let sectors = layout.header_place(last) - place + 1;
-            let transfer = Transfer::read(layout.headers(), place, sectors);
-            self.activity = Some(Activity::Headers(question, transfer));
+            let finding = Finding::new(writer.layout(), writer.span(), question.from, last);
+            self.activity = Some(Activity::Headers(question, finding));
         }
         match &mut self.activity {
+            Some(Activity::Headers(_, finding)) => finding.pump(io),
+            Some(Activity::Mending(_, _, transfers, tag)) => {
+                transfers.iter_mut().for_each(|transfer| transfer.pump(io));
+                if *tag == 0 && transfers.iter().all(Transfer::is_done) {
+                    *tag = io.flush();
+                }
+            }
             Some(
-                Activity::Headers(_, transfer)
-                | Activity::Bodies(_, _, transfer)
+                Activity::Bodies(_, _, transfer)
+                | Activity::Comparing(_, _, _, transfer)
                 | Activity::Writing(_, transfer),
             ) => transfer.pump(io),
             Some(Activity::Flushing(_, tag)) if *tag == 0 => *tag = io.flush(),
@@ -138,8 +158,14 @@ impl Reader {
         layout: Layout,
     ) -> Option<Result<(), Failure>> {
         match self.activity.as_mut()? {
-            Activity::Headers(_, transfer)
-            | Activity::Bodies(_, _, transfer)
+            Activity::Headers(_, finding) => finding.take(completion)?,
+            Activity::Mending(_, _, _, tag) if *tag == completion.tag => {}
+            Activity::Mending(_, _, transfers, _) => {
+                transfers.iter_mut().find_map(|transfer| transfer.take(completion))?;
+                return Some(Ok(()));
+            }
+            Activity::Bodies(_, _, transfer)
+            | Activity::Comparing(_, _, _, transfer)
             | Activity::Writing(_, transfer) => transfer.take(completion)?,
             Activity::Flushing(_, tag) if *tag == completion.tag => {}
             Activity::Flushing(..) => return None,
@@ -150,21 +176,31 @@ impl Reader {
     /// Goes to the next activity if this one is done.
     fn proceed(&mut self, layout: Layout) -> Result<(), Failure> {
         match self.activity.take() {
-            Some(Activity::Headers(question, transfer)) if transfer.is_done() => {
-                self.take_headers(question, &transfer, layout)?;
+            Some(Activity::Headers(question, mut finding)) => match finding.proceed() {
+                None => self.activity = Some(Activity::Headers(question, finding)),
+                Some(Err(index)) => return Err(Failure::Damaged(header_damage(layout, index))),
+                Some(Ok(found)) if found.mends.is_empty() => {
+                    self.take_headers(question, found.headers, layout)?;
+                }
+                Some(Ok(found)) => {
+                    self.counts.damaged += found.mends.len() as u64;
+                    let mending = Activity::Mending(question, found.headers, found.mends, 0);
+                    self.activity = Some(mending);
+                }
+            },
+            Some(Activity::Mending(question, headers, transfers, _)) => {
+                self.counts.repaired += transfers.len() as u64;
+                self.take_headers(question, headers, layout)?;
             }
             Some(Activity::Bodies(question, headers, transfer)) if transfer.is_done() => {
-                match question.purpose {
-                    Purpose::Read { id } => {
-                        let records = self.verify(&headers, &transfer, layout);
-                        self.outputs.push_back(Output::Read(id, records));
-                    }
-                    Purpose::Scrub => self.scrub_bodies(&headers, &transfer, layout),
-                    Purpose::Repair(record) => {
-                        let Some(header) = headers.first() else { return Ok(()) };
-                        let rewritten = rewrite(header, &record, transfer, layout);
-                        self.activity = Some(Activity::Writing(record.index, rewritten));
-                    }
+                self.take_bodies(question, &headers, transfer, layout);
+            }
+            Some(Activity::Comparing(record, header, first, second)) if second.is_done() => {
+                if first.bytes() == second.bytes() {
+                    let rewritten = rewrite(&header, &record, second, layout);
+                    self.activity = Some(Activity::Writing(record.index, rewritten));
+                } else {
+                    self.outputs.push_back(Output::NotRepaired(record.index));
                 }
             }
             Some(Activity::Writing(index, transfer)) if transfer.is_done() => {
@@ -183,10 +219,10 @@ impl Reader {
     fn take_headers(
         &mut self,
         question: Question,
-        read: &Transfer,
+        headers: Vec<Header>,
         layout: Layout,
     ) -> Result<(), Failure> {
-        let headers = choose(&question, read, layout)?;
+        let headers = choose(&question, headers, layout);
         let damage = || Failure::Damaged(header_damage(layout, question.from));
         let first = headers.first().ok_or_else(damage)?;
         if let Purpose::Repair(record) = &question.purpose
@@ -198,6 +234,31 @@ impl Reader {
         let transfer = bodies_of(&headers, layout).ok_or_else(damage)?;
         self.activity = Some(Activity::Bodies(question, headers, transfer));
         Ok(())
+    }
+
+    /// The bodies are there.
+    fn take_bodies(
+        &mut self,
+        question: Question,
+        headers: &[Header],
+        read: Transfer,
+        layout: Layout,
+    ) {
+        if !question.is_second_look && !are_sound(&question, headers, &read, layout) {
+            return self.waiting.push_front(Question { is_second_look: true, ..question });
+        }
+        match question.purpose {
+            Purpose::Read { id } => {
+                let records = self.verify(headers, &read, layout);
+                self.outputs.push_back(Output::Read(id, records));
+            }
+            Purpose::Scrub => self.scrub_bodies(headers, &read, layout),
+            Purpose::Repair(record) => {
+                if let (Some(header), Some(again)) = (headers.first(), bodies_of(headers, layout)) {
+                    self.activity = Some(Activity::Comparing(record, *header, read, again));
+                }
+            }
+        }
     }
 
     /// The bodies are read: are they what the headers say? Answers the records before the first that is not.
@@ -262,18 +323,23 @@ fn record(header: &Header, payload: &[u8]) -> Record {
     Record { index: header.index, term: header.term, kind: header.kind, payload }
 }
 
+/// Whether everything that the question is about is what was written.
+fn are_sound(question: &Question, headers: &[Header], read: &Transfer, layout: Layout) -> bool {
+    let bodies = Bodies::of(layout, read);
+    headers.iter().all(|header| match question.purpose {
+        Purpose::Read { .. } => bodies.payload(header).is_some(),
+        Purpose::Scrub => {
+            bodies.payload(header).is_some() && bodies.header(header.position) == Some(*header)
+        }
+        Purpose::Repair(_) => true,
+    })
+}
+
 /// The headers are read: the bodies of which are wanted?
-fn choose(question: &Question, read: &Transfer, layout: Layout) -> Result<Vec<Header>, Failure> {
+fn choose(question: &Question, headers: Vec<Header>, layout: Layout) -> Vec<Header> {
     let mut chosen: Vec<Header> = Vec::new();
     let mut bytes = 0;
-    for index in (question.from.0..=question.to.0).map(LogIndex) {
-        let sector = (layout.header_place(index) - read.offset()) as usize;
-        let start = sector * SECTOR_BYTES + header_offset(index);
-        let Some(slot) = read.bytes().get(start..start + HEADER_BYTES) else { break };
-        let header = Header::decode(slot)
-            .ok()
-            .filter(|found| found.index == index)
-            .ok_or_else(|| Failure::Damaged(header_damage(layout, index)))?;
+    for header in headers {
         bytes += header.length as usize;
         let first = chosen.first().unwrap_or(&header).position;
         let end = layout.bodies().distance(first, header.position) + header.body_bytes();
@@ -283,7 +349,7 @@ fn choose(question: &Question, read: &Transfer, layout: Layout) -> Result<Vec<He
         }
         chosen.push(header);
     }
-    Ok(chosen)
+    chosen
 }
 
 /// What must be read to have the bodies of these headers; `None` if they lie nowhere.

@@ -12,7 +12,8 @@ use base::{LogIndex, Term, limits};
 
 use crate::batch::RECORDS_MAX;
 use crate::hard_state::Mark;
-use crate::header::Header;
+use crate::header::{HEADER_BYTES, Header};
+use crate::layout::{HEADERS_PER_SECTOR, Layout};
 
 /// Two unfinished batches and a sector: more headers than that are not lost by a crash.
 const LOST_MAX: usize = 2 * RECORDS_MAX + 8;
@@ -181,9 +182,44 @@ impl Scan {
         }
     }
 
+    /// The checksum of the header of `index`, and its term if the header itself is known, where all behind it
+    /// is in order.
+    pub(crate) fn behind(&self, index: LogIndex) -> Option<(u32, Option<Term>)> {
+        let next = index.next();
+        let repaired = self.repaired.get(&next).map(|header| header.previous_checksum);
+        let checksum = match repaired {
+            Some(checksum) => checksum,
+            None if index == self.mark.durable_last => self.mark.last_checksum,
+            None => self.slot_at(next).previous_checksum,
+        };
+        let is_known = self.checksum_at(index) == checksum;
+        (checksum != 0).then(|| (checksum, is_known.then(|| self.term_at(index)).flatten()))
+    }
+
+    /// Whether the headers of the log in a sector are those that were read before, but for those that were
+    /// lost.
+    pub(crate) fn agrees(&self, layout: Layout, place: u64, sector: &[u8]) -> bool {
+        let slots = (place * HEADERS_PER_SECTOR + 1..).zip(sector.chunks_exact(HEADER_BYTES));
+        slots.map(|(index, slot)| (LogIndex(index), slot)).all(|(index, slot)| {
+            let is_kept = (self.mark.first..=self.mark.durable_last).contains(&index);
+            debug_assert!(layout.header_place(index) == place);
+            !is_kept
+                || self.repaired.contains_key(&index)
+                || Header::decode(slot).is_ok_and(|header| {
+                    header.index == index && header.checksum == self.checksum_at(index)
+                })
+        })
+    }
+
     /// The first and the last header of the log.
     pub(crate) fn ends(&self) -> Ends {
         self.ends
+    }
+
+    fn term_at(&self, index: LogIndex) -> Option<Term> {
+        let behind = self.changes.partition_point(|(first, _)| *first <= index);
+        let slot = || behind.checked_sub(1).map(|place| self.changes[place].1);
+        self.repaired.get(&index).map(|header| header.term).or_else(slot)
     }
 
     /// The terms of the log: for each run its first index.
@@ -195,10 +231,7 @@ impl Scan {
         places.dedup();
         let mut terms: Vec<(LogIndex, Term)> = Vec::new();
         for index in places {
-            let behind = self.changes.partition_point(|(first, _)| *first <= index);
-            let slot = || behind.checked_sub(1).map(|place| self.changes[place].1);
-            let repaired = self.repaired.get(&index).map(|header| header.term);
-            let Some(term) = repaired.or_else(slot) else { continue };
+            let Some(term) = self.term_at(index) else { continue };
             if terms.last().is_none_or(|(_, last)| *last != term) {
                 terms.push((index, term));
             }

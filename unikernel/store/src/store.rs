@@ -282,6 +282,14 @@ impl Store {
         ready.snapshot_writer.fall_back(first)
     }
 
+    /// The snapshot that counts is damaged, and [`Store::fall_back`] was of no help: one of the same record,
+    /// from another node, may take its place.
+    pub fn doubt_snapshot(&mut self) {
+        if let State::Ready(ready) = &mut self.state {
+            ready.snapshot_writer.doubt();
+        }
+    }
+
     fn change_snapshot(
         &mut self,
         change: impl FnOnce(&mut SnapshotWriter) -> Result<(), SnapshotError>,

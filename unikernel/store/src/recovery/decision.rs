@@ -7,7 +7,7 @@ use base::{LogIndex, Term};
 use super::{Phase, Recovery};
 use crate::error::{Damage, Failure, Where};
 use crate::header::HEADER_BYTES;
-use crate::layout::header_offset;
+use crate::layout::{Config, header_offset};
 use crate::scan::Scan;
 use crate::snapshot::{Installed, SnapshotWriter};
 use crate::transfer::Transfer;
@@ -64,6 +64,27 @@ impl Recovery {
         behind.checked_sub(1).map_or(self.mark.front_term, |run| terms[run].1)
     }
 
+    /// A header is lost with its copy. If the newest snapshot stands for it, and the log holds the snapshot's
+    /// record, the log begins behind that, as if it had been given up to there.
+    pub(super) fn begin_behind_snapshot(
+        &mut self,
+        lost: LogIndex,
+        config: &Config,
+    ) -> Result<(), Failure> {
+        let failure = self.lost(lost);
+        if !self.is_second_look {
+            return Err(failure);
+        }
+        let Some(Installed { head, .. }) = &self.installed else { return Err(failure) };
+        let (index, term) = (head.meta.index, head.meta.term);
+        let is_its = index <= self.mark.durable_last && index >= lost;
+        let front = self.scan.behind(index).filter(|(_, known)| known.is_none_or(|t| t == term));
+        let Some((checksum, _)) = front.filter(|_| is_its) else { return Err(failure) };
+        (self.mark.first, self.mark.front_term) = (index.next(), term);
+        self.mark.front_checksum = checksum;
+        self.rescan(config)
+    }
+
     /// The snapshot is of another log than this one, or beyond its end: it takes its place.
     fn install(&mut self, index: LogIndex, term: Term) {
         self.mark.reset(index, term);
@@ -84,7 +105,20 @@ impl Recovery {
         }
     }
 
-    pub(super) fn mend(&mut self, place: u64, mut bytes: Vec<u8>) {
+    /// A sector of headers is read, to be written with those that were lost. The others must be what they
+    /// were when the log was read, or none is written: the next start finds the copies again.
+    pub(super) fn mend(&mut self, place: u64, bytes: Vec<u8>) {
+        let is_sound = self.scan.agrees(self.layout, place, &bytes);
+        if is_sound || self.is_mend_sure {
+            self.take_repaired(place, bytes, is_sound);
+            self.is_mend_sure = false;
+        } else {
+            self.is_mend_sure = true;
+        }
+        self.mend_next();
+    }
+
+    fn take_repaired(&mut self, place: u64, mut bytes: Vec<u8>, is_sound: bool) {
         while let Some(entry) = self.scan.repaired.first_entry()
             && self.layout.header_place(*entry.key()) == place
         {
@@ -92,7 +126,9 @@ impl Recovery {
             let offset = header_offset(index);
             bytes[offset..offset + HEADER_BYTES].copy_from_slice(&header.encode());
         }
-        self.mended.push(Transfer::write(self.layout.headers(), place, bytes));
+        if is_sound {
+            self.mended.push(Transfer::write(self.layout.headers(), place, bytes));
+        }
     }
 
     /// Writes the decision: the end of the log, and that the node has started once more.

@@ -11,6 +11,7 @@ use block::{BlockCompletion, SECTOR_BYTES};
 use crate::batch::RECORDS_MAX;
 use crate::bodies::Bodies;
 use crate::error::Failure;
+use crate::finding::copy_at;
 use crate::hard_state::Mark;
 use crate::header::{HEADER_BYTES, Header};
 use crate::layout::{Config, HEADERS_START, Layout, align_to_sector, header_offset};
@@ -59,6 +60,12 @@ pub(crate) struct Recovery {
     /// The last batch that the mark vouched for when it was read.
     vouched_batch: u64,
     scan: Scan,
+    /// Something was wrong, and everything is read once more: a disk may err once.
+    is_second_look: bool,
+    /// The end of the log was read once more, and nothing that counts lies behind it.
+    is_end_sure: bool,
+    /// The sector that is mended was read before.
+    is_mend_sure: bool,
     /// How many slots behind the marker are looked at: only the first time, for that tells of all batches.
     unsettled: u64,
     /// What is answered in the end.
@@ -82,6 +89,9 @@ impl Recovery {
             mark: Mark::default(),
             vouched_batch: 0,
             scan: Scan::new(Mark::default(), 0, config.wanted_kinds),
+            is_second_look: false,
+            is_end_sure: false,
+            is_mend_sure: false,
             unsettled: UNSETTLED_MAX,
             recovered: Recovered {
                 epoch: 0,
@@ -104,6 +114,27 @@ impl Recovery {
         };
         recovery.pump(io);
         recovery
+    }
+
+    /// Everything is read once more, unless it was, or the disk itself has failed.
+    fn look_again(
+        &mut self,
+        failure: Failure,
+        config: &Config,
+        io: &mut Io,
+    ) -> Result<(), Failure> {
+        let may_err = matches!(
+            failure,
+            Failure::NotOurs
+                | Failure::HardStateLost
+                | Failure::Damaged(_)
+                | Failure::OtherVersion(_)
+        );
+        if self.is_second_look || !may_err {
+            return Err(failure);
+        }
+        *self = Recovery { is_second_look: true, ..Recovery::start(self.layout, config, io) };
+        Ok(())
     }
 
     pub(crate) fn pump(&mut self, io: &mut Io) {
@@ -149,7 +180,8 @@ impl Recovery {
             }
             Phase::Flush(_) => {}
         }
-        self.proceed(config, io)
+        let result = self.proceed(config, io);
+        result.or_else(|failure| self.look_again(failure, config, io))
     }
 
     /// Goes to the next phase if this one is done.
@@ -167,8 +199,10 @@ impl Recovery {
             }
             Phase::Copy { wanted, transfer } if transfer.is_done() => {
                 let copy = Bodies::of(self.layout, &transfer).header(wanted.position);
-                self.scan.fill(wanted, copy).map_err(|index| self.lost(index))?;
-                self.fill_holes()
+                match self.scan.fill(wanted, copy) {
+                    Ok(()) => self.fill_holes(),
+                    Err(index) => self.begin_behind_snapshot(index, config),
+                }
             }
             Phase::Next(transfer) if transfer.is_done() => {
                 let copy = Bodies::of(self.layout, &transfer).header(self.mark.body_end);
@@ -179,7 +213,6 @@ impl Recovery {
             }
             Phase::Mend(transfer) if transfer.is_done() => {
                 self.mend(transfer.offset(), transfer.into_bytes());
-                self.mend_next();
                 Ok(())
             }
             Phase::Seal(transfers) if transfers.iter().all(Transfer::is_done) => {
@@ -242,26 +275,31 @@ impl Recovery {
     /// Looks for the copy of the next lost header; when there is none, for the next batch.
     fn fill_holes(&mut self) -> Result<(), Failure> {
         if let Some(wanted) = self.scan.wanted() {
-            let transfer = self.read_at(wanted.position).ok_or(self.lost(wanted.index))?;
+            let transfer = copy_at(self.layout, wanted.position).ok_or(self.lost(wanted.index))?;
             self.phase = Phase::Copy { wanted, transfer };
             return Ok(());
         }
         if !self.scan.begins_well() {
             return Err(self.lost(self.mark.first));
         }
-        let place = self.mark.body_end / SECTOR_BYTES as u64;
-        self.phase = Phase::Next(Transfer::read(self.layout.bodies(), place, 1));
+        self.read_next();
         Ok(())
     }
 
-    /// Reads the header that lies at a position among the bodies, if that is a place for one.
-    fn read_at(&self, position: u64) -> Option<Transfer> {
-        if position >= self.layout.bodies().bytes() {
-            return None;
+    /// Reads the place where the next batch would begin.
+    fn read_next(&mut self) {
+        let place = self.mark.body_end / SECTOR_BYTES as u64;
+        self.phase = Phase::Next(Transfer::read(self.layout.bodies(), place, 1));
+    }
+
+    /// Nothing that counts lies behind the log: that is not believed before it was seen twice.
+    fn settle_if_sure(&mut self) -> Result<(), Failure> {
+        if self.is_end_sure {
+            return self.settle();
         }
-        let first = position / SECTOR_BYTES as u64;
-        let end = (position + HEADER_BYTES as u64).div_ceil(SECTOR_BYTES as u64);
-        Some(Transfer::read(self.layout.bodies(), first, end - first))
+        self.is_end_sure = true;
+        self.read_next();
+        Ok(())
     }
 
     /// What lies behind the last body: the next batch, or anything else. Batch numbers only grow, so that
@@ -275,7 +313,7 @@ impl Recovery {
                 && header.batch_last() <= self.layout.last_with_slot(self.mark.first)
                 && align_to_sector(u64::from(header.batch_bytes)) <= self.layout.bodies().bytes()
         };
-        let Some(first) = copy.filter(is_next) else { return self.settle() };
+        let Some(first) = copy.filter(is_next) else { return self.settle_if_sure() };
         let sectors = u64::from(first.batch_bytes).div_ceil(SECTOR_BYTES as u64);
         let place = first.position / SECTOR_BYTES as u64;
         let transfer = Transfer::read(self.layout.bodies(), place, sectors);
@@ -292,7 +330,7 @@ impl Recovery {
     ) -> Result<(), Failure> {
         let Some(last) = Bodies::of(self.layout, transfer).last_of_whole_batch(first) else {
             self.recovered.torn = u64::from(first.behind) + 1;
-            return self.settle();
+            return self.settle_if_sure();
         };
         self.mark.durable_batch = last.batch;
         self.mark.durable_last = last.index;
@@ -300,7 +338,7 @@ impl Recovery {
         self.mark.last_checksum = last.checksum;
         let length = align_to_sector(u64::from(first.batch_bytes));
         self.mark.body_end = self.layout.bodies().advance(first.position, length);
-        self.unsettled = 0;
+        (self.unsettled, self.recovered.torn, self.is_end_sure) = (0, 0, false);
         self.rescan(config)
     }
 

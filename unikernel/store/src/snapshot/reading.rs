@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{Installed, SNAPSHOT_BLOCK_BYTES, SnapshotWriter};
 use crate::error::ReadError;
-use crate::layout::{HEAD_COPIES, HEAD_SECTORS};
+use crate::layout::{Area, HEAD_COPIES, HEAD_SECTORS};
 use crate::output::Output;
 use crate::transfer::{Io, Transfer};
 
@@ -27,8 +27,11 @@ struct Question {
 struct Activity {
     question: Question,
     of: Installed,
+    area: Area,
     block: usize,
     transfer: Transfer,
+    /// It did not verify, and is read once more: a disk may err once.
+    is_second_look: bool,
 }
 
 /// See the module.
@@ -78,11 +81,10 @@ impl SnapshotReader {
                 continue;
             }
             let block = (question.offset / SNAPSHOT_BLOCK_BYTES as u64) as usize;
-            let start = (block * SNAPSHOT_BLOCK_BYTES / SECTOR_BYTES) as u64;
-            let sectors = of.head.block_bytes(block).div_ceil(SECTOR_BYTES) as u64;
-            let place = HEAD_COPIES * HEAD_SECTORS + start;
-            let transfer = Transfer::read(writer.areas()[of.place], place, sectors);
-            self.activity = Some(Activity { question, of, block, transfer });
+            let area = writer.areas()[of.place];
+            let transfer = read_block(area, &of, block);
+            self.activity =
+                Some(Activity { question, of, area, block, transfer, is_second_look: false });
         }
         if let Some(activity) = &mut self.activity {
             activity.transfer.pump(io);
@@ -101,11 +103,18 @@ impl SnapshotReader {
         let Some(activity) = self.activity.take_if(|activity| activity.transfer.is_done()) else {
             return;
         };
-        let Activity { question, of, block, transfer } = activity;
+        let Activity { question, of, area, block, transfer, is_second_look } = activity;
         let start = (block * SNAPSHOT_BLOCK_BYTES) as u64;
         let mut bytes = Bytes::from(transfer.into_bytes());
         bytes.truncate(of.head.block_bytes(block));
-        if crc32c(&bytes) != of.head.checksums[block] {
+        let is_sound = crc32c(&bytes) == of.head.checksums[block];
+        if !is_sound && !is_second_look {
+            let transfer = read_block(area, &of, block);
+            let again = Activity { question, of, area, block, transfer, is_second_look: true };
+            self.activity = Some(again);
+            return;
+        }
+        if !is_sound {
             let (id, meta) = (question.id, of.head.meta);
             self.outputs.push_back(Output::SnapshotDamaged { id, meta, offset: start });
             return;
@@ -124,4 +133,11 @@ impl SnapshotReader {
             bytes,
         });
     }
+}
+
+/// Reads a block of a snapshot.
+fn read_block(area: Area, of: &Installed, block: usize) -> Transfer {
+    let start = (block * SNAPSHOT_BLOCK_BYTES / SECTOR_BYTES) as u64;
+    let sectors = of.head.block_bytes(block).div_ceil(SECTOR_BYTES) as u64;
+    Transfer::read(area, HEAD_COPIES * HEAD_SECTORS + start, sectors)
 }

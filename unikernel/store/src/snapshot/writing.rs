@@ -67,6 +67,8 @@ pub(crate) struct SnapshotWriter {
     installed: Option<Installed>,
     /// The snapshot before it, while nothing is written in its place.
     older: Option<Installed>,
+    /// The one that counts is damaged, and there is none that could take its place.
+    is_doubted: bool,
     draft: Option<Draft>,
     /// What of a draft that was abandoned is still on its way to the disk.
     abandoned: Option<Transfer>,
@@ -90,6 +92,7 @@ impl SnapshotWriter {
             data_max_bytes: data_max_bytes(layout),
             installed,
             older,
+            is_doubted: false,
             draft: None,
             abandoned: None,
             outputs: VecDeque::new(),
@@ -119,6 +122,11 @@ impl SnapshotWriter {
         Ok(self.installed.as_ref().map(Installed::stored))
     }
 
+    /// The snapshot that counts cannot be read: another of the same record may take its place.
+    pub(crate) fn doubt(&mut self) {
+        self.is_doubted = self.installed.is_some();
+    }
+
     pub(crate) fn areas(&self) -> [Area; 2] {
         self.areas
     }
@@ -137,7 +145,8 @@ impl SnapshotWriter {
         }
         let installed = self.installed.as_ref();
         let index_before = installed.map_or(0, |installed| installed.head.meta.index.0);
-        if meta.index.0 <= index_before || meta.index.0 > INDEX_MAX {
+        let is_as_new = self.is_doubted && meta.index.0 == index_before;
+        if (meta.index.0 <= index_before && !is_as_new) || meta.index.0 > INDEX_MAX {
             return Err(SnapshotError::NotNewer);
         }
         let place = installed.map_or(0, |installed| 1 - installed.place);
@@ -257,7 +266,8 @@ impl SnapshotWriter {
             Phase::Installing(_) => {
                 self.outputs.push_back(Output::SnapshotDurable(draft.head.meta.clone()));
                 let newest = Installed { place: draft.place, head: draft.head };
-                self.older = self.installed.replace(newest);
+                self.older = self.installed.replace(newest).filter(|_| !self.is_doubted);
+                self.is_doubted = false;
                 return;
             }
             phase => draft.phase = phase,
@@ -272,7 +282,9 @@ impl SnapshotWriter {
     pub(crate) fn check_invariants(&self) {
         if let (Some(draft), Some(installed)) = (&self.draft, &self.installed) {
             assert!(draft.place != installed.place, "the newest one is not overwritten");
-            assert!(draft.head.meta.index > installed.head.meta.index);
+            let is_as_new = draft.head.meta.index == installed.head.meta.index;
+            assert!(draft.head.meta.index > installed.head.meta.index || is_as_new);
+            assert!(self.is_doubted || !is_as_new, "only a damaged one is replaced by its like");
         }
     }
 }

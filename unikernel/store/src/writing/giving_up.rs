@@ -1,15 +1,12 @@
 //! Giving up the beginning of the log, or all of it.
 
 use base::{LogIndex, Term};
-use block::SECTOR_BYTES;
 
 use super::{Activity, Batch, End, Writer};
 use crate::batch::{Anchor, Job};
-use crate::error::{CompactError, Failure};
-use crate::header::{HEADER_BYTES, Header};
-use crate::layout::header_offset;
-use crate::reading::header_damage;
-use crate::transfer::Transfer;
+use crate::error::CompactError;
+use crate::finding::Finding;
+use crate::header::Header;
 
 /// What the log begins with from now on.
 #[derive(Clone, Copy, Debug)]
@@ -69,27 +66,16 @@ impl Writer {
             self.front = Some(Front { first, checksum, term, freed: self.usage.body_bytes });
             return;
         }
-        let place = self.layout.header_place(LogIndex(first.0 - 1));
-        let sectors = self.layout.header_place(first) - place + 1;
-        let transfer = Transfer::read(self.layout.headers(), place, sectors);
-        self.activity = Activity::ReadingFront { first, transfer };
+        let finding = Finding::new(self.layout, self.span(), LogIndex(first.0 - 1), first);
+        self.activity = Activity::ReadingFront { first, finding };
     }
 
     /// The headers on both sides of the new front are there.
-    pub(super) fn take_front(&mut self, first: LogIndex, read: &Transfer) -> Result<(), Failure> {
-        let header = |index: LogIndex| {
-            let sector = (self.layout.header_place(index) - read.offset()) as usize;
-            let start = sector * SECTOR_BYTES + header_offset(index);
-            let header = Header::decode(&read.bytes()[start..start + HEADER_BYTES]).ok();
-            header
-                .filter(|found| found.index == index)
-                .ok_or_else(|| Failure::Damaged(header_damage(self.layout, index)))
-        };
-        let (before, behind) = (header(LogIndex(first.0 - 1))?, header(first)?);
+    pub(super) fn take_front(&mut self, first: LogIndex, headers: &[Header]) {
+        let [before, behind] = headers else { unreachable!("two were wanted") };
         let freed = self.usage.bytes_before(self.layout, behind.position);
         let (checksum, term) = (before.checksum, before.term);
         self.front = Some(Front { first, checksum, term, freed });
-        Ok(())
     }
 
     /// Writes that the log is empty: a mark that is not about the state before, for nothing else is written.

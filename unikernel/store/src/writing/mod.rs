@@ -11,7 +11,9 @@ use block::BlockCompletion;
 use self::giving_up::{Front, GivenUp};
 use crate::batch::{Anchor, Gathered, Job, Tail};
 use crate::error::{Failure, PersistError};
+use crate::finding::{Finding, Name, Span};
 use crate::hard_state::{HardState, Mark};
+use crate::header::Header;
 use crate::layout::{Layout, RESERVE_RECORDS};
 use crate::output::{Record, Status};
 use crate::reading::header_damage;
@@ -29,12 +31,12 @@ enum Activity {
     /// The headers on both sides of a new front are being read: the log is compacted to there.
     ReadingFront {
         first: LogIndex,
-        transfer: Transfer,
+        finding: Finding,
     },
     /// The headers before index `first` are being read: the log is cut there, or was just recovered.
     ReadingTail {
         first: LogIndex,
-        transfer: Transfer,
+        finding: Finding,
     },
     /// Bodies, headers and mark are being written.
     Writing {
@@ -144,6 +146,13 @@ impl Writer {
         self.durable.last
     }
 
+    /// The log as far as it is durable.
+    pub(crate) fn span(&self) -> Span {
+        let Anchor { checksum, position, .. } = self.durable.anchor;
+        let last_name = Name { checksum, position };
+        Span { first: self.usage.first, last: self.durable.last, last_name }
+    }
+
     /// Whether what others may read is being given up or replaced, or is about to be.
     pub(crate) fn excludes_readers(&self) -> bool {
         let is_cutting = match &self.activity {
@@ -212,8 +221,8 @@ impl Writer {
         }
         match &mut self.activity {
             Activity::Idle => {}
-            Activity::ReadingFront { transfer, .. } | Activity::ReadingTail { transfer, .. } => {
-                transfer.pump(io);
+            Activity::ReadingFront { finding, .. } | Activity::ReadingTail { finding, .. } => {
+                finding.pump(io);
             }
             Activity::Writing { transfers, .. } => {
                 transfers.iter_mut().for_each(|transfer| transfer.pump(io));
@@ -264,10 +273,10 @@ impl Writer {
                 self.tail = Some(Tail::of_empty(Anchor { checksum, position: 0, term }));
             }
             if self.tail.is_none() {
-                // The sector of the header before holds all that are in the sector of the first, too.
-                let place = self.layout.header_place(LogIndex(first.0 - 1));
-                let transfer = Transfer::read(self.layout.headers(), place, 1);
-                self.activity = Activity::ReadingTail { first, transfer };
+                let from = Tail::first_needed(self.mark.first, first);
+                let last = LogIndex(first.0 - 1);
+                let finding = Finding::new(self.layout, self.span(), from, last);
+                self.activity = Activity::ReadingTail { first, finding };
                 return;
             }
         }
@@ -320,8 +329,8 @@ impl Writer {
     ) -> Option<Result<(), Failure>> {
         match &mut self.activity {
             Activity::Idle => return None,
-            Activity::ReadingFront { transfer, .. } | Activity::ReadingTail { transfer, .. } => {
-                transfer.take(completion)?;
+            Activity::ReadingFront { finding, .. } | Activity::ReadingTail { finding, .. } => {
+                finding.take(completion)?;
             }
             Activity::Writing { transfers, .. } => {
                 transfers.iter_mut().find_map(|transfer| transfer.take(completion))?;
@@ -336,25 +345,32 @@ impl Writer {
     fn proceed(&mut self, now: Instant) -> Result<(), Failure> {
         match core::mem::replace(&mut self.activity, Activity::Idle) {
             Activity::Idle => {}
-            Activity::ReadingFront { first, transfer } if transfer.is_done() => {
-                self.take_front(first, &transfer)?;
-            }
-            Activity::ReadingTail { first, transfer } if transfer.is_done() => {
-                let tail = Tail::from_sector(transfer.bytes(), self.mark.first, first);
-                let damage = |index| Failure::Damaged(header_damage(self.layout, index));
-                self.tail = Some(tail.map_err(damage)?);
-                self.write_batch();
-            }
+            Activity::ReadingFront { first, mut finding } => match self.found(&mut finding)? {
+                Some(headers) => self.take_front(first, &headers),
+                None => self.activity = Activity::ReadingFront { first, finding },
+            },
+            Activity::ReadingTail { first, mut finding } => match self.found(&mut finding)? {
+                Some(headers) => {
+                    self.tail = Some(Tail::of_headers(&headers));
+                    self.write_batch();
+                }
+                None => self.activity = Activity::ReadingTail { first, finding },
+            },
             Activity::Writing { batch, transfers } if transfers.iter().all(Transfer::is_done) => {
                 // Tag 0 is none: the flush is asked for when there is room for it.
                 self.activity = Activity::Flushing { batch, tag: 0 };
             }
             Activity::Flushing { batch, .. } => self.settle(batch, now),
-            activity @ (Activity::ReadingFront { .. }
-            | Activity::ReadingTail { .. }
-            | Activity::Writing { .. }) => self.activity = activity,
+            activity @ Activity::Writing { .. } => self.activity = activity,
         }
         Ok(())
+    }
+
+    /// The headers that were looked for, if all are there. What is not in its slot is left to the reader.
+    fn found(&self, finding: &mut Finding) -> Result<Option<Vec<Header>>, Failure> {
+        let found = finding.proceed().transpose();
+        let damage = |index| Failure::Damaged(header_damage(self.layout, index));
+        found.map(|found| found.map(|found| found.headers)).map_err(damage)
     }
 
     /// A batch is durable. Only now what it gives up may be written over.

@@ -9,7 +9,7 @@ use store::anatomy::Anatomy;
 use store::{Config, Failure, HardState, PersistError, Record, RepairError, Where};
 
 /// A disk with 40 records of some size, each batch settled.
-fn written() -> (Disk, Vec<Record>) {
+pub fn written() -> (Disk, Vec<Record>) {
     let mut machine = Machine::start(Disk::default());
     machine.finish();
     let records: Vec<Record> = (1..=40).map(|index| record(index, 1 + index / 20, 700)).collect();
@@ -26,7 +26,7 @@ fn written() -> (Disk, Vec<Record>) {
     (machine.disk, records)
 }
 
-fn read_back(disk: Disk) -> Result<(Vec<Record>, HardState), Failure> {
+pub fn read_back(disk: Disk) -> Result<(Vec<Record>, HardState), Failure> {
     let mut machine = Machine::start(disk);
     machine.finish();
     if let Some(failure) = machine.failed {

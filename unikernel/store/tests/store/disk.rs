@@ -20,6 +20,8 @@ pub struct Disk {
     pub flushes: u64,
     pub sectors_read: u64,
     pub fail_next: Option<BlockError>,
+    /// When so many more sectors were read, the next is read from elsewhere, once.
+    pub astray_after: Option<u64>,
 }
 
 impl Disk {
@@ -27,6 +29,21 @@ impl Disk {
         let latest = self.volatile.iter().rev().find(|(_, at, _)| *at == sector);
         let durable = || self.durable.get(&sector).copied().unwrap_or([0; SECTOR_BYTES]);
         latest.map_or_else(durable, |(_, _, bytes)| *bytes)
+    }
+
+    /// Reads a sector, or perhaps another one.
+    fn read_perhaps_astray(&mut self, sector: u64) -> Sector {
+        self.sectors_read += 1;
+        match self.astray_after.take() {
+            Some(0) => {
+                let other = self.durable.range(sector + 1..).next();
+                other.or(self.durable.first_key_value()).map_or([0; SECTOR_BYTES], |(_, it)| *it)
+            }
+            left => {
+                self.astray_after = left.map(|left| left - 1);
+                self.read(sector)
+            }
+        }
     }
 
     /// Takes a write; it may reach the disk from now on.
@@ -211,10 +228,9 @@ impl Machine {
         let result = self.disk.fail_next.take().map_or(Ok(()), Err);
         match operation {
             Operation::Read { sector, sectors } => {
-                self.disk.sectors_read += u64::from(sectors);
                 let room = buffer.as_mut().unwrap().chunks_exact_mut(SECTOR_BYTES);
                 for (sector, room) in (sector..sector + u64::from(sectors)).zip(room) {
-                    room.copy_from_slice(&self.disk.read(sector));
+                    room.copy_from_slice(&self.disk.read_perhaps_astray(sector));
                 }
             }
             Operation::Write { .. } => self.disk.completed.extend(write),

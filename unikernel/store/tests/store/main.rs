@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod disk;
+mod headers;
 mod install;
 mod model;
 mod ring;
