@@ -62,8 +62,8 @@ impl RaftNode {
     /// Gives the caller what it may apply next. Nothing while a snapshot is being installed: its state takes
     /// the place of all that, and the entries may be gone from the disk already.
     pub(crate) fn prepare_apply(&mut self) {
-        if self.applying.given.is_some() || self.applying.is_fetching || self.installing().is_some()
-        {
+        let is_busy = self.applying.given.is_some() || self.applying.is_fetching;
+        if is_busy || self.installing().is_some() || self.lacks_state() {
             return;
         }
         let from = self.applying.applied.next();

@@ -1,18 +1,20 @@
 //! Which entries of this member's disk are damaged, and what the others said when they were asked for them.
 //!
 //! Damaged is neither there nor absent: the header has survived, so it is known which entry it is (index and
-//! term name it, by log matching), but not what it says.
+//! term name it, by log matching), but not what it says. Who denies it is remembered for as long as it is
+//! damaged (`void` says what for).
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use base::limits::{DAMAGED_ENTRIES_MAX, REPAIR_ANSWER_WITHIN_MS, REPAIR_ROUND_MS};
-use base::{Duration, Instant, LogIndex, NodeId};
+use base::{Duration, Instant, LogIndex, NodeId, Term};
 
 /// Why a peer did not give an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Lack {
-    /// It never had this entry, or not any more: there is another in its place, or none.
-    Absent,
+    /// It never had this entry, or not any more: there is another in its place, or none. So it was in this
+    /// term.
+    Absent { in_term: Term },
     /// It has it no more intact than this member.
     Damaged,
     /// Its log begins behind it: a snapshot stands for it.
@@ -24,6 +26,11 @@ pub(crate) enum Lack {
 /// An entry that is to be had from somebody.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Wanted {
+    /// The term in which this member was when it found the damage: it has acknowledged the entry in no later
+    /// one.
+    noted_in: Term,
+    /// Who has denied it in a later term.
+    denied_by: BTreeSet<NodeId>,
     /// What was answered in this round.
     answers: BTreeMap<NodeId, Lack>,
     /// Nobody is asked before.
@@ -36,6 +43,31 @@ struct Wanted {
     is_in_vain: bool,
     /// And everybody has answered in that round: nobody has it.
     is_nowhere: bool,
+}
+
+impl Wanted {
+    fn new(noted_in: Term, due: Instant) -> Wanted {
+        Wanted {
+            noted_in,
+            denied_by: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            due,
+            is_in_snapshot: false,
+            is_being_written: false,
+            is_in_vain: false,
+            is_nowhere: false,
+        }
+    }
+
+    /// Whether nothing can come of asking again what was answered so. Whoever denies it in an early term may
+    /// still be given it by a leader of that term.
+    fn is_final(&self, lack: Lack) -> bool {
+        match lack {
+            Lack::Absent { in_term } => in_term > self.noted_in,
+            Lack::Damaged => true,
+            Lack::Compacted | Lack::Silent => false,
+        }
+    }
 }
 
 /// A question that is not answered.
@@ -73,9 +105,9 @@ pub(crate) struct Damage {
 }
 
 impl Damage {
-    /// Takes note of a damaged entry; answers whether that is news. Of very many the first are kept: the
-    /// others are found again when they are read.
-    pub(crate) fn note(&mut self, index: LogIndex, now: Instant) -> bool {
+    /// Takes note of an entry that was found damaged in this term; answers whether that is news. Of very many
+    /// the first are kept: the others are found again when they are read.
+    pub(crate) fn note(&mut self, index: LogIndex, term: Term, now: Instant) -> bool {
         if self.entries.contains_key(&index) {
             return false;
         }
@@ -85,16 +117,7 @@ impl Damage {
                 Some(_) | None => return false,
             }
         }
-        let answers = BTreeMap::new();
-        let wanted = Wanted {
-            answers,
-            due: now,
-            is_in_snapshot: false,
-            is_being_written: false,
-            is_in_vain: false,
-            is_nowhere: false,
-        };
-        self.entries.insert(index, wanted);
+        self.entries.insert(index, Wanted::new(term, now));
         true
     }
 
@@ -128,6 +151,22 @@ impl Damage {
     /// The first entry that everybody was asked for, and nobody has.
     pub(crate) fn nowhere(&self) -> Option<LogIndex> {
         self.entries.iter().find(|(_, wanted)| wanted.is_nowhere).map(|(index, _)| *index)
+    }
+
+    /// Who has denied the first damaged entry, in a term after any in which this member has acknowledged it.
+    pub(crate) fn deniers(&self) -> Option<(LogIndex, &BTreeSet<NodeId>)> {
+        self.entries.first_key_value().map(|(index, wanted)| (*index, &wanted.denied_by))
+    }
+
+    /// Whether all were asked for the first damaged entry in vain, and to ask in a later term may help.
+    pub(crate) fn is_undecided(&self) -> bool {
+        let first = self.entries.first_key_value();
+        first.is_some_and(|(_, wanted)| wanted.is_in_vain && !wanted.is_nowhere)
+    }
+
+    /// All may be asked again now.
+    pub(crate) fn ask_again(&mut self, now: Instant) {
+        self.entries.values_mut().for_each(|wanted| wanted.due = wanted.due.min(now));
     }
 
     /// Whether nobody has given an entry up to here, and all were asked.
@@ -174,6 +213,11 @@ impl Damage {
     pub(crate) fn note_lack(&mut self, peer: NodeId, index: LogIndex, lack: Lack) {
         if let Some(wanted) = self.entries.get_mut(&index) {
             wanted.answers.insert(peer, lack);
+            if let Lack::Absent { in_term } = lack
+                && in_term > wanted.noted_in
+            {
+                wanted.denied_by.insert(peer);
+            }
             wanted.is_in_snapshot |= lack == Lack::Compacted;
         }
     }
@@ -197,8 +241,7 @@ impl Damage {
                 break;
             }
             (turn.in_vain, wanted.is_in_vain) = (Some(from), true);
-            let is_final = |lack: &Lack| matches!(lack, Lack::Absent | Lack::Damaged);
-            let is_nowhere = wanted.answers.values().all(is_final);
+            let is_nowhere = wanted.answers.values().all(|lack| wanted.is_final(*lack));
             if is_nowhere && !wanted.is_nowhere {
                 turn.nowhere = turn.nowhere.or(Some(from));
             }
@@ -241,7 +284,7 @@ mod tests {
     fn damage(indices: &[u64]) -> Damage {
         let mut damage = Damage::default();
         for index in indices {
-            assert!(damage.note(LogIndex(*index), Instant::ORIGIN));
+            assert!(damage.note(LogIndex(*index), Term(4), Instant::ORIGIN));
         }
         damage
     }
@@ -277,7 +320,7 @@ mod tests {
         let mut now = Instant::ORIGIN;
         let mut told = Vec::new();
         for _ in 0..3 {
-            for lack in [Lack::Absent, Lack::Damaged] {
+            for lack in [Lack::Absent { in_term: Term(5) }, Lack::Damaged] {
                 let turn = damage.next_question(&peers, now);
                 told.extend(turn.nowhere);
                 let Question { peer, from, .. } = turn.question.unwrap();
@@ -291,6 +334,27 @@ mod tests {
             now = damage.due().unwrap();
         }
         assert_eq!(told, [LogIndex(5)]);
+    }
+
+    /// Whoever denies it in the term of the damage, or an earlier one, may still come to have it.
+    #[test]
+    fn only_who_denies_it_in_a_later_term_counts() {
+        let mut damage = damage(&[5]);
+        let peers = [node(2), node(3)];
+        let mut now = Instant::ORIGIN;
+        for (in_term, denied_by) in [(Term(4), 0), (Term(5), 2)] {
+            for _ in peers {
+                let Question { peer, from, .. } =
+                    damage.next_question(&peers, now).question.unwrap();
+                assert!(damage.end_question(peer, from));
+                damage.note_lack(peer, from, Lack::Absent { in_term });
+            }
+            assert_eq!(damage.next_question(&peers, now).question, None);
+            assert_eq!(damage.deniers().unwrap().1.len(), denied_by);
+            assert_eq!(damage.nowhere().is_some(), denied_by > 0);
+            assert_eq!(damage.is_undecided(), denied_by == 0);
+            now = damage.due().unwrap();
+        }
     }
 
     #[test]
@@ -309,10 +373,11 @@ mod tests {
     fn of_very_many_the_first_are_kept() {
         let mut damage = Damage::default();
         for index in (1..=2 * DAMAGED_ENTRIES_MAX as u64).rev() {
-            assert!(damage.note(LogIndex(index), Instant::ORIGIN));
+            assert!(damage.note(LogIndex(index), Term(1), Instant::ORIGIN));
         }
         assert_eq!(damage.len(), DAMAGED_ENTRIES_MAX);
         assert_eq!(damage.first(), Some(LogIndex(1)));
-        assert!(!damage.note(LogIndex(DAMAGED_ENTRIES_MAX as u64 + 1), Instant::ORIGIN));
+        let beyond = LogIndex(DAMAGED_ENTRIES_MAX as u64 + 1);
+        assert!(!damage.note(beyond, Term(1), Instant::ORIGIN));
     }
 }

@@ -308,6 +308,8 @@ impl RaftNode {
         let peers = self.membership.current().members().filter(|id| *id != leader);
         self.role = Role::Leader(Leadership::new(&self.config, peers, &self.log, now));
         self.note(Event::Leader { term, leader });
+        // The others are in this term now: what they say of damaged entries counts for more.
+        self.damage.ask_again(now);
         self.start_leading(now);
     }
 

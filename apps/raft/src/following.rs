@@ -99,14 +99,7 @@ impl RaftNode {
             if self.config.has_bug(Mutant::NoTruncateOnConflict) {
                 return true;
             }
-            self.log.truncate(first_new);
-            self.membership.truncate(first_new);
-            let vouches = self.config.has_bug(Mutant::LateConfirmationVouches);
-            self.persistence.note_truncation(first_new, vouches);
-            let kept = first_new.previous().unwrap_or_default();
-            self.damage.forget_from(first_new);
-            (self.matched, self.acknowledged) =
-                (self.matched.min(kept), self.acknowledged.min(kept));
+            self.cut(first_new);
         }
         for entry in entries.into_iter().skip(known) {
             if let Payload::Configuration(configuration) = &entry.payload {
@@ -119,6 +112,17 @@ impl RaftNode {
             self.log.append(entry);
         }
         true
+    }
+
+    /// Forgets the entries from `index` on, none of which is committed.
+    pub(crate) fn cut(&mut self, index: LogIndex) {
+        self.log.truncate(index);
+        self.membership.truncate(index);
+        let vouches = self.config.has_bug(Mutant::LateConfirmationVouches);
+        self.persistence.note_truncation(index, vouches);
+        let kept = index.previous().unwrap_or_default();
+        self.damage.forget_from(index);
+        (self.matched, self.acknowledged) = (self.matched.min(kept), self.acknowledged.min(kept));
     }
 
     /// The leader says how far this follower's log is committed.

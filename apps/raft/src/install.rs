@@ -27,11 +27,14 @@ pub(crate) struct Receiving {
     ///
     /// Invariant: `stored <= given <= total`.
     stored: u64,
+    /// A leader sends it of its own accord.
+    is_pushed: bool,
 }
 
 impl Receiving {
-    fn new(meta: &SnapshotMeta, total: u64) -> Receiving {
-        Receiving { index: meta.index, term: meta.term, total, given: 0, stored: 0 }
+    fn new(meta: &SnapshotMeta, total: u64, is_pushed: bool) -> Receiving {
+        let (index, term) = (meta.index, meta.term);
+        Receiving { index, term, total, given: 0, stored: 0, is_pushed }
     }
 
     fn is_of(&self, meta: &SnapshotMeta) -> bool {
@@ -41,6 +44,16 @@ impl Receiving {
     /// The caller has all of it, and verifies and installs it.
     fn is_complete(&self) -> bool {
         self.given == self.total
+    }
+
+    /// The caller has stored everything before.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored
+    }
+
+    /// A leader sends it of its own accord.
+    pub(crate) fn is_pushed(&self) -> bool {
+        self.is_pushed
     }
 
     pub(crate) fn check_invariants(&self) {
@@ -73,30 +86,50 @@ impl RaftNode {
             self.answer_snapshot(from, (meta.index, meta.term), total_bytes);
             return;
         }
+        let snapshot = (meta.index, meta.term);
+        if !self.take_part(true, meta, total_bytes, offset, bytes)
+            && let Some(stored) = self.receiving.as_ref().map(|receiving| receiving.stored)
+        {
+            self.answer_snapshot(from, snapshot, stored);
+        }
+    }
+
+    /// A part of a snapshot goes to the caller; false if it does not fit behind what the caller has.
+    pub(crate) fn take_part(
+        &mut self,
+        is_pushed: bool,
+        meta: SnapshotMeta,
+        total_bytes: u64,
+        offset: u64,
+        bytes: Bytes,
+    ) -> bool {
         let end = offset.saturating_add(bytes.len() as u64);
         if bytes.is_empty() || end > total_bytes || !meta.configuration.is_valid() {
             self.counters.malformed += 1;
-            return;
+            return true;
         }
         let is_known = |known: &Receiving| known.is_of(&meta) && known.total == total_bytes;
         if !self.receiving.as_ref().is_some_and(is_known) {
-            self.receiving = Some(Receiving::new(&meta, total_bytes));
+            self.receiving = Some(Receiving::new(&meta, total_bytes, is_pushed));
         }
-        let Some(receiving) = &mut self.receiving else { return };
-        if offset == receiving.given {
+        let Some(receiving) = &mut self.receiving else { return false };
+        let fits = offset == receiving.given;
+        if fits {
             receiving.given = end;
             self.counters.snapshot_parts_stored += 1;
             let meta = Box::new(meta);
             self.outputs.push_back(Output::StoreSnapshot { meta, total_bytes, offset, bytes });
-        } else {
-            let stored = receiving.stored;
-            self.answer_snapshot(from, (meta.index, meta.term), stored);
         }
+        fits
     }
 
-    /// Whether a snapshot that ends here stands for an entry that is damaged, and not applied yet. All of it
-    /// may be committed: nobody else may have the entry any more but in a snapshot.
+    /// Whether a snapshot that ends here stands for an entry that is damaged, and not applied yet, or for a
+    /// state that is lost. All of it may be committed: nobody else may have the entry any more but in a
+    /// snapshot.
     fn is_cured_by(&self, index: LogIndex) -> bool {
+        if let Some(recall) = &self.recall {
+            return index >= recall.index;
+        }
         let is_missing = self.damage.first().is_some_and(|damaged| damaged <= index);
         is_missing && index > self.applying.applied()
     }
@@ -130,6 +163,9 @@ impl RaftNode {
             return;
         }
         receiving.stored = offset_end;
+        if let Some(recall) = &mut self.recall {
+            recall.go_on(true, self.now);
+        }
         if offset_end < receiving.total {
             self.tell_leader_of_snapshot(meta, offset_end);
         }
@@ -150,6 +186,7 @@ impl RaftNode {
         self.persistence.note_snapshot(meta.index, keeps_rest);
         self.membership.restore(meta.index, meta.configuration.clone(), keeps_rest);
         self.commit = self.commit.max(meta.index);
+        self.end_recall();
         self.applying.restore(meta.index);
         self.fetches.retain(|_, purpose| *purpose != FetchPurpose::Apply);
         if keeps_rest {
@@ -168,6 +205,9 @@ impl RaftNode {
     pub fn handle_snapshot_refused(&mut self, meta: &SnapshotMeta) {
         if self.receiving.take_if(|receiving| receiving.is_of(meta)).is_some() {
             self.counters.snapshots_refused += 1;
+            if let Some(recall) = &mut self.recall {
+                recall.go_on(false, self.now);
+            }
             self.note(Event::SnapshotRefused { index: meta.index });
             self.tell_leader_of_snapshot(meta, 0);
         }

@@ -25,6 +25,8 @@
 //! | `sending`, `install` | how does a snapshot get to a follower, and into its place? |
 //! | `commit` | what is decided, and what may be applied? |
 //! | `damage`, `repair` | what if an entry on the disk is damaged? |
+//! | `void` | when may a damaged entry be let go of? |
+//! | `recall` | what if the snapshot is, that the member begins with? |
 //! | `reads`, `questions`, `lease` | may a read be answered now? (ReadIndex, thesis section 6.4) |
 //! | `status` | what does an operator see? |
 #![cfg_attr(not(test), no_std)]
@@ -54,6 +56,7 @@ mod progress;
 mod questions;
 mod quorum;
 mod reads;
+mod recall;
 mod repair;
 mod replication;
 mod sending;
@@ -62,6 +65,7 @@ mod status;
 mod suspicion;
 mod timing;
 mod transfer;
+mod void;
 
 pub use codec::Encoder;
 pub use config::{Config, ConfigError, Mutant};

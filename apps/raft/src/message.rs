@@ -128,8 +128,12 @@ pub struct SnapshotMeta {
 pub enum RepairAnswer {
     /// Here they are, as many as fit: at least one. Consecutive.
     Copies(Arc<Vec<LogEntry>>),
-    /// The first is not in the sender's log: another one is in its place, or none.
-    Absent,
+    /// The first is not in the sender's log: another one is in its place, or none. No leader of an earlier
+    /// term will bring it there any more.
+    Absent {
+        /// The sender's term.
+        in_term: Term,
+    },
     /// The first is damaged on the sender's disk, too.
     Damaged,
     /// The sender's log begins behind the first: a snapshot stands for it.
@@ -292,6 +296,27 @@ pub enum Message {
         /// What the sender has.
         answer: RepairAnswer,
     },
+    /// My snapshot, of this entry, is damaged, and my state lost: who has one of it, or of a later one?
+    /// Anybody may ask and answer, as for [`Message::Repair`].
+    Recall {
+        /// The term of the entry.
+        term: Term,
+        /// The last entry that the lost snapshot stands for: it is committed.
+        index: LogIndex,
+        /// The sender has everything before.
+        offset: u64,
+    },
+    /// A part of the sender's snapshot.
+    Recalled {
+        /// What it is of.
+        meta: Box<SnapshotMeta>,
+        /// How long all of it is.
+        total_bytes: u64,
+        /// Where this part begins.
+        offset: u64,
+        /// The part; never empty.
+        bytes: Bytes,
+    },
 }
 
 impl Message {
@@ -314,7 +339,9 @@ impl Message {
             | Message::ReadIndex { term, .. }
             | Message::ReadIndexReply { term, .. }
             | Message::Repair { term, .. }
-            | Message::Repaired { term, .. } => *term,
+            | Message::Repaired { term, .. }
+            | Message::Recall { term, .. } => *term,
+            Message::Recalled { meta, .. } => meta.term,
         }
     }
 
@@ -327,7 +354,9 @@ impl Message {
             | Message::Snapshot { .. }
             | Message::SnapshotAccepted { .. }
             | Message::Repair { .. }
-            | Message::Repaired { .. } => false,
+            | Message::Repaired { .. }
+            | Message::Recall { .. }
+            | Message::Recalled { .. } => false,
             Message::PreVote { .. }
             | Message::PreVoteReply { .. }
             | Message::Vote { .. }

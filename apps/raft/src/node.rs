@@ -21,6 +21,7 @@ use crate::output::{Event, FetchId, Output, StepDown, Ticket};
 use crate::persist::Persistence;
 use crate::questions::PendingReads;
 use crate::quorum::Quorum;
+use crate::recall::{Recall, Recalled};
 use crate::replication::Leadership;
 use crate::status::{Counters, ElectionRecord};
 use crate::suspicion::Suspicion;
@@ -59,6 +60,14 @@ pub struct RaftNode {
     pub(crate) acknowledged: LogIndex,
     /// The snapshot that comes in.
     pub(crate) receiving: Option<Receiving>,
+    /// What is damaged was not decided lately: this member does not stand for that before.
+    pub(crate) decide_after: Instant,
+    /// The state is lost that the log goes on from.
+    pub(crate) recall: Option<Recall>,
+    /// What is being read for peers that have lost theirs.
+    pub(crate) recalled: BTreeMap<FetchId, Recalled>,
+    /// A snapshot of this entry, or of a later one, is wanted for them.
+    pub(crate) snapshot_wanted: LogIndex,
     pub(crate) reads: PendingReads,
     /// For how long a follower does without a leader, drawn when it found this one.
     pub(crate) election_timeout: Duration,
@@ -127,6 +136,12 @@ impl RaftNode {
             Message::Repaired { from: first, answer, .. } => {
                 return self.handle_repair_answer(from, first, answer);
             }
+            Message::Recall { term, index, offset } => {
+                return self.handle_recall(from, (index, term), offset);
+            }
+            Message::Recalled { meta, total_bytes, offset, bytes } => {
+                return self.handle_recalled(from, *meta, total_bytes, offset, bytes);
+            }
             message => message,
         };
         match message.term().cmp(&self.hard_state.term) {
@@ -160,7 +175,9 @@ impl RaftNode {
             | Message::SnapshotAccepted { .. }
             | Message::ReadIndexReply { .. }
             | Message::Repair { .. }
-            | Message::Repaired { .. } => return,
+            | Message::Repaired { .. }
+            | Message::Recall { .. }
+            | Message::Recalled { .. } => return,
         };
         // It reveals the term, which may not be on the disk yet.
         self.persistence.withhold(from, reply, &self.log);
@@ -172,6 +189,7 @@ impl RaftNode {
             // Asking changes nothing, and a promise is about a term that has not come.
             Message::PreVote { .. } | Message::PreVoteReply { granted: true, .. } => {}
             Message::Repair { .. } | Message::Repaired { .. } => {}
+            Message::Recall { .. } | Message::Recalled { .. } => {}
             // While a leader is heard, nobody is elected: a member that was cut off must not disturb. But
             // the leader itself may have asked the candidate to stand.
             Message::Vote { on_transfer: false, .. } if self.is_leader_heard(now) => {
@@ -257,6 +275,7 @@ impl RaftNode {
             }
             // They are of no term, and were seen to.
             Message::Repair { .. } | Message::Repaired { .. } => {}
+            Message::Recall { .. } | Message::Recalled { .. } => {}
         }
     }
 
@@ -361,6 +380,7 @@ impl RaftNode {
             self.send(to, message);
         }
         self.prepare_repairs();
+        self.prepare_recall();
         self.prepare_appends();
         self.prepare_reads();
         self.prepare_questions();
@@ -376,7 +396,7 @@ impl RaftNode {
                 Instant::earliest([deadline, self.questions_due(), self.reserve_due()])
             }
         };
-        Instant::earliest([deadline, self.damage.due()])
+        Instant::earliest([deadline, self.damage.due(), self.recall_due()])
     }
 
     /// Who leads, if that is known. This member itself, perhaps.
@@ -418,7 +438,10 @@ impl RaftNode {
 
     /// Lets go of entries that are durable, applied, and too many.
     fn evict(&mut self) {
-        let needed = self.persistence.durable_index().min(self.applying.applied());
+        let durable = self.persistence.durable_index();
+        // Without a state nothing is applied for a while: what is on the disk is read from there then.
+        let applied = if self.lacks_state() { durable } else { self.applying.applied() };
+        let needed = durable.min(applied);
         self.log.evict(self.config.entry_cache_max_bytes, needed);
     }
 
@@ -436,7 +459,8 @@ impl RaftNode {
         assert!(self.log.base() <= self.applying.applied(), "what is given up is applied");
         assert!(self.log.base() <= self.persistence.durable_index(), "and durable");
         let applied = self.applying.applied();
-        assert!(self.installing().is_none_or(|index| applied < index), "it goes forward");
+        let is_forward = |index| applied < index || self.lacks_state();
+        assert!(self.installing().is_none_or(is_forward), "it goes forward");
         self.receiving.iter().for_each(Receiving::check_invariants);
         self.damage.check_invariants();
         assert!(self.damage.first().is_none_or(|index| index > self.log.base()), "it is needed");

@@ -183,6 +183,16 @@ pub enum Event {
         /// Which.
         index: LogIndex,
     },
+    /// An entry is damaged on this member's disk and proven not to be committed: the log is cut there.
+    Void {
+        /// Which.
+        index: LogIndex,
+    },
+    /// The state that was lost with a snapshot has come from another member.
+    StateRecalled {
+        /// Where the lost snapshot ended.
+        index: LogIndex,
+    },
     /// The leader is lost: its heartbeats have stopped.
     LeaderLost {
         /// The term that it led.
@@ -248,6 +258,18 @@ impl fmt::Display for Event {
                 write!(
                     f,
                     "entry {index} is damaged here, and no other node has an intact copy of it"
+                )
+            }
+            Event::Void { index } => {
+                write!(
+                    f,
+                    "entry {index} is damaged, and a majority never had it: it was not committed"
+                )
+            }
+            Event::StateRecalled { index } => {
+                write!(
+                    f,
+                    "the state that was lost with the snapshot of entry {index} is there again"
                 )
             }
             Event::LeaderLost { term } => write!(f, "the leader of term {term} is silent"),

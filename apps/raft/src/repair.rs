@@ -16,7 +16,8 @@
 //! members that are damaged at different places heal each other. Where an entry is in snapshots only, a
 //! member that has applied it takes one of its own, and any other is sent the leader's. If everybody has
 //! answered and nobody has it, the member says so and goes on asking, slowly: to go on without the entry
-//! would be to forget it. An entry that was never committed is replaced by the next leader, as any other.
+//! would be to forget it. An entry that was never committed is replaced by the next leader, as any other; if
+//! nobody can lead because of it, `void` says how it is let go of.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -38,7 +39,7 @@ impl RaftNode {
         if index <= self.log.base() || self.log.term_at(index) != Some(term) {
             return;
         }
-        if !self.damage.note(index, now) {
+        if !self.damage.note(index, self.hard_state.term, now) {
             return;
         }
         self.counters.entries_damaged += 1;
@@ -97,7 +98,8 @@ impl RaftNode {
     /// committed, and need not be given to anybody by this one: perhaps nobody else is up to date, and then
     /// it brings the others what they lack, and hands over to one that can send it that snapshot.
     pub(crate) fn is_fit_to_lead(&self) -> bool {
-        self.damage.is_in_snapshots()
+        let is_whole = self.damage.is_in_snapshots() || self.may_stand_to_decide();
+        is_whole && !self.lacks_state()
     }
 
     /// A message as it may leave now: what was found damaged since it was written is not acknowledged.
@@ -127,14 +129,11 @@ impl RaftNode {
 
     /// Asks for the next damaged entries, if it is time.
     pub(crate) fn prepare_repairs(&mut self) {
+        self.cut_void();
         if self.damage.is_empty() {
             return;
         }
-        let leader = self.leader().filter(|leader| *leader != self.config.id);
-        let members = self.membership.current().members();
-        let others = members.filter(|id| *id != self.config.id && Some(*id) != leader);
-        let peers: Vec<NodeId> = leader.into_iter().chain(others).collect();
-        let turn = self.damage.next_question(&peers, self.now);
+        let turn = self.damage.next_question(&self.peers_to_ask(), self.now);
         if let Some(index) = turn.nowhere {
             self.note(Event::Nowhere { index });
         }
@@ -142,6 +141,7 @@ impl RaftNode {
         if turn.in_vain.is_some_and(|index| index > applied) && self.is_leader() {
             // It cannot bring its followers beyond that entry. If it was never committed, the others can do
             // without it; if it was, and is nowhere, nobody may lead.
+            self.note_undecided();
             self.resign(StepDown::Damaged, self.now);
         }
         let Some(question) = turn.question else { return };
@@ -159,7 +159,9 @@ impl RaftNode {
             self.answer_repair(peer, term, from, RepairAnswer::Compacted);
             self.replace_log_of(peer);
         } else if self.log.term_at(from) != Some(term) {
-            self.answer_repair(peer, term, from, RepairAnswer::Absent);
+            // What was denied in a term stays denied, so the disk must have the term.
+            let answer = RepairAnswer::Absent { in_term: self.hard_state.term };
+            self.persistence.withhold(peer, Message::Repaired { term, from, answer }, &self.log);
         } else if self.damage.contains(from) {
             self.answer_repair(peer, term, from, RepairAnswer::Damaged);
         } else {
@@ -237,7 +239,9 @@ impl RaftNode {
             }
         }
         match answer {
-            RepairAnswer::Absent => self.damage.note_lack(peer, from, Lack::Absent),
+            RepairAnswer::Absent { in_term } => {
+                self.damage.note_lack(peer, from, Lack::Absent { in_term });
+            }
             RepairAnswer::Damaged => self.damage.note_lack(peer, from, Lack::Damaged),
             RepairAnswer::Compacted => self.damage.note_lack(peer, from, Lack::Compacted),
             RepairAnswer::Copies(entries) => {

@@ -118,6 +118,9 @@ impl RaftNode {
         total_bytes: u64,
         bytes: Bytes,
     ) {
+        if self.give_recalled(id, meta, offset, total_bytes, &bytes) {
+            return;
+        }
         let (term, first) = (self.hard_state.term, self.log.base());
         let Role::Leader(leadership) = &mut self.role else { return };
         let asked = |progress: &Progress| progress.sending().is_some_and(|s| s.fetch == Some(id));

@@ -15,6 +15,7 @@ use crate::message::{HardState, LogEntry, SnapshotMeta};
 use crate::node::{RaftNode, Role};
 use crate::persist::Persistence;
 use crate::questions::PendingReads;
+use crate::recall::Recall;
 use crate::status::Counters;
 
 /// What a member finds on its disk when it starts.
@@ -32,6 +33,8 @@ pub struct Restored {
     pub configurations: Vec<(LogIndex, Configuration)>,
     /// The end of the log, as much of it as is at hand: consecutive entries up to `last_index`.
     pub recent: Vec<LogEntry>,
+    /// The snapshot is damaged: there is no state yet.
+    pub lacks_state: bool,
 }
 
 impl RaftNode {
@@ -54,6 +57,7 @@ impl RaftNode {
             Some(meta) => ((meta.index, meta.term), meta.configuration),
             None => ((LogIndex(0), Term(0)), Configuration::of_voters(config.voters.clone())),
         };
+        let recall = restored.lacks_state.then(|| Recall::new(base, now));
         let log = Log::new(base, restored.terms, restored.last_index, restored.recent);
         let last = log.last_index();
         let in_log = |(index, _): &(LogIndex, Configuration)| *index <= last;
@@ -73,6 +77,10 @@ impl RaftNode {
             matched: LogIndex(0),
             acknowledged: LogIndex(0),
             receiving: None,
+            decide_after: now,
+            recall,
+            recalled: BTreeMap::new(),
+            snapshot_wanted: LogIndex(0),
             reads: PendingReads::default(),
             election_timeout: config.election_timeout_max,
             election_deadline: now,

@@ -115,6 +115,10 @@ pub struct Counters {
     pub entries_damaged: u64,
     /// Of those: entries that were written again.
     pub entries_repaired: u64,
+    /// Entries that were cut off because the first of them was damaged and proven not to be committed.
+    pub entries_void: u64,
+    /// States that were lost with a snapshot and have come from other members.
+    pub states_recalled: u64,
     /// Questions to others for intact copies.
     pub repairs_asked: u64,
     /// Intact copies given to others.
@@ -130,6 +134,8 @@ pub struct DamageStatus {
     pub first: Option<LogIndex>,
     /// The first of which no other member has an intact copy, though all were asked.
     pub nowhere: Option<LogIndex>,
+    /// The snapshot of this entry cannot be read: there is no state until another member gives its own.
+    pub state: Option<LogIndex>,
 }
 
 /// A leader's view of a follower.
@@ -244,6 +250,7 @@ impl RaftNode {
             entries: self.damage.len(),
             first: self.damage.first(),
             nowhere: self.damage.nowhere(),
+            state: self.recall.map(|recall| recall.index),
         }
     }
 

@@ -299,6 +299,8 @@ fn numbers(ids: &[NodeId]) -> Vec<String> {
 /// | `MsgReadIndexResp` | the index, 0 if there is none | | | `reject` |
 /// | `MsgRepair` | the first entry that is damaged | its term | how many | |
 /// | `MsgRepairResp` | the first entry that was asked for | its term | how many there are | `reject`: none |
+/// | `MsgRecall` | the end of the snapshot that is lost | its term | the offset | |
+/// | `MsgRecallResp` | the offset | 0 | the end of the snapshot | `commit`: the same |
 fn describe(message: &Message, from: NodeId, to: NodeId) -> (&'static str, Value) {
     let mut fields = Fields::default();
     let (purpose, kind) = match message {
@@ -368,11 +370,20 @@ fn describe(message: &Message, from: NodeId, to: NodeId) -> (&'static str, Value
             fields.end(*from, *term);
             match answer {
                 RepairAnswer::Copies(entries) => fields.entries = entries.len() as u64,
-                RepairAnswer::Absent | RepairAnswer::Damaged | RepairAnswer::Compacted => {
+                RepairAnswer::Absent { .. } | RepairAnswer::Damaged | RepairAnswer::Compacted => {
                     fields.reject = true;
                 }
             }
             ("RepairResponse", "MsgRepairResp")
+        }
+        Message::Recall { term, index, offset } => {
+            fields.end(*index, *term);
+            fields.entries = *offset;
+            ("RepairRequest", "MsgRecall")
+        }
+        Message::Recalled { meta, offset, .. } => {
+            (fields.index, fields.entries, fields.commit) = (*offset, meta.index.0, meta.index.0);
+            ("RepairResponse", "MsgRecallResp")
         }
     };
     (purpose, fields.to_json(kind, message.term(), from, to))

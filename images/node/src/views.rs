@@ -42,7 +42,13 @@ pub(crate) fn raft_status(raft: &RaftNode, members: &Members, now: Instant) -> R
 
 /// What of the log is damaged here, and what that means; null if nothing is.
 fn damage(status: &DamageStatus) -> Option<Value> {
-    let DamageStatus { entries, first, nowhere } = status;
+    let DamageStatus { entries, first, nowhere, state } = status;
+    if let Some(index) = state {
+        return Some(Value::text(format_args!(
+            "the snapshot of entry {index} is damaged here: the others are asked for theirs, and until then \
+             this node has no state"
+        )));
+    }
     match (nowhere, first) {
         (Some(index), _) => Some(Value::text(format_args!(
             "entry {index} is damaged here, and no other node has an intact copy: nothing goes on behind it"

@@ -134,7 +134,8 @@ impl Cluster {
         (self.adjust)(&mut config);
         let seed = self.prng.next_u64();
         let member = self.members.get_mut(&id).unwrap();
-        let restored = member.disk.snapshot.as_ref().map_or(0, |(meta, _)| meta.index.0);
+        let readable = member.disk.snapshot.as_ref().filter(|_| !member.disk.is_snapshot_lost);
+        let restored = readable.map_or(0, |(meta, _)| meta.index.0);
         member.applied = self.truth[..restored as usize].to_vec();
         let raft = RaftNode::new(config, seed, member.disk.restored(), self.now).unwrap();
         member.raft = Some(raft);
@@ -213,8 +214,21 @@ impl Cluster {
             }
         }
         self.check(id);
+        self.take_wanted_snapshot(id);
         if let Some(at) = self.raft(id).poll_timeout() {
             self.schedule(at, Event::Wake { node: id });
+        }
+    }
+
+    /// A member is asked for a snapshot that is newer than its own.
+    fn take_wanted_snapshot(&mut self, id: NodeId) {
+        let member = &self.members[&id];
+        let Some(raft) = &member.raft else { return };
+        let newest = member.disk.snapshot.as_ref().map_or(LogIndex(0), |(meta, _)| meta.index);
+        let wanted = raft.snapshot_wanted();
+        let is_durable = raft.last_applied() <= raft.persisted_index();
+        if newest < wanted && wanted <= raft.last_applied() && is_durable {
+            self.snapshot(id, false);
         }
     }
 

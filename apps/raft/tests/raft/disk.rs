@@ -21,6 +21,8 @@ pub struct Disk {
     pub snapshot: Option<(SnapshotMeta, Bytes)>,
     /// Entries that cannot be read any more.
     pub damaged: BTreeSet<LogIndex>,
+    /// The snapshot cannot be read any more.
+    pub is_snapshot_lost: bool,
     /// What has come in of another snapshot.
     partial: Vec<u8>,
 }
@@ -85,7 +87,8 @@ impl Disk {
 
     /// A part of the snapshot, and how long all of it is.
     pub fn part(&self, offset: u64, max_bytes: usize) -> (SnapshotMeta, u64, Bytes) {
-        let Some((meta, bytes)) = &self.snapshot else { return Default::default() };
+        let snapshot = self.snapshot.as_ref().filter(|_| !self.is_snapshot_lost);
+        let Some((meta, bytes)) = snapshot else { return Default::default() };
         let from = (offset as usize).min(bytes.len());
         let to = (from + max_bytes).min(bytes.len());
         (meta.clone(), bytes.len() as u64, bytes.slice(from..to))
@@ -107,7 +110,7 @@ impl Disk {
             return false;
         }
         let same = |entry: &LogEntry| (entry.index, entry.term) == (meta.index, meta.term);
-        if self.entries.iter().any(same) {
+        if meta.index == self.base || self.entries.iter().any(same) {
             self.give_up(meta.index);
         } else {
             self.entries.clear();
@@ -115,6 +118,7 @@ impl Disk {
             self.base = meta.index;
         }
         self.snapshot = Some((meta.clone(), bytes));
+        self.is_snapshot_lost = false;
         true
     }
 
@@ -145,6 +149,7 @@ impl Disk {
                 .filter_map(configuration)
                 .collect::<Vec<(LogIndex, Configuration)>>(),
             recent: self.recent(),
+            lacks_state: self.is_snapshot_lost,
         }
     }
 

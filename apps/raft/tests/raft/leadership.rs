@@ -137,6 +137,8 @@ fn stepped_down(event: &Event) -> Option<StepDown> {
         | Event::Damaged { .. }
         | Event::Repaired { .. }
         | Event::Nowhere { .. }
+        | Event::Void { .. }
+        | Event::StateRecalled { .. }
         | Event::LeaderLost { .. } => None,
     }
 }

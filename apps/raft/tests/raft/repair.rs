@@ -6,7 +6,7 @@ use raft::Event;
 use crate::cluster::{Cluster, node};
 
 /// A cluster whose leader has committed so many commands, with little in memory.
-fn cluster_with(size: u16, commands: u64, seed: u64) -> (Cluster, NodeId) {
+pub fn cluster_with(size: u16, commands: u64, seed: u64) -> (Cluster, NodeId) {
     let mut cluster = Cluster::with(size, seed, |config| config.entry_cache_max_bytes = 1);
     cluster.run(Duration::from_secs(2));
     let leader = cluster.leader().expect("somebody leads");
@@ -18,13 +18,13 @@ fn cluster_with(size: u16, commands: u64, seed: u64) -> (Cluster, NodeId) {
     (cluster, leader)
 }
 
-fn restart(cluster: &mut Cluster, id: NodeId) {
+pub fn restart(cluster: &mut Cluster, id: NodeId) {
     cluster.crash(id);
     cluster.start(id);
 }
 
 /// How often something was told by all members.
-fn count(cluster: &Cluster, of: impl Fn(&Event) -> bool) -> usize {
+pub fn count(cluster: &Cluster, of: impl Fn(&Event) -> bool) -> usize {
     cluster.events.iter().filter(|(_, event)| of(event)).count()
 }
 

@@ -80,9 +80,18 @@ pub fn show(message: &Message) -> String {
         }
         Message::Repaired { term, from, answer } => match answer {
             RepairAnswer::Copies(entries) => format!("copies [{}]", entries_in_words(entries)),
-            RepairAnswer::Absent => format!("{from}/{term} is not here"),
+            RepairAnswer::Absent { in_term } => {
+                format!("{from}/{term} is not here, term {in_term}")
+            }
             RepairAnswer::Damaged => format!("{from}/{term} is damaged here too"),
             RepairAnswer::Compacted => format!("{from} is in a snapshot here"),
         },
+        Message::Recall { term, index, offset } => {
+            format!("who has a snapshot of {index}/{term} or later? from {offset} on")
+        }
+        Message::Recalled { meta, total_bytes, offset, bytes } => {
+            let (index, of, end) = (meta.index, meta.term, offset + bytes.len() as u64);
+            format!("my snapshot up to {index}/{of}: {offset} to {end} of {total_bytes}")
+        }
     }
 }

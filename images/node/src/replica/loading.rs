@@ -34,6 +34,8 @@ pub(super) struct Loading {
     /// Records that hold configurations and are still to be read.
     wanted: VecDeque<LogIndex>,
     configurations: Vec<(LogIndex, Configuration)>,
+    /// The snapshot cannot be read, and the log does not reach back to the one before.
+    lacks_state: bool,
     /// What was found damaged meanwhile.
     pub(super) damaged: Vec<Damage>,
 }
@@ -45,21 +47,31 @@ impl Replica {
         let wanted = wanted_behind(&recovered, covered);
         let has_snapshot = recovered.snapshot.is_some();
         let (restore, configurations) = (Restore::default(), Vec::new());
-        let (machine, damaged) = (None, Vec::new());
-        self.loading =
-            Some(Loading { recovered, restore, machine, wanted, configurations, damaged });
+        self.loading = Some(Loading {
+            recovered,
+            restore,
+            machine: None,
+            wanted,
+            configurations,
+            lacks_state: false,
+            damaged: Vec::new(),
+        });
         if has_snapshot { self.read_snapshot_from(0) } else { self.load_configurations(now) }
     }
 
     /// The newest snapshot is damaged: the one before it and the log will do, if the log reaches back to it.
+    /// If it does not, this node begins without a state, and has it from another.
     pub(super) fn load_older_snapshot(&mut self, damage: String, now: Instant) {
         let older = self.store.fall_back();
         let Some(loading) = &mut self.loading else { return };
+        self.snapshots.set_damaged();
         let Ok(older) = older else {
-            return self.fail(format!(
-                "{damage}, and the log does not reach back to the one before: remove this node from the \
-                 cluster, and add another"
-            ));
+            // What it is of is known, and so is the log behind it: the state comes from another node.
+            let text = format!("{damage}: another node is asked for one");
+            self.outputs.push_back(ReplicaOutput::Note(Level::Error, "disk", text));
+            loading.lacks_state = true;
+            self.store.doubt_snapshot();
+            return self.load_configurations(now);
         };
         let covered = older.as_ref().map_or(LogIndex(0), |stored| stored.meta.index);
         let text = format!("{damage}: going on from entry {covered}");
@@ -67,7 +79,6 @@ impl Replica {
         loading.restore = Restore::default();
         loading.wanted = wanted_behind(&loading.recovered, covered);
         loading.recovered.snapshot = older;
-        self.snapshots.set_damaged();
         let has_snapshot = loading.recovered.snapshot.is_some();
         if has_snapshot { self.read_snapshot_from(0) } else { self.load_configurations(now) }
     }
@@ -137,7 +148,7 @@ impl Replica {
 
     fn finish_loading(&mut self, now: Instant) {
         let Some(loading) = self.loading.take() else { return };
-        let Loading { recovered, machine, configurations, damaged, .. } = loading;
+        let Loading { recovered, machine, configurations, damaged, lacks_state, .. } = loading;
         let Some(terms) = TermRuns::new(recovered.terms.clone()) else {
             return self.fail("the terms on the disk go backwards".into());
         };
@@ -156,6 +167,7 @@ impl Replica {
             last_index: recovered.last_index,
             configurations,
             recent: Vec::new(),
+            lacks_state,
         };
         self.begin(&recovered, restored, machine, now);
         damaged.into_iter().for_each(|damage| self.tell_damage(damage, now));

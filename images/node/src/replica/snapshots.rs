@@ -135,7 +135,7 @@ impl Replica {
         let is_free = is_idle && now >= snapshots.retry_at;
         // What stands for the log must not know more than the log.
         let is_durable = applied <= member.raft.persisted_index();
-        if !is_free || !is_durable || applied <= snapshots.newest {
+        if !is_free || !is_durable || applied <= snapshots.newest || member.raft.lacks_state() {
             return false;
         }
         let status = self.store.status();
@@ -143,6 +143,7 @@ impl Replica {
         entries >= self.config.snapshot_entries.min(status.slots / ROOM_SHARE)
             || snapshots.is_damaged
             || member.raft.is_mended_by_snapshot()
+            || (snapshots.newest.next()..=applied).contains(&member.raft.snapshot_wanted())
             || snapshots.bytes_since >= status.body_bytes / ROOM_SHARE
     }
 
