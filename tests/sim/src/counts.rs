@@ -94,12 +94,18 @@ pub enum Kind {
     WritesLost,
     /// Sectors whose last write went to another sector.
     WritesMisdirected,
+    /// Reads in which one sector was another's, with its valid checksums.
+    ReadsMisdirected,
     /// Faults that would have destroyed the last copy of something, and were undone.
     FaultsUndone,
     /// Entries that nodes found damaged.
     EntriesDamaged,
     /// Entries that nodes wrote again from intact copies.
     EntriesRepaired,
+    /// Entries that were damaged, or behind one, and cut off because they were proven not to be committed.
+    EntriesVoid,
+    /// States that were lost with a snapshot, and had from another node.
+    StatesRecalled,
     /// Writes that came out of the log a second time, and were not executed again.
     WritesRepeated,
     /// Reads that were answered.
@@ -114,7 +120,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, with their names, in the order of the type.
-    pub const ALL: [(Kind, &'static str); 52] = [
+    pub const ALL: [(Kind, &'static str); 55] = [
         (Kind::FramesSent, "frames sent"),
         (Kind::FramesLost, "frames lost"),
         (Kind::FramesDelayed, "frames delayed"),
@@ -159,9 +165,12 @@ impl Kind {
         (Kind::RottenSnapshots, "rotten snapshots"),
         (Kind::WritesLost, "flushed writes lost"),
         (Kind::WritesMisdirected, "writes misdirected"),
+        (Kind::ReadsMisdirected, "reads misdirected"),
         (Kind::FaultsUndone, "disk faults undone"),
         (Kind::EntriesDamaged, "entries damaged"),
         (Kind::EntriesRepaired, "entries repaired"),
+        (Kind::EntriesVoid, "entries void"),
+        (Kind::StatesRecalled, "states recalled"),
         (Kind::WritesRepeated, "writes repeated"),
         (Kind::Reads, "reads answered"),
         (Kind::Writes, "writes answered"),

@@ -11,6 +11,10 @@ use crate::counts::{Counts, Kind};
 /// What a sector holds.
 pub(crate) type Sector = [u8; SECTOR_BYTES];
 
+/// A read that went astray is followed by at least so many that do not: no reading that is done again is
+/// wrong again.
+const READS_BETWEEN_MISREADS: u64 = 100;
+
 /// What a sector holds that was never written.
 const NEVER_WRITTEN: Sector = [0; SECTOR_BYTES];
 
@@ -33,6 +37,8 @@ pub struct DiskTemper {
     pub lost_per_mille: u64,
     /// At a crash, an unflushed sector is torn: partly the old bytes, partly the new ones.
     pub torn_per_mille: u64,
+    /// A read gives, for one of its sectors, what another one holds.
+    pub misread_per_mille: u64,
 }
 
 /// A sector that was written and not flushed since. Later ones of the same sector come later in the list.
@@ -67,6 +73,8 @@ pub struct SimDisk {
     pending: BTreeMap<u64, Pending>,
     next_write: u64,
     next_operation: u64,
+    /// Reads until the next may go astray.
+    reads_to_misread: u64,
     counts: Counts,
 }
 
@@ -82,6 +90,7 @@ impl DiskTemper {
             slow_max: Duration::ZERO,
             lost_per_mille: 0,
             torn_per_mille: 0,
+            misread_per_mille: 0,
         }
     }
 }
@@ -100,6 +109,7 @@ impl SimDisk {
             pending: BTreeMap::new(),
             next_write: 0,
             next_operation: 0,
+            reads_to_misread: 0,
             counts: Counts::default(),
         }
     }
@@ -193,7 +203,7 @@ impl SimDisk {
     }
 
     fn read(
-        &self,
+        &mut self,
         sector: u64,
         sectors: u32,
         buffer: Option<&mut PacketBuffer>,
@@ -207,7 +217,29 @@ impl SimDisk {
         {
             room.copy_from_slice(self.current(sector));
         }
+        if let Some((place, other)) = self.draw_misread(sector, sectors) {
+            let start = place as usize * SECTOR_BYTES;
+            buffer[start..start + SECTOR_BYTES].copy_from_slice(&other);
+        }
         Ok(())
+    }
+
+    /// Which of these sectors is read from elsewhere this time, and what is there.
+    fn draw_misread(&mut self, first: u64, sectors: u32) -> Option<(u64, Sector)> {
+        self.reads_to_misread = self.reads_to_misread.saturating_sub(1);
+        let chance = self.temper.misread_per_mille;
+        if chance == 0 || self.reads_to_misread > 0 || !self.prng.chance(chance, 1_000) {
+            return None;
+        }
+        let place = self.prng.below(u64::from(sectors));
+        let skip = self.prng.below(self.durable.len().max(1) as u64) as usize;
+        let other = *self.durable.values().nth(skip)?;
+        if other == *self.current(first + place) {
+            return None;
+        }
+        self.reads_to_misread = READS_BETWEEN_MISREADS;
+        self.counts.note(Kind::ReadsMisdirected);
+        Some((place, other))
     }
 
     fn current(&self, sector: u64) -> &[u8; SECTOR_BYTES] {
@@ -288,6 +320,7 @@ mod tests {
             slow_max: Duration::ZERO,
             lost_per_mille,
             torn_per_mille: 0,
+            misread_per_mille: 0,
         }
     }
 
@@ -317,6 +350,28 @@ mod tests {
         assert_eq!((disk.current(1)[0], disk.current(2)[0]), (1, 0), "but is not durable");
         assert_eq!(disk.counts().get(Kind::CrashesLosing), 1);
         assert_eq!(pool.free(), 4);
+    }
+
+    #[test]
+    fn a_read_that_goes_astray_gives_another_sector_once() {
+        let pool = Pool::on_heap(4, PAGE_BYTES);
+        let mut disk = SimDisk::new(16, DiskTemper { misread_per_mille: 1_000, ..temper(0) }, 1);
+        for sector in 0..8 {
+            let operation = write(&mut disk, &pool, sector, 1 + sector as u8);
+            assert!(disk.complete(operation).unwrap().result.is_ok());
+        }
+        let flush = flush(&mut disk);
+        assert!(disk.complete(flush).unwrap().result.is_ok());
+        let mut read = || {
+            let operation = Operation::Read { sector: 3, sectors: 1 };
+            let buffer = pool.allocate();
+            let (operation, _) = disk.submit(BlockRequest { tag: 0, operation, buffer });
+            disk.complete(operation).unwrap().buffer.unwrap()[0]
+        };
+        let bytes: Vec<u8> = (0..50).map(|_| read()).collect();
+        assert_eq!(bytes.iter().filter(|byte| **byte != 4).count(), 1);
+        assert!(bytes.iter().all(|byte| (1..=8).contains(byte)));
+        assert_eq!(disk.counts().get(Kind::ReadsMisdirected), 1);
     }
 
     #[test]

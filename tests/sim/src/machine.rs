@@ -191,6 +191,8 @@ impl Machine {
             self.counts.add(Kind::HandOvers, counters.transfers - counters.transfers_failed);
             self.counts.add(Kind::EntriesDamaged, counters.entries_damaged);
             self.counts.add(Kind::EntriesRepaired, counters.entries_repaired);
+            self.counts.add(Kind::EntriesVoid, counters.entries_void);
+            self.counts.add(Kind::StatesRecalled, counters.states_recalled);
         }
         if let Some(snapshots) = self.node.as_ref().map(Node::snapshots) {
             self.counts.add(Kind::SnapshotsTaken, snapshots.taken);

@@ -130,6 +130,7 @@ fn moderate_temper(prng: &mut Prng) -> DiskTemper {
         slow_max: Duration::ZERO,
         lost_per_mille,
         torn_per_mille: prng.below(1_000 - lost_per_mille),
+        misread_per_mille: 0,
     }
 }
 

@@ -354,6 +354,7 @@ fn shape_mixed(plan: &mut Plan, prng: &mut Prng) {
 fn shape_rot(plan: &mut Plan, prng: &mut Prng) {
     plan.trouble = Duration::from_millis(prng.between(2_000, 5_000));
     plan.pause = Duration::from_millis(prng.between(40, 200));
+    plan.temper.misread_per_mille = prng.below(20);
     plan.tuning.entry_cache_max_bytes = [64, 64, 1_024][prng.below(3) as usize];
     plan.troubles = vec![
         (8, Trouble::Rot),

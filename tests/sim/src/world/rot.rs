@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use base::{LogIndex, NodeId, Prng, Term};
-use store::anatomy::{Anatomy, DiskImage, Place, SnapshotImage};
+use store::anatomy::{Anatomy, DiskImage, Place, RecordImage, SnapshotImage};
 
 use super::World;
 use crate::counts::Kind;
@@ -32,9 +32,8 @@ impl World {
             let id = self.choose(Who::Anyone);
             let before = self.look_at_disks();
             let Some(image) = before.get(&id) else { return };
-            let is_on = self.machine(id).is_on();
             let disk = &self.machines[usize::from(id.get()) - 1].disk;
-            let Some(fault) = draw_fault(&mut self.prng, disk, image, is_on) else { continue };
+            let Some(fault) = draw_fault(&mut self.prng, disk, image) else { continue };
             let undo = self.inflict(id, &fault.after);
             if self.is_survivable(&before) {
                 self.counts.note(fault.kind);
@@ -67,16 +66,19 @@ impl World {
     }
 
     /// Whether every disk still tells what only it can tell, every committed entry is intact somewhere, and
-    /// entries that are not committed are damaged on one disk at the most.
+    /// so is every other, unless a majority never had it.
     fn is_survivable(&self, before: &BTreeMap<NodeId, DiskImage>) -> bool {
-        let after = self.look_at_disks();
+        let all = self.look_at_disks();
+        let after = &all;
         let tells_the_same = |(id, image): (&NodeId, &DiskImage)| {
             after.get(id).is_some_and(|after| {
                 let newest = |image: &DiskImage| image.snapshots.last().map(|s| s.index);
+                let is_chained = !after.is_chain_broken
+                    || (!self.machine(*id).is_on() && begins_behind_snapshot(after));
                 after.mark == image.mark
-                    && !after.is_chain_broken
+                    && is_chained
                     && newest(after) == newest(image)
-                    && can_start(after)
+                    && (can_start(after) || self.can_be_given_state(*id, after, &all))
                     && are_last_headers_safe(after)
             })
         };
@@ -89,17 +91,62 @@ impl World {
             let run = committed.partition_point(|(first, _)| *first <= index) - 1;
             after.values().any(|image| holds(image, index, committed[run].1))
         });
-        let has_open_damage = |image: &&DiskImage| {
-            image.records.iter().any(|record| record.index > last && !record.is_payload_intact)
-        };
-        is_everywhere && after.values().filter(has_open_damage).count() <= 1
+        is_everywhere && self.is_open_damage_decidable(last, after)
     }
+
+    /// Whether every entry that is not committed, as far as is known, is intact somewhere, or not on so many
+    /// disks that it may be committed.
+    fn is_open_damage_decidable(&self, last: LogIndex, all: &BTreeMap<NodeId, DiskImage>) -> bool {
+        let mut holders: BTreeMap<(LogIndex, Term), (usize, bool)> = BTreeMap::new();
+        let open = |image: &'_ DiskImage| image.records.partition_point(|r| r.index <= last);
+        for record in all.values().flat_map(|image| &image.records[open(image)..]) {
+            let (count, is_intact) = holders.entry((record.index, record.term)).or_default();
+            (*count, *is_intact) = (*count + 1, *is_intact || record.is_payload_intact);
+        }
+        let majority = self.machines.len() / 2 + 1;
+        let never_had_it = |count: usize| self.machines.len() - count;
+        holders.values().all(|(count, intact)| *intact || never_had_it(*count) >= majority)
+    }
+
+    /// Whether a node whose snapshots cannot be read can have its state from another, which begins with one
+    /// and has the log up to where the lost one ends.
+    fn can_be_given_state(
+        &self,
+        id: NodeId,
+        image: &DiskImage,
+        all: &BTreeMap<NodeId, DiskImage>,
+    ) -> bool {
+        let Some(lost) = image.snapshots.last().map(|snapshot| snapshot.index) else {
+            return false;
+        };
+        let committed = self.checkers.committed_terms();
+        let run = committed.partition_point(|(first, _)| *first <= lost).checked_sub(1);
+        let Some(term) = run.map(|run| committed[run].1) else { return false };
+        all.iter().any(|(other, image)| {
+            let has_entry = |record: &RecordImage| (record.index, record.term) == (lost, term);
+            let has_snapshot =
+                usable_snapshot(image).is_some_and(|snapshot| snapshot.index >= lost);
+            *other != id
+                && can_start(image)
+                && (has_snapshot || image.records.iter().any(has_entry))
+        })
+    }
+}
+
+/// Whether a log whose front is lost with a header can go on behind the newest snapshot.
+fn begins_behind_snapshot(image: &DiskImage) -> bool {
+    let (Some(first), Some(last)) = (image.records.first(), image.records.last()) else {
+        return false;
+    };
+    let newest = image.snapshots.last();
+    newest.is_some_and(|newest| (first.index..=last.index).contains(&newest.index.next()))
 }
 
 /// The snapshot that a start goes on from: the newest, or the one before it if the log reaches back to it.
 fn usable_snapshot(image: &DiskImage) -> Option<&SnapshotImage> {
     let is_usable = |(position, snapshot): &(usize, &SnapshotImage)| {
-        let is_covered = *position == 0 || image.first <= snapshot.index.next();
+        let is_covered =
+            *position == 0 || (image.first <= snapshot.index.next() && !image.is_chain_broken);
         snapshot.is_data_intact && is_covered
     };
     image.snapshots.iter().rev().enumerate().find(is_usable).map(|(_, snapshot)| snapshot)
@@ -115,7 +162,7 @@ fn are_last_headers_safe(image: &DiskImage) -> bool {
 
 /// Whether a node can go on from this disk: from a snapshot, or from the first entry.
 fn can_start(image: &DiskImage) -> bool {
-    usable_snapshot(image).is_some() || image.first == LogIndex(1)
+    usable_snapshot(image).is_some() || (image.first == LogIndex(1) && !image.is_chain_broken)
 }
 
 /// Whether a disk holds an entry intact, or a snapshot that stands for it.
@@ -130,11 +177,11 @@ fn holds(image: &DiskImage, index: LogIndex, term: Term) -> bool {
 }
 
 /// A fault of a disk.
-fn draw_fault(prng: &mut Prng, disk: &SimDisk, image: &DiskImage, is_on: bool) -> Option<Fault> {
+fn draw_fault(prng: &mut Prng, disk: &SimDisk, image: &DiskImage) -> Option<Fault> {
     let record = (!image.records.is_empty())
         .then(|| &image.records[prng.below(image.records.len() as u64) as usize]);
     let payload = record.and_then(|record| record.payload);
-    match prng.below(10) {
+    match prng.below(13) {
         0 | 1 => {
             let (first, _) = payload?;
             flip(prng, disk, first, 8, Kind::RottenPayloads)
@@ -143,29 +190,42 @@ fn draw_fault(prng: &mut Prng, disk: &SimDisk, image: &DiskImage, is_on: bool) -
             let (_, last) = payload?;
             garble(prng, disk, last.sector, Kind::GarbledBodies)
         }
-        // The slots are read at every start; a node that runs has its own headers in memory, or reads them.
-        3 if !is_on => flip(prng, disk, record?.slot, 64 * 8, Kind::RottenHeaders),
-        4 if !is_on => garble(prng, disk, record?.slot.sector, Kind::RottenHeaders),
-        3 | 4 => flip(prng, disk, record?.copy, 64 * 8, Kind::RottenHeaderCopies),
-        5 => {
+        3 => flip(prng, disk, record?.slot, 64 * 8, Kind::RottenHeaders),
+        4 => garble(prng, disk, record?.slot.sector, Kind::RottenHeaders),
+        5 => flip(prng, disk, record?.copy, 64 * 8, Kind::RottenHeaderCopies),
+        // The newest entries are those that may not be committed.
+        6 => {
+            let (first, _) = image.records.last()?.payload?;
+            flip(prng, disk, first, 8, Kind::RottenPayloads)
+        }
+        7 => {
             let anatomy = Anatomy::new(DISK_SECTORS).ok()?;
             let [even, odd] = anatomy.hard_state_sectors();
             let places = [anatomy.superblock_sectors(), even, odd];
             let sector = places[prng.below(3) as usize][prng.below(2) as usize];
             garble(prng, disk, sector, Kind::RottenFronts)
         }
-        6 => {
+        8 => {
             let heads = &image.snapshots.last()?.heads;
             let sector = heads[prng.below(2) as usize].start;
             garble(prng, disk, sector, Kind::RottenSnapshots)
         }
-        7 => {
+        9 => {
+            let after: Vec<Fault> = image
+                .snapshots
+                .iter()
+                .filter_map(|it| garble(prng, disk, it.data.start, Kind::RottenSnapshots))
+                .collect();
+            let after = after.into_iter().flat_map(|fault| fault.after).collect();
+            Some(Fault { kind: Kind::RottenSnapshots, after })
+        }
+        10 => {
             let count = image.snapshots.len() as u64;
             let data = &image.snapshots.get(prng.below(count.max(1)) as usize)?.data;
             let sector = data.start + prng.below(data.end.saturating_sub(data.start).max(1));
             garble(prng, disk, sector, Kind::RottenSnapshots)
         }
-        8 => {
+        11 => {
             let (first, _) = payload?;
             let bytes = disk.before(first.sector)?;
             is_open(disk, first.sector)?;
@@ -222,7 +282,7 @@ impl World {
         let last = self.checkers.committed();
         let payloads = |index: LogIndex| -> Option<Vec<(NodeId, Place)>> {
             let place = |(id, image): (&NodeId, &DiskImage)| {
-                let is_it = |record: &&store::anatomy::RecordImage| record.index == index;
+                let is_it = |record: &&RecordImage| record.index == index;
                 Some((*id, image.records.iter().find(is_it)?.payload?.0))
             };
             images.iter().map(place).collect()
