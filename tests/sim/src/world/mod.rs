@@ -1,6 +1,7 @@
 //! The whole: machines, wires, clients and time.
 
 mod faults;
+mod harm;
 mod machines;
 mod members;
 mod queue;

@@ -48,7 +48,7 @@ impl World {
     }
 
     /// Changes sectors of a disk; answers what they held.
-    fn inflict(&mut self, id: NodeId, sectors: &[(u64, Sector)]) -> Vec<(u64, Sector)> {
+    pub(super) fn inflict(&mut self, id: NodeId, sectors: &[(u64, Sector)]) -> Vec<(u64, Sector)> {
         let disk = &mut self.machine_mut(id).disk;
         let mut before: Vec<(u64, Sector)> =
             sectors.iter().map(|(at, bytes)| (*at, disk.replace(*at, *bytes))).collect();
@@ -57,7 +57,7 @@ impl World {
     }
 
     /// All disks that hold a store.
-    fn look_at_disks(&self) -> BTreeMap<NodeId, DiskImage> {
+    pub(super) fn look_at_disks(&self) -> BTreeMap<NodeId, DiskImage> {
         let anatomy = Anatomy::new(DISK_SECTORS).expect("the disks are large enough");
         let look = |machine: &crate::machine::Machine| {
             Some((machine.id, anatomy.look(&|sector| machine.disk.stored(sector))?))
@@ -67,7 +67,7 @@ impl World {
 
     /// Whether every disk still tells what only it can tell, every committed entry is intact somewhere, and
     /// so is every other, unless a majority never had it.
-    fn is_survivable(&self, before: &BTreeMap<NodeId, DiskImage>) -> bool {
+    pub(super) fn is_survivable(&self, before: &BTreeMap<NodeId, DiskImage>) -> bool {
         let all = self.look_at_disks();
         let after = &all;
         let tells_the_same = |(id, image): (&NodeId, &DiskImage)| {
@@ -269,41 +269,4 @@ fn misdirect(disk: &SimDisk, meant: u64, hit: u64) -> Option<Fault> {
     let (bytes, before) = (disk.stored(meant), disk.before(meant)?);
     let after = vec![(hit, bytes), (meant, before)];
     (meant != hit).then_some(Fault { kind: Kind::WritesMisdirected, after })
-}
-
-/// For tests of what cannot be survived.
-impl World {
-    /// Damages the payload of a committed entry on the disks of all nodes that hold it; answers which entry.
-    ///
-    /// # Panics
-    /// If no entry with a payload is on all disks, and in no snapshot.
-    pub fn destroy_an_entry(&mut self) -> LogIndex {
-        let images = self.look_at_disks();
-        let last = self.checkers.committed();
-        let payloads = |index: LogIndex| -> Option<Vec<(NodeId, Place)>> {
-            let place = |(id, image): (&NodeId, &DiskImage)| {
-                let is_it = |record: &&RecordImage| record.index == index;
-                Some((*id, image.records.iter().find(is_it)?.payload?.0))
-            };
-            images.iter().map(place).collect()
-        };
-        let found = (1..=last.0).map(LogIndex).find_map(|index| Some((index, payloads(index)?)));
-        let (index, places) = found.expect("an entry is on all disks");
-        for (id, place) in places {
-            let mut bytes = self.machine(id).disk.stored(place.sector);
-            bytes[place.offset] ^= 1;
-            self.inflict(id, &[(place.sector, bytes)]);
-        }
-        index
-    }
-
-    /// What a node says of damage in its log, when its disk is read.
-    pub fn damage_of(&self, id: NodeId) -> Option<raft::DamageStatus> {
-        Some(self.machine(id).node.as_ref()?.raft()?.damage_status())
-    }
-
-    /// The last entry that was committed.
-    pub fn committed(&self) -> LogIndex {
-        self.checkers.committed()
-    }
 }
