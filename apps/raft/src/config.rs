@@ -81,11 +81,13 @@ pub enum Mutant {
     DamagedIsAbsent,
     /// A member acknowledges entries that it knows to be damaged on its disk.
     AcknowledgesDamaged,
+    /// A member lets go of a damaged entry when anybody denies it, in whatever term.
+    LetsGoOnOneDenial,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 13] = [
+    pub const ALL: [Mutant; 14] = [
         Mutant::NoPersistBeforeVote,
         Mutant::AppendAckBeforePersist,
         Mutant::CommitOldTermByCount,
@@ -99,6 +101,7 @@ impl Mutant {
         Mutant::LateConfirmationVouches,
         Mutant::DamagedIsAbsent,
         Mutant::AcknowledgesDamaged,
+        Mutant::LetsGoOnOneDenial,
     ];
 }
 

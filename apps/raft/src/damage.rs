@@ -158,6 +158,12 @@ impl Damage {
         self.entries.first_key_value().map(|(index, wanted)| (*index, &wanted.denied_by))
     }
 
+    /// Whether anybody has denied it in this round.
+    pub(crate) fn is_denied_at_all(&self, index: LogIndex) -> bool {
+        let answers = self.entries.get(&index).map(|wanted| wanted.answers.values());
+        answers.into_iter().flatten().any(|lack| matches!(lack, Lack::Absent { .. }))
+    }
+
     /// Whether all were asked for the first damaged entry in vain, and to ask in a later term may help.
     pub(crate) fn is_undecided(&self) -> bool {
         let first = self.entries.first_key_value();

@@ -34,6 +34,7 @@ use alloc::collections::BTreeSet;
 use base::limits::REPAIR_ROUND_MS;
 use base::{Duration, LogIndex, NodeId};
 
+use crate::config::Mutant;
 use crate::node::{RaftNode, Role};
 use crate::output::{Event, StepDown};
 
@@ -59,6 +60,9 @@ impl RaftNode {
 
     /// Whether a quorum of the configuration before this entry are among these.
     fn is_denied(&self, index: LogIndex, deniers: &BTreeSet<NodeId>) -> bool {
+        if self.config.has_bug(Mutant::LetsGoOnOneDenial) {
+            return self.damage.is_denied_at_all(index);
+        }
         let before = index.previous().and_then(|before| self.membership.exactly_at(before));
         before.is_some_and(|before| before.quorum().has(|id| deniers.contains(&id)))
     }

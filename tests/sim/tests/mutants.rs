@@ -104,6 +104,12 @@ fn an_acknowledgement_of_what_is_damaged() {
 }
 
 #[test]
+fn a_damaged_entry_that_is_let_go_because_one_denies_it() {
+    let bug = Bug::Raft(raft::Mutant::LetsGoOnOneDenial);
+    must_be_found_in(Some(Profile::Rot), bug, "leader completeness");
+}
+
+#[test]
 fn a_write_that_is_executed_twice() {
     must_be_found(Bug::Kv(kv::Mutant::ExecutesRepeats), "linearizability");
 }

@@ -2,7 +2,8 @@
 //!
 //! There are two places, used in turn, so that the state before is there while the new one is written; and
 //! each place is two sectors with the same content, far from each other and written one by one, so that one
-//! that rots, or is never written, loses nothing.
+//! that rots, or is never written, loses nothing. A node that has lost it all the same does not start;
+//! ARCHITECTURE.md says why it cannot just come back.
 //!
 //! ```text
 //! 0 magic "HS" (u16)  2 vote (u16)  4 zero (u32)  8 sequence  16 term  24 boot epoch

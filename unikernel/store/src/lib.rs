@@ -62,8 +62,9 @@
 //!
 //! 1. The headers from f to e are read and checked against the chain. Where one is unreadable or not of the
 //!    chain (torn while its neighbour was written, or overwritten by a batch that was never finished), its
-//!    copy is found from its successor. If that fails too, it is **damage**. Behind e, no more headers are
-//!    looked at than two batches can have written.
+//!    copy is found from its successor. If that fails too, it is **damage**, unless the newest snapshot
+//!    stands for it: then the log begins behind that. Behind e, no more headers are looked at than two
+//!    batches can have written.
 //! 2. Batch m + 1, if it was written, begins where the bodies ended. Numbers only grow, so that what an
 //!    earlier lap left there is not taken for it. If it is whole (headers, chain, payloads), it counts, and
 //!    takes the marker's place. There can be two such batches, not three.
@@ -80,11 +81,16 @@
 //! by [`Store::scrub`] before. When nothing has been written for a while the marker is brought up to date, so
 //! that rot in the last batch is not taken for a torn write.
 //!
+//! A disk may err once and give another sector than the one that is meant. So everything is read once more
+//! before it is decided that something is lost or damaged, or that nothing more follows.
+//!
 //! # Repair
 //!
 //! [`Output::Damaged`] names a record whose header has survived: whoever has it can bring it to
 //! [`Store::repair`], which writes it in its place if it has that header's checksum. [`Store::fall_back`]
-//! goes on from the snapshot before a damaged one.
+//! goes on from the snapshot before a damaged one; where there is none, [`Store::doubt_snapshot`] lets one of
+//! the same record take its place. A header that does not hold what its successor names is read from its
+//! copy, and its sector is written again (`finding`); one that is lost with its copy ends the store.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

@@ -10,6 +10,7 @@ use super::{Phase, Recovery};
 use crate::error::Failure;
 use crate::hard_state::Mark;
 use crate::layout::{Config, HEAD_COPIES, HEAD_SECTORS};
+use crate::snapshot::Head;
 use crate::superblock::{SUPERBLOCK_SECTORS, Superblock};
 use crate::transfer::Transfer;
 
@@ -39,6 +40,7 @@ impl Recovery {
         if superblock.layout != self.layout {
             return Err(Failure::Resized);
         }
+        self.mend_superblocks(bytes, superblock, config);
         self.mark = Mark::newest(bytes).ok_or(Failure::HardStateLost)?;
         self.vouched_batch = self.mark.durable_batch;
         let has_slots = self.mark.durable_last <= self.layout.last_with_slot(self.mark.first);
@@ -49,6 +51,27 @@ impl Recovery {
         let heads = |area| Transfer::read(area, 0, HEAD_COPIES * HEAD_SECTORS);
         self.phase = Phase::Heads(self.layout.snapshots().map(heads));
         Ok(())
+    }
+
+    /// A copy of the superblock that is not what it should be is written again, with the decision.
+    fn mend_superblocks(&mut self, bytes: &[u8], superblock: Superblock, config: &Config) {
+        let is_rotten =
+            |at: &u64| sector_of(bytes, *at).map(Superblock::decode) != Some(Ok(superblock));
+        let (disk, sector) = (self.layout.disk(), self.superblock_sector(config));
+        let mends = SUPERBLOCK_SECTORS.into_iter().filter(is_rotten);
+        self.mended.extend(mends.map(|at| Transfer::write(disk, at, sector.clone())));
+    }
+
+    /// The same of the heads of snapshots. The copy that is sound is written as it is, which nothing can
+    /// tear.
+    pub(super) fn mend_heads(&mut self, fronts: &[Transfer; 2]) {
+        for (area, front) in self.layout.snapshots().into_iter().zip(fronts) {
+            if let Some(head) = Head::first_whole(front.bytes())
+                && Head::whole_copies(front.bytes()) < HEAD_COPIES as usize
+            {
+                self.mended.push(Transfer::write(area, 0, head.encode()));
+            }
+        }
     }
 
     /// Makes an empty disk ours. The superblock comes last: a disk that has one has a hard state too.

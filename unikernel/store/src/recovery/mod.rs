@@ -192,6 +192,7 @@ impl Recovery {
             }
             Phase::Heads(transfers) if transfers.iter().all(Transfer::is_done) => {
                 [self.installed, self.older] = newest(self.layout, &transfers);
+                self.mend_heads(&transfers);
                 self.rescan(config)
             }
             Phase::Headers { first, transfer } if transfer.is_done() => {

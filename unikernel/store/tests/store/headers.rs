@@ -152,6 +152,36 @@ fn a_log_that_has_lost_a_header_begins_behind_the_snapshot() {
     assert_eq!((damage.index, damage.what), (LogIndex(26), Where::Header));
 }
 
+#[test]
+fn a_rotten_copy_of_the_superblock_is_written_again() {
+    let (disk, _) = written();
+    for sector in [0, 24] {
+        let mut disk = disk.clone();
+        disk.flip(sector, 33);
+        assert_eq!(look(&disk).superblocks, 1);
+        let mut machine = Machine::start(disk);
+        machine.finish();
+        assert_eq!(look(&machine.disk).superblocks, 2);
+    }
+}
+
+#[test]
+fn a_rotten_copy_of_a_snapshots_head_is_written_again() {
+    let (disk, _) = written();
+    let mut machine = Machine::start(disk);
+    machine.finish();
+    machine.write_snapshot(&meta(25, 2), &snapshot_data(25, 1_000));
+    for copy in 0..2 {
+        let mut disk = machine.disk.clone();
+        let sector = look(&disk).snapshots[0].heads[copy].start;
+        disk.flip(sector, 90);
+        assert_eq!(look(&disk).snapshots[0].heads_intact, 1);
+        let mut machine = Machine::start(disk);
+        machine.finish();
+        assert_eq!(look(&machine.disk).snapshots[0].heads_intact, 2);
+    }
+}
+
 /// The log is given up to the snapshot, which is damaged: another of the same record takes its place.
 #[test]
 fn a_damaged_snapshot_is_replaced_by_its_like() {
