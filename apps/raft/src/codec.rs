@@ -71,8 +71,8 @@ impl Message {
             Message::Heartbeat { term, commit, round } => {
                 writer.u8(tag::HEARTBEAT).term(*term).log_index(*commit).u64(*round);
             }
-            Message::HeartbeatReply { term, round } => {
-                writer.u8(tag::HEARTBEAT_REPLY).term(*term).u64(*round);
+            Message::HeartbeatReply { term, round, is_bound } => {
+                writer.u8(tag::HEARTBEAT_REPLY).term(*term).u64(*round).bool(*is_bound);
             }
             Message::Commit { term, commit } => {
                 writer.u8(tag::COMMIT).term(*term).log_index(*commit);
@@ -168,7 +168,10 @@ impl Message {
             tag::HEARTBEAT => {
                 Message::Heartbeat { term, commit: read_index(&mut reader)?, round: reader.u64()? }
             }
-            tag::HEARTBEAT_REPLY => Message::HeartbeatReply { term, round: reader.u64()? },
+            tag::HEARTBEAT_REPLY => {
+                let (round, is_bound) = (reader.u64()?, reader.bool()?);
+                Message::HeartbeatReply { term, round, is_bound }
+            }
             tag::COMMIT => Message::Commit { term, commit: read_index(&mut reader)? },
             tag::READ_INDEX => Message::ReadIndex { term, context: reader.u64()? },
             tag::READ_INDEX_REPLY => {

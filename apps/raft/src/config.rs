@@ -21,7 +21,8 @@ pub struct Config {
     pub election_timeout_min: Duration,
     /// The upper end of that span. A leader that hears from no majority for this long steps down.
     pub election_timeout_max: Duration,
-    /// A leader answers reads without asking as long as it has a lease (see `lease`). All members or none.
+    /// A leader answers reads without asking as long as it has a lease (see `lease`). Needs a clock that goes
+    /// on while the machine stands still.
     pub lease_reads: bool,
     /// How far the clocks of two members may drift apart within the shortest election timeout.
     pub lease_drift_max: Duration,
@@ -83,11 +84,15 @@ pub enum Mutant {
     AcknowledgesDamaged,
     /// A member lets go of a damaged entry when anybody denies it, in whatever term.
     LetsGoOnOneDenial,
+    /// A leader's lease is as long as the followers' promise, by its own clock.
+    LeaseWithoutDriftMargin,
+    /// A leader's lease begins when a majority has answered, however late, and not when it was asked.
+    LeaseBeginsWhenAnswered,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 14] = [
+    pub const ALL: [Mutant; 16] = [
         Mutant::NoPersistBeforeVote,
         Mutant::AppendAckBeforePersist,
         Mutant::CommitOldTermByCount,
@@ -102,6 +107,8 @@ impl Mutant {
         Mutant::DamagedIsAbsent,
         Mutant::AcknowledgesDamaged,
         Mutant::LetsGoOnOneDenial,
+        Mutant::LeaseWithoutDriftMargin,
+        Mutant::LeaseBeginsWhenAnswered,
     ];
 }
 

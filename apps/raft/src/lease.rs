@@ -1,8 +1,11 @@
 //! Reads without asking anybody, as an option (thesis, section 6.4.1): a leader that a majority has answered
 //! cannot be replaced before those who answered may vote for another.
 //!
-//! That rests on clocks that run at nearly the same speed, on every member having the option, and on all of
-//! this (pitfall 25):
+//! That rests on clocks that run at nearly the same speed and go on while their machines stand still, and on
+//! all of this (pitfall 25):
+//! - Only those count who have the option too, and say so with every answer: nobody else keeps the promise.
+//!   (A member that is started without it, in less than an election timeout after it was stopped with it,
+//!   keeps none: the option is turned off while all are off.)
 //! - The lease begins when the heartbeat was sent, not when it was answered, and is shorter than the
 //!   followers' promise by what clocks may drift.
 //! - A new leader has none. One that has told another to stand has none for the rest of its term: that word
@@ -16,6 +19,7 @@ use alloc::collections::VecDeque;
 
 use base::{Duration, Instant, limits};
 
+use crate::config::Mutant;
 use crate::node::{RaftNode, Role};
 
 /// A leader's lease.
@@ -38,11 +42,13 @@ impl Lease {
         self.rounds.push_back((round, now));
     }
 
-    /// A majority has answered this round, or a later one.
-    pub(crate) fn note_answered(&mut self, round: u64) {
+    /// A majority has answered this round, or a later one. Answers whether the lease begins later for it.
+    pub(crate) fn note_answered(&mut self, round: u64) -> bool {
+        let before = self.began;
         while let Some((_, sent)) = self.rounds.pop_front_if(|(number, _)| *number <= round) {
             self.began = Some(sent);
         }
+        self.began != before
     }
 
     /// What was sent before counts for nothing.
@@ -66,7 +72,9 @@ impl RaftNode {
     /// Whether this leader may answer reads without asking.
     pub(crate) fn has_lease(&self, now: Instant) -> bool {
         let Role::Leader(leadership) = &self.role else { return false };
-        let span = self.config.election_timeout_min - self.config.lease_drift_max;
+        let is_reckless = self.config.has_bug(Mutant::LeaseWithoutDriftMargin);
+        let margin = if is_reckless { Duration::ZERO } else { self.config.lease_drift_max };
+        let span = self.config.election_timeout_min - margin;
         self.config.lease_reads
             && leadership.transfer.is_none()
             && self.commit >= leadership.first_own
@@ -82,12 +90,14 @@ impl RaftNode {
         let quorum = self.membership.current().quorum();
         let Role::Leader(leadership) = &mut self.role else { return };
         let answered = |id| match leadership.progress.get(&id) {
-            Some(progress) => progress.acknowledged_round,
+            Some(progress) => progress.bound_round,
             None if id == own => leadership.round,
             None => 0,
         };
-        if let Some(round) = quorum.reached(answered) {
-            leadership.lease.note_answered(round);
+        let Some(round) = quorum.reached(answered) else { return };
+        let is_longer = leadership.lease.note_answered(round);
+        if is_longer && self.config.has_bug(Mutant::LeaseBeginsWhenAnswered) {
+            leadership.lease.began = Some(self.now);
         }
     }
 

@@ -223,6 +223,8 @@ pub enum Message {
         term: Term,
         /// The number of the heartbeat.
         round: u64,
+        /// The follower elects nobody else for one shortest election timeout: a lease may rest on that.
+        is_bound: bool,
     },
     /// The leader has committed more of what the follower is known to have. Needs no answer.
     Commit {

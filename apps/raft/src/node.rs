@@ -158,7 +158,7 @@ impl RaftNode {
         let term = self.hard_state.term;
         let reply = match message {
             Message::Append { .. } | Message::Heartbeat { .. } | Message::Snapshot { .. } => {
-                Message::HeartbeatReply { term, round: 0 }
+                Message::HeartbeatReply { term, round: 0, is_bound: false }
             }
             Message::PreVote { .. } => Message::PreVoteReply { term, granted: false },
             Message::Vote { .. } => Message::VoteReply { term, granted: false },
@@ -246,11 +246,14 @@ impl RaftNode {
             Message::Heartbeat { commit, round, .. } => {
                 if self.follow(from, now) {
                     self.follow_commit(commit);
-                    let reply = Message::HeartbeatReply { term: self.hard_state.term, round };
+                    let (term, is_bound) = (self.hard_state.term, self.config.lease_reads);
+                    let reply = Message::HeartbeatReply { term, round, is_bound };
                     self.persistence.withhold(from, reply, &self.log);
                 }
             }
-            Message::HeartbeatReply { round, .. } => self.handle_heartbeat_reply(from, round, now),
+            Message::HeartbeatReply { round, is_bound, .. } => {
+                self.handle_heartbeat_reply(from, round, is_bound, now);
+            }
             Message::Commit { commit, .. } => {
                 if self.follow(from, now) {
                     self.follow_commit(commit);

@@ -61,6 +61,8 @@ pub(crate) struct Progress {
     pub(crate) is_active: bool,
     /// The latest heartbeat round that it answered.
     pub(crate) acknowledged_round: u64,
+    /// The latest of those that it answered with a promise not to elect anybody else for a while.
+    pub(crate) bound_round: u64,
     /// Entries are being read from the disk for it.
     pub(crate) is_fetching: bool,
     /// There may be something to send.
@@ -85,6 +87,7 @@ impl Progress {
             last_heard: None,
             is_active: true,
             acknowledged_round: 0,
+            bound_round: 0,
             is_fetching: false,
             wants_append: true,
             stalled_at: None,

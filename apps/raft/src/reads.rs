@@ -121,6 +121,7 @@ impl RaftNode {
             needs_nobody || quorum.has(|id| id == own || has_acknowledged(id))
         };
         let Some(round) = leadership.reads.confirming.take_if(is_confirmed) else { return };
+        self.counters.index_reads += round.questions.len() as u64;
         for question in round.questions {
             self.answer(question, round.index);
         }

@@ -348,10 +348,19 @@ impl RaftNode {
         }
     }
 
-    pub(crate) fn handle_heartbeat_reply(&mut self, from: NodeId, round: u64, now: Instant) {
+    pub(crate) fn handle_heartbeat_reply(
+        &mut self,
+        from: NodeId,
+        round: u64,
+        is_bound: bool,
+        now: Instant,
+    ) {
         let last = self.log.last_index();
         let Some(progress) = self.hear(from, now) else { return };
         progress.note_heard(round, last);
+        if is_bound {
+            progress.bound_round = progress.bound_round.max(round);
+        }
         // Nothing that was on its way has been answered since the last heartbeat: perhaps it was lost. The
         // follower rejects an empty append behind a gap, and the leader starts over from there.
         let is_stalled =

@@ -101,6 +101,8 @@ pub struct Counters {
     pub snapshots_refused: u64,
     /// Questions about reads that this leader answered by its lease.
     pub lease_reads: u64,
+    /// Questions about reads that it answered after a majority had.
+    pub index_reads: u64,
     /// Votes and questions ignored because a leader was heard.
     pub votes_ignored: u64,
     /// Entries refused because the disk is full.
@@ -200,6 +202,8 @@ pub struct Status {
     pub uncommitted_bytes: usize,
     /// What of its log is damaged.
     pub damage: DamageStatus,
+    /// Whether a leader answers reads by its lease, if it has one.
+    pub lease_reads: bool,
     /// Counts.
     pub counters: Counters,
 }
@@ -240,6 +244,7 @@ impl RaftNode {
                 Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => 0,
             },
             damage: self.damage_status(),
+            lease_reads: self.config.lease_reads,
             counters: self.counters,
         }
     }

@@ -149,8 +149,21 @@ pub const REPAIR_ROUND_MS: u64 = 1_000;
 const _: () = assert!(REPAIR_ENTRIES_MAX <= APPEND_BATCH_MAX_ENTRIES);
 const _: () = assert!(REPAIR_ANSWER_WITHIN_MS < REPAIR_ROUND_MS);
 
-/// By how much the clocks of two members may drift apart in one shortest election timeout, at most.
+/// A lease is shorter than the promise that it rests on by this much, in one shortest election timeout.
 pub const LEASE_DRIFT_MAX_MS: u64 = 15;
+
+/// So much faster or slower than time the clock of a member with leases may run, in percent.
+pub const LEASE_CLOCK_ERROR_MAX_PERCENT: u64 = 5;
+
+// The slowest clock's lease ends before the fastest clock's promise does, and one percent more would be too
+// much for that.
+const _: () = assert!(is_lease_within_promise(LEASE_CLOCK_ERROR_MAX_PERCENT));
+const _: () = assert!(!is_lease_within_promise(LEASE_CLOCK_ERROR_MAX_PERCENT + 1));
+
+const fn is_lease_within_promise(error_percent: u64) -> bool {
+    let lease_ms = ELECTION_TIMEOUT_MIN_MS - LEASE_DRIFT_MAX_MS;
+    lease_ms * (100 + error_percent) <= ELECTION_TIMEOUT_MIN_MS * (100 - error_percent)
+}
 
 /// How many heartbeats a leader with leases remembers that no majority has answered.
 pub const LEASE_ROUNDS_REMEMBERED: usize = 64;

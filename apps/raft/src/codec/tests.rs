@@ -137,6 +137,9 @@ fn message() -> impl Strategy<Value = Message> {
         }),
         (number(), any::<bool>())
             .prop_map(|(term, granted)| Message::VoteReply { term: Term(term), granted }),
+        (number(), number(), any::<bool>()).prop_map(|(term, round, is_bound)| {
+            Message::HeartbeatReply { term: Term(term), round, is_bound }
+        }),
         (number(), number(), prop::option::of(number())).prop_map(|(term, context, index)| {
             Message::ReadIndexReply { term: Term(term), context, index: index.map(LogIndex) }
         }),

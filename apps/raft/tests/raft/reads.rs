@@ -1,6 +1,6 @@
 //! Reads that share questions, and reads by lease.
 
-use base::{Duration, Instant, LogIndex, NodeId};
+use base::{Duration, Instant, LogIndex, NodeId, limits};
 use raft::{Config, Message, Output, RaftNode, ReadError, Restored};
 
 use crate::cluster::{Cluster, node};
@@ -68,6 +68,121 @@ fn a_jump_of_the_clock_and_a_long_silence_of_the_caller_end_the_lease() {
     while let Some(output) = raft.poll_output() {
         assert!(!matches!(output, Output::ReadReady { .. }));
     }
+}
+
+/// How long after a heartbeat that is answered at once a leader whose clock runs at `leader` percent answers
+/// reads by its lease, and after how long a follower whose clock runs at `follower` percent would elect
+/// another. In milliseconds of a clock that is right.
+fn lease_and_promise(leader: u64, follower: u64) -> (u64, u64) {
+    let start = 1_000;
+    let local = |percent: u64, ms: u64| Instant::from_nanos((start + ms) * percent * 10_000);
+    let member = |id: u16, percent: u64| {
+        let voters = (1..=3).map(node).collect();
+        let config = Config { lease_reads: true, ..Config::new(node(id), voters) };
+        RaftNode::new(config, 1, Restored::default(), local(percent, 0)).unwrap()
+    };
+    let (mut first, mut second) = (member(1, leader), member(2, follower));
+    // The first is elected, with the third's vote, and has committed its first entry. Then it is heard once.
+    let elected = 400;
+    let mut sent = elect_with(&mut first, local(leader, elected));
+    let beat = elected + 60;
+    first.handle_timeout(local(leader, beat));
+    sent.extend(outputs(&mut first, local(leader, beat)));
+    for (to, message) in sent.into_iter().filter(|(to, _)| *to == node(2)) {
+        second.handle_message(node(1), message, local(follower, beat));
+        let answers = outputs(&mut second, local(follower, beat));
+        for (_, answer) in answers.into_iter().filter(|_| to == node(2)) {
+            first.handle_message(node(2), answer, local(leader, beat));
+        }
+    }
+    outputs(&mut first, local(leader, beat));
+    let answers = |ms: u64| {
+        let (mut first, now) = (first.clone(), local(leader, beat + ms));
+        // It is called for its heartbeats, which nobody answers any more.
+        for called in (0..ms).step_by(50) {
+            first.handle_timeout(local(leader, beat + called));
+            outputs(&mut first, local(leader, beat + called));
+        }
+        first.read_index(ms, now).unwrap();
+        core::iter::from_fn(|| first.poll_output())
+            .any(|output| matches!(output, Output::ReadReady { .. }))
+    };
+    let elects = |ms: u64| {
+        let (mut second, now) = (second.clone(), local(follower, beat + ms));
+        let (last_index, last_term) = (LogIndex(9), second.term());
+        let ask = Message::PreVote { term: second.term().next(), last_index, last_term };
+        second.handle_message(node(3), ask, now);
+        let granted = |(_, answer): &(NodeId, Message)| {
+            matches!(answer, Message::PreVoteReply { granted: true, .. })
+        };
+        outputs(&mut second, now).iter().any(granted)
+    };
+    let lease = (0..400).take_while(|ms| answers(*ms)).count() as u64;
+    let promise = (0..400).take_while(|ms| !elects(*ms)).count() as u64;
+    (lease, promise)
+}
+
+/// Carries out what a member wants of its disk at once, and answers what it sends.
+fn outputs(raft: &mut RaftNode, now: Instant) -> Vec<(NodeId, Message)> {
+    let mut sent = Vec::new();
+    while let Some(output) = raft.poll_output() {
+        match output {
+            Output::Persist(persist) => raft.handle_persisted(persist.ticket, now),
+            Output::Apply(entries) => raft.handle_applied(entries.last().unwrap().index),
+            Output::Send { to, message } => sent.push((to, message)),
+            _ => {}
+        }
+    }
+    sent
+}
+
+/// Makes a member the leader with the help of node 3, which acknowledges its first entry, but not that it
+/// has heard it.
+fn elect_with(raft: &mut RaftNode, now: Instant) -> Vec<(NodeId, Message)> {
+    raft.handle_timeout(now);
+    outputs(raft, now);
+    let term = raft.term().next();
+    raft.handle_message(node(3), Message::PreVoteReply { term, granted: true }, now);
+    outputs(raft, now);
+    raft.handle_message(node(3), Message::VoteReply { term, granted: true }, now);
+    let sent = outputs(raft, now);
+    let accepted = Message::AppendAccepted { term, match_index: LogIndex(1) };
+    raft.handle_message(node(3), accepted, now);
+    assert!(raft.is_leader() && raft.commit_index() == LogIndex(1));
+    sent
+}
+
+/// The bound on the error of clocks is what it says: at it a lease is safe, above it is not.
+#[test]
+fn a_lease_outlasts_no_promise_while_clocks_are_as_right_as_they_must_be() {
+    let error = limits::LEASE_CLOCK_ERROR_MAX_PERCENT;
+    for (slow, fast) in [(0, 0), (error, error), (0, 2 * error), (2 * error - 1, 0)] {
+        let (lease, promise) = lease_and_promise(100 - slow, 100 + fast);
+        assert!(lease > 100 && lease <= promise, "-{slow} % and +{fast} %: {lease}, {promise} ms");
+    }
+    let (lease, promise) = lease_and_promise(100 - 2 * error, 100 + 2 * error);
+    assert!(lease > promise, "clocks that are too wrong would be noticed: {lease}, {promise} ms");
+}
+
+/// A member without the option votes whenever it likes: no lease rests on its answers.
+#[test]
+fn whoever_promises_nothing_does_not_count_for_a_lease() {
+    let (mut cluster, leader) = with_leases(6);
+    let others = cluster.others(leader);
+    cluster.adjust = off;
+    for id in &others {
+        cluster.crash(*id);
+        cluster.start(*id);
+    }
+    cluster.run(Duration::from_millis(200));
+    assert_eq!(cluster.leader(), Some(leader));
+    assert!(!is_answered_at_once(&mut cluster, leader, 1), "neither other promises anything");
+    cluster.adjust = on;
+    cluster.crash(others[0]);
+    cluster.start(others[0]);
+    cluster.run(Duration::from_millis(200));
+    assert_eq!(cluster.leader(), Some(leader));
+    assert!(is_answered_at_once(&mut cluster, leader, 2), "one of the others is enough");
 }
 
 #[test]

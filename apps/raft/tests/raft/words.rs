@@ -60,7 +60,10 @@ pub fn show(message: &Message) -> String {
         Message::Heartbeat { term, commit, round } => {
             format!("heartbeat {round}, term {term}, commit {commit}")
         }
-        Message::HeartbeatReply { term, round } => format!("heard {round}, term {term}"),
+        Message::HeartbeatReply { term, round, is_bound } => {
+            let promise = if *is_bound { ", and elects nobody for a while" } else { "" };
+            format!("heard {round}, term {term}{promise}")
+        }
         Message::Commit { term, commit } => format!("commit {commit}, term {term}"),
         Message::Snapshot { term, meta, total_bytes, offset, bytes } => {
             let (index, of, end) = (meta.index, meta.term, offset + bytes.len() as u64);
