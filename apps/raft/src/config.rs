@@ -26,6 +26,9 @@ pub struct Config {
     pub lease_reads: bool,
     /// How far the clocks of two members may drift apart within the shortest election timeout.
     pub lease_drift_max: Duration,
+    /// A leader that is silent for longer than it usually is is suspected to be gone (see `heartbeats`),
+    /// before the election timeout.
+    pub suspects_silence: bool,
     /// A leader whose disk has not finished a write for this long steps down, and nobody with such a disk
     /// stands.
     pub persist_stall_max: Duration,
@@ -86,8 +89,8 @@ pub enum Mutant {
     LetsGoOnOneDenial,
     /// A leader's lease is as long as the followers' promise, by its own clock.
     LeaseWithoutDriftMargin,
-    /// A leader's lease begins when a majority has answered, however late, and not when it was asked.
-    LeaseBeginsWhenAnswered,
+    /// A leader's lease begins when the answers of a majority come, though it stood still in between.
+    LeaseKeptAcrossPause,
 }
 
 impl Mutant {
@@ -108,7 +111,7 @@ impl Mutant {
         Mutant::AcknowledgesDamaged,
         Mutant::LetsGoOnOneDenial,
         Mutant::LeaseWithoutDriftMargin,
-        Mutant::LeaseBeginsWhenAnswered,
+        Mutant::LeaseKeptAcrossPause,
     ];
 }
 
@@ -159,6 +162,7 @@ impl Config {
             election_timeout_max: Duration::from_millis(limits::ELECTION_TIMEOUT_MAX_MS),
             lease_reads: false,
             lease_drift_max: Duration::from_millis(limits::LEASE_DRIFT_MAX_MS),
+            suspects_silence: true,
             persist_stall_max: Duration::from_millis(limits::PERSIST_STALL_MAX_MS),
             append_batch_max_bytes: limits::APPEND_BATCH_MAX_BYTES,
             append_batch_max_entries: limits::APPEND_BATCH_MAX_ENTRIES,

@@ -126,6 +126,7 @@ impl RaftNode {
         self.refute_suspicion(now);
         self.leader_heard = Some(now);
         self.put_off_election(now);
+        self.heartbeats.note_word(leader, self.config.heartbeat, now);
         true
     }
 

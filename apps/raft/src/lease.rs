@@ -96,7 +96,7 @@ impl RaftNode {
         };
         let Some(round) = quorum.reached(answered) else { return };
         let is_longer = leadership.lease.note_answered(round);
-        if is_longer && self.config.has_bug(Mutant::LeaseBeginsWhenAnswered) {
+        if is_longer && self.config.has_bug(Mutant::LeaseKeptAcrossPause) {
             leadership.lease.began = Some(self.now);
         }
     }
@@ -112,22 +112,32 @@ impl RaftNode {
     }
 
     pub(crate) fn forget_lease(&mut self) {
+        if self.config.has_bug(Mutant::LeaseKeptAcrossPause) {
+            return;
+        }
         if let Role::Leader(leadership) = &mut self.role {
             leadership.lease.forget();
         }
     }
 
     /// The caller has found that the clock jumped, or that this machine stood still: what is known of the
-    /// last moments cannot be relied upon. A leader's lease ends, and a follower's promise begins anew.
+    /// last moments cannot be relied upon. A leader's lease ends; a follower's promise begins anew, and so does
+    /// its election timeout. That does so once, until a leader is heard: a machine that is always late must
+    /// stand some time.
     pub fn handle_time_jump(&mut self, now: Instant) {
+        self.counters.time_jumps += 1;
         self.forget_lease();
         self.now = now;
         match self.role {
-            Role::Leader(_) => {}
-            Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => {
-                self.started = now;
-                self.draw_election_deadline(now);
-            }
+            Role::Leader(_) => return,
+            Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => {}
+        }
+        self.started = now;
+        self.heartbeats.wait_anew(now);
+        let was_put_off = self.put_off.is_some_and(|at| self.leader_heard <= Some(at));
+        if !was_put_off {
+            self.put_off = Some(now);
+            self.draw_election_deadline(now);
         }
     }
 

@@ -17,7 +17,7 @@
 //! | `timing` | when does a member stand for election? |
 //! | `election` | who leads? (PreVote and CheckQuorum are always on) |
 //! | `canvass` | whom does a candidate ask first? |
-//! | `suspicion` | what if the caller knows that the leader is gone? |
+//! | `suspicion`, `heartbeats` | what if the leader is known to be gone, or silent for longer than usual? |
 //! | `transfer` | how does a leader hand over? |
 //! | `progress`, `replication` | what does each follower have, and what is it sent next? |
 //! | `following` | what does a follower take? |
@@ -44,6 +44,7 @@ mod damage;
 mod election;
 mod errors;
 mod following;
+mod heartbeats;
 mod install;
 mod lease;
 mod log;

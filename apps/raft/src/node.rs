@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::damage::Damage;
 use crate::election::Ballot;
 use crate::errors::{ProposeError, ReadError};
+use crate::heartbeats::Heartbeats;
 use crate::install::Receiving;
 use crate::log::Log;
 use crate::membership::Membership;
@@ -75,6 +76,8 @@ pub struct RaftNode {
     pub(crate) election_deadline: Instant,
     /// When the leader of this term last spoke.
     pub(crate) leader_heard: Option<Instant>,
+    /// How late its words usually are.
+    pub(crate) heartbeats: Heartbeats,
     /// The caller has said that the leader cannot be reached, and the leader has not spoken since.
     pub(crate) suspicion: Option<Suspicion>,
     /// When a suspicion last turned out to be wrong, after the others were asked.
@@ -83,6 +86,8 @@ pub struct RaftNode {
     pub(crate) gave_way: Term,
     /// How many elections in a row this member stood in without a leader coming of it.
     pub(crate) fruitless: u64,
+    /// When an election was last put off because the clock jumped.
+    pub(crate) put_off: Option<Instant>,
     /// When this member started, or its clock jumped: what it promised before is not known.
     pub(crate) started: Instant,
     /// The time, as the latest call told it.
@@ -288,7 +293,10 @@ impl RaftNode {
         self.expire_questions(now);
         if let Role::Leader(_) = self.role {
             self.lead(now);
-        } else if now >= self.election_deadline {
+            return;
+        }
+        self.watch_leader(now);
+        if now >= self.election_deadline {
             self.ask_before_standing(now);
         }
         self.ask_reserve(now);
@@ -396,7 +404,8 @@ impl RaftNode {
             Role::Leader(leadership) => leadership.next_deadline(),
             Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => {
                 let deadline = Some(self.election_deadline);
-                Instant::earliest([deadline, self.questions_due(), self.reserve_due()])
+                let asking = Instant::earliest([self.questions_due(), self.reserve_due()]);
+                Instant::earliest([deadline, self.silence_due(), asking])
             }
         };
         Instant::earliest([deadline, self.damage.due(), self.recall_due()])

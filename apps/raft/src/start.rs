@@ -9,6 +9,7 @@ use crate::commit::Applying;
 use crate::config::{Config, ConfigError};
 use crate::configuration::Configuration;
 use crate::damage::Damage;
+use crate::heartbeats::Heartbeats;
 use crate::log::{Log, TermRuns};
 use crate::membership::Membership;
 use crate::message::{HardState, LogEntry, SnapshotMeta};
@@ -85,10 +86,12 @@ impl RaftNode {
             election_timeout: config.election_timeout_max,
             election_deadline: now,
             leader_heard: None,
+            heartbeats: Heartbeats::default(),
             suspicion: None,
             suspicion_refuted: None,
             gave_way: Term(0),
             fruitless: 0,
+            put_off: None,
             started: now,
             now,
             outputs: VecDeque::new(),

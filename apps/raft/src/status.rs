@@ -81,7 +81,11 @@ pub struct Counters {
     pub stands_withheld: u64,
     /// Times that it stepped down because its disk does not answer.
     pub disk_stalls: u64,
-    /// Times that its caller said that the leader cannot be reached.
+    /// Times that the leader was silent for suspiciously long.
+    pub silences: u64,
+    /// Times that the clock jumped, or this member stood still.
+    pub time_jumps: u64,
+    /// Times that the leader was silent, or its caller said that it cannot be reached, and that was believed.
     pub suspicions: u64,
     /// Of those: times that the leader spoke after the others had been asked.
     pub suspicions_refuted: u64,

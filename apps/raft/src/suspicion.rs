@@ -1,5 +1,5 @@
-//! What a member does when its caller knows that the leader is gone: the link is lost at the switch, or
-//! datagrams stay unanswered for much longer than a round trip.
+//! What a member does when its caller knows that the leader is gone, because the link is lost at the switch,
+//! or when the leader is silent for much longer than it usually is (`heartbeats`).
 //!
 //! It asks the others after a few milliseconds instead of a whole election timeout. Nothing else changes:
 //! it needs a majority that would elect it, and whoever hears the leader and was told nothing refuses. So
@@ -35,7 +35,7 @@ impl RaftNode {
         }
     }
 
-    fn suspect_leader(&mut self, now: Instant) {
+    pub(crate) fn suspect_leader(&mut self, now: Instant) {
         if self.suspicion.is_some() {
             return;
         }

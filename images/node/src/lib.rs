@@ -33,4 +33,4 @@ pub use journal::{Journal, Level, Line};
 pub use node::{Hardware, Node};
 pub use output::{Output, Port, RequestId, Stop};
 pub use replica::SnapshotCounts;
-pub use settings::{Beginning, Outside, Settings, SettingsError};
+pub use settings::{Beginning, Outside, Reads, Settings, SettingsError};

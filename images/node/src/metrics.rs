@@ -96,6 +96,16 @@ fn raft(page: &mut Page, view: &View<'_>) {
     page.counter("coterie_raft_proposals_total", "Commands taken as leader.", counters.proposals);
     page.counter("coterie_raft_appends_sent_total", "Append messages sent.", counters.appends_sent);
     page.counter("coterie_raft_candidacies_total", "Elections stood for.", counters.candidacies);
+    let help =
+        "Suspicions that the leader is gone, because of its silence or of the switch's word.";
+    page.counter("coterie_raft_suspicions_total", help, counters.suspicions);
+    let help = "Of those: times that the leader spoke after the others had been asked.";
+    page.counter("coterie_raft_suspicions_refuted_total", help, counters.suspicions_refuted);
+    let help = "Times that this machine stood still, or its clock leapt.";
+    page.counter("coterie_time_jumps_total", help, counters.time_jumps);
+    page.metric("coterie_raft_reads_total", "counter", "Questions about reads answered as leader.");
+    page.sample("coterie_raft_reads_total", "by=\"index\"", counters.index_reads);
+    page.sample("coterie_raft_reads_total", "by=\"lease\"", counters.lease_reads);
     page.metric("coterie_raft_messages_refused_total", "counter", "Messages not acted upon.");
     for (cause, count) in [
         ("stale", counters.stale),

@@ -26,6 +26,9 @@ mod console;
 mod dispatch;
 mod leaving;
 mod snapshots;
+#[cfg(test)]
+mod tests;
+mod time;
 
 use leaving::Leaving;
 
@@ -41,7 +44,14 @@ pub struct Hardware {
     pub blocks: Pool,
     /// The size of the disk.
     pub disk_sectors: u64,
+    /// The clock is known to go on while the machine stands still, whatever makes it stand still.
+    pub has_continuous_clock: bool,
 }
+
+/// Why reads by lease are refused.
+const CLOCK_MAY_STOP: &str = "coterie.reads=lease needs a clock that goes on while the machine is paused, and \
+    this machine's is not known to: say coterie.reads=index, or coterie.clock=continuous if this hypervisor \
+    never stops a guest's clock";
 
 /// Who made a request within the node.
 #[derive(Debug)]
@@ -69,6 +79,8 @@ pub struct Node {
     /// The key-value service may have moved since clients were served.
     has_moved: bool,
     facts_due: Instant,
+    /// When it was last called.
+    called: Instant,
     /// Who waits for the end of a removal.
     removing: Option<Source>,
     /// The node was told to stop.
@@ -133,7 +145,7 @@ fn view<'a>(
 impl Node {
     /// A node that has just been switched on: it begins to read its disk. Everything random follows from
     /// `seed`, which must differ from node to node and from start to start. `raft` is the configuration of
-    /// consensus, usually [`raft::Config::new`] of the settings' nodes.
+    /// consensus, usually [`Settings::consensus`].
     ///
     /// # Errors
     /// If the settings cannot work: the reason.
@@ -144,6 +156,9 @@ impl Node {
         seed: u64,
         now: Instant,
     ) -> Result<Node, Stop> {
+        if raft.lease_reads && !(hardware.has_continuous_clock || settings.has_continuous_clock) {
+            return Err(Stop::Settings(CLOCK_MAY_STOP.into()));
+        }
         let mut prng = Prng::new(seed);
         let snapshot_entries = settings.snapshot_entries;
         let config = store::Config {
@@ -177,6 +192,7 @@ impl Node {
             next_client: 0,
             has_moved: false,
             facts_due: now,
+            called: now,
             removing: None,
             leaving: None,
             is_stopped: false,
@@ -195,6 +211,7 @@ impl Node {
 
     /// A frame has arrived.
     pub fn handle_frame(&mut self, port: Port, frame: Frame, now: Instant) {
+        self.note_time(now);
         if self.kv.is_none() {
             // Nobody is served before the disk is read. Whoever wants something will say it again.
             return;
@@ -212,6 +229,7 @@ impl Node {
 
     /// The disk has finished a request.
     pub fn handle_completion(&mut self, completion: BlockCompletion, now: Instant) {
+        self.note_time(now);
         self.is_settled = false;
         self.replica.handle_completion(completion, now);
     }
@@ -223,6 +241,7 @@ impl Node {
 
     /// A deadline of [`Node::poll_timeout`] has come. Harmless at any other time.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.note_time(now);
         self.is_settled = false;
         self.replica.handle_timeout(now);
         if let Some(kv) = &mut self.kv

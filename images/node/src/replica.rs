@@ -209,6 +209,15 @@ impl Replica {
         }
     }
 
+    /// This machine has stood still, or its clock has leapt. False if it does not matter: the disk is not
+    /// read.
+    pub(crate) fn handle_time_jump(&mut self, now: Instant) -> bool {
+        if let Some(member) = &mut self.member {
+            member.raft.handle_time_jump(now);
+        }
+        self.member.is_some()
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let member = self.member.as_ref();
         let raft = member.and_then(|member| member.raft.poll_timeout());

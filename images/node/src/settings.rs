@@ -9,6 +9,8 @@
 //! | `coterie.format=yes` or `no` | whether an empty disk is formatted, and not taken for a lost one | `no` |
 //! | `coterie.outside=A.B.C.D/P[,GATEWAY]` or `none` | address for clients | `10.0.2.15/24,10.0.2.2` |
 //! | `coterie.disk=flush` or `noflush` | whether a disk that cannot flush is refused | `flush` |
+//! | `coterie.reads=index` or `lease` | whether a leader asks a majority before it answers reads | `index` |
+//! | `coterie.clock=continuous` or `unknown` | whether the hypervisor never stops the guest's clock | `unknown` |
 //! | `coterie.snapshot=N` | how many entries lead to a snapshot, if room is not scarce | 100000 |
 //! | `coterie.wall_ms=N` | the date at launch, in ms since 1970, for machines without a clock | 0 |
 //!
@@ -35,6 +37,11 @@ pub struct Settings {
     pub outside: Option<Outside>,
     /// Whether a disk is accepted that cannot flush, and so may lose what was acknowledged.
     pub without_flush: bool,
+    /// How reads are answered. All nodes of a cluster should be told the same.
+    pub reads: Reads,
+    /// Somebody vouches for it that this hypervisor never stops the guest's clock, not even while the machine
+    /// is paused.
+    pub has_continuous_clock: bool,
     /// A snapshot is taken after so many entries, or earlier if room is scarce.
     pub snapshot_entries: u64,
     /// The date at launch, in milliseconds since 1970; 0 if unknown.
@@ -48,6 +55,16 @@ pub enum Beginning {
     Founds(Vec<NodeId>),
     /// It asks this member to be added.
     Joins(NodeId),
+}
+
+/// How a leader makes sure that nobody else has been elected when it answers a read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Reads {
+    /// It asks a majority (ReadIndex).
+    #[default]
+    Index,
+    /// It relies on the promises of a majority, and on clocks.
+    Lease,
 }
 
 /// An address on the network of the clients.
@@ -136,6 +153,8 @@ struct Found {
     may_format: Option<bool>,
     outside: Option<Option<Outside>>,
     without_flush: Option<bool>,
+    reads: Option<Reads>,
+    has_continuous_clock: Option<bool>,
     snapshot_entries: Option<u64>,
     wall_ms: Option<u64>,
 }
@@ -147,6 +166,12 @@ impl Settings {
             Beginning::Founds(founders) => founders.clone(),
             Beginning::Joins(_) => Vec::new(),
         }
+    }
+
+    /// The configuration of consensus.
+    pub fn consensus(&self) -> raft::Config {
+        let lease_reads = self.reads == Reads::Lease;
+        raft::Config { lease_reads, ..raft::Config::new(self.id, self.founders()) }
     }
 
     /// Reads a kernel command line.
@@ -199,6 +224,14 @@ impl Found {
                     bad("flush or noflush")
                 })
             }
+            "coterie.reads" => {
+                set(&mut self.reads, "coterie.reads", parse_reads(value), || bad("index or lease"))
+            }
+            "coterie.clock" => {
+                set(&mut self.has_continuous_clock, "coterie.clock", parse_clock(value), || {
+                    bad("continuous or unknown")
+                })
+            }
             "coterie.snapshot" => {
                 let entries = value.parse().ok().filter(|entries| *entries > 0);
                 set(&mut self.snapshot_entries, "coterie.snapshot", entries, || {
@@ -234,6 +267,8 @@ impl Found {
             may_format: self.may_format.unwrap_or(false),
             outside: self.outside.unwrap_or(Some(OUTSIDE_DEFAULT)),
             without_flush: self.without_flush.unwrap_or(false),
+            reads: self.reads.unwrap_or_default(),
+            has_continuous_clock: self.has_continuous_clock.unwrap_or(false),
             snapshot_entries: self.snapshot_entries.unwrap_or(limits::SNAPSHOT_ENTRIES),
             wall_ms: self.wall_ms.unwrap_or(0),
         })
@@ -299,6 +334,22 @@ fn parse_disk(value: &str) -> Option<bool> {
     }
 }
 
+fn parse_reads(value: &str) -> Option<Reads> {
+    match value {
+        "index" => Some(Reads::Index),
+        "lease" => Some(Reads::Lease),
+        _ => None,
+    }
+}
+
+fn parse_clock(value: &str) -> Option<bool> {
+    match value {
+        "continuous" => Some(true),
+        "unknown" => Some(false),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,13 +370,15 @@ mod tests {
         assert!(!settings.may_format, "an empty disk is one that has forgotten");
         assert_eq!(settings.outside, Some(OUTSIDE_DEFAULT));
         assert!(!settings.without_flush);
+        assert_eq!((settings.reads, settings.has_continuous_clock), (Reads::Index, false));
+        assert!(!settings.consensus().lease_reads);
     }
 
     #[test]
     fn everything_that_a_node_can_be_told() {
         let all = "coterie.id=1 coterie.cluster=1 coterie.peers=1 coterie.outside=192.0.2.7/28,192.0.2.1 \
             coterie.disk=noflush coterie.wall_ms=1795516884046 coterie.snapshot=7 \
-            coterie.format=yes virtio_mmio.device=512@0xfeb00e00:12";
+            coterie.format=yes coterie.reads=lease coterie.clock=continuous virtio_mmio.device=512@0xfeb00e00:12";
         let settings = Settings::parse(all).unwrap();
         let outside =
             Outside { address: [192, 0, 2, 7], prefix: 28, gateway: Some([192, 0, 2, 1]) };
@@ -333,6 +386,7 @@ mod tests {
         assert!(settings.without_flush && settings.may_format);
         assert_eq!(settings.wall_ms, 1_795_516_884_046);
         assert_eq!(settings.snapshot_entries, 7);
+        assert!(settings.has_continuous_clock && settings.consensus().lease_reads);
     }
 
     #[test]
@@ -361,6 +415,8 @@ mod tests {
         assert!(error_of("coterie.snapshot=0").contains("at least 1"));
         assert!(error_of("coterie.disk=maybe").contains("flush or noflush"));
         assert!(error_of("coterie.format=maybe").contains("yes or no"));
+        assert!(error_of("coterie.reads=quickly").contains("index or lease"));
+        assert!(error_of("coterie.clock=slow").contains("continuous or unknown"));
         assert!(error_of("coterie.join=0").contains("a node number"));
     }
 

@@ -36,6 +36,7 @@ pub(crate) fn raft_status(raft: &RaftNode, members: &Members, now: Instant) -> R
         .with("last_applied", status.last_applied.0.0)
         .with("last_index", status.last_index.0)
         .with("persisted_index", status.persisted_index.0)
+        .with("reads", if status.lease_reads { "lease" } else { "index" })
         .with("damage", damage(&status.damage))
         .with("peers", Value::Listing(peers))
 }

@@ -40,8 +40,14 @@ pub enum Kind {
     Pauses,
     /// Of those: leaders, for longer than an election takes.
     LeadersAsleep,
+    /// Of all: those in which the clock halted too.
+    ClocksHalted,
     /// Clocks that leapt forward.
     ClockLeaps,
+    /// Nodes that noticed that they had stood still, or that their clock had leapt.
+    TimeJumps,
+    /// Leaders that were suspected because they were silent.
+    Silences,
     /// Nodes that started with another calendar than the others.
     CalendarsSet,
     /// Machines that lost power.
@@ -108,6 +114,8 @@ pub enum Kind {
     StatesRecalled,
     /// Writes that came out of the log a second time, and were not executed again.
     WritesRepeated,
+    /// Questions about reads that leaders answered by lease.
+    LeaseReads,
     /// Reads that were answered.
     Reads,
     /// Writes that were answered.
@@ -120,7 +128,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, with their names, in the order of the type.
-    pub const ALL: [(Kind, &'static str); 55] = [
+    pub const ALL: [(Kind, &'static str); 59] = [
         (Kind::FramesSent, "frames sent"),
         (Kind::FramesLost, "frames lost"),
         (Kind::FramesDelayed, "frames delayed"),
@@ -138,7 +146,10 @@ impl Kind {
         (Kind::SlowWays, "slow ways"),
         (Kind::Pauses, "pauses"),
         (Kind::LeadersAsleep, "pauses of leaders"),
+        (Kind::ClocksHalted, "clocks halted in pauses"),
         (Kind::ClockLeaps, "clock leaps"),
+        (Kind::TimeJumps, "time jumps noticed"),
+        (Kind::Silences, "silences suspected"),
         (Kind::CalendarsSet, "calendars set"),
         (Kind::Crashes, "crashes"),
         (Kind::CrashesLosing, "crashes losing writes"),
@@ -172,6 +183,7 @@ impl Kind {
         (Kind::EntriesVoid, "entries void"),
         (Kind::StatesRecalled, "states recalled"),
         (Kind::WritesRepeated, "writes repeated"),
+        (Kind::LeaseReads, "questions by lease"),
         (Kind::Reads, "reads answered"),
         (Kind::Writes, "writes answered"),
         (Kind::Unknown, "calls unknown"),

@@ -20,6 +20,7 @@ pub mod clock;
 pub mod counts;
 pub mod disk;
 pub mod linearizability;
+pub mod local_clock;
 pub mod machine;
 pub mod network;
 pub mod plan;

@@ -1,12 +1,13 @@
 //! One machine: a disk that stays, and a node that comes and goes.
 
-use base::{ClusterId, Duration, Instant, NodeId};
-use node::{Beginning, Hardware, Node, Settings};
+use base::{ClusterId, Instant, NodeId, Prng};
+use node::{Beginning, Hardware, Node, Reads, Settings};
 use pool::{PAGE_BYTES, Pool, PoolStatistics};
 
 use crate::bug::Bug;
 use crate::counts::{Counts, Kind};
 use crate::disk::SimDisk;
+use crate::local_clock::LocalClock;
 use crate::plan::{Plan, Tuning, node};
 
 /// The size of each disk.
@@ -49,8 +50,8 @@ pub struct Machine {
     pub stuck: Vec<u64>,
     /// Its node was told to stop, and will.
     pub is_stopping: bool,
-    /// How far its clock has leapt ahead of the world's.
-    pub clock_ahead: Duration,
+    /// Its clock.
+    pub clock: LocalClock,
     /// How far its calendar is ahead of the world's, in milliseconds.
     pub calendar_ahead_ms: i64,
     /// Its node has been seen to have read its disk, which is formatted since: it may not be again.
@@ -77,6 +78,7 @@ impl Machine {
         bug: Option<Bug>,
         seed: u64,
     ) -> Machine {
+        let errors = (plan.tuning.clock_error_min_ppm, plan.tuning.clock_error_max_ppm);
         Machine {
             id,
             disk: SimDisk::new(DISK_SECTORS, plan.temper.clone(), seed),
@@ -89,7 +91,7 @@ impl Machine {
             hang: None,
             stuck: Vec::new(),
             is_stopping: false,
-            clock_ahead: Duration::ZERO,
+            clock: LocalClock::draw(errors, &mut Prng::new(!seed)),
             calendar_ahead_ms: 0,
             is_formatted: false,
             beginning,
@@ -111,7 +113,7 @@ impl Machine {
 
     /// The time by its own clock.
     pub fn local(&self, now: Instant) -> Instant {
-        now + self.clock_ahead
+        self.clock.at(now)
     }
 
     /// Switches it on. Both times are the world's.
@@ -131,6 +133,8 @@ impl Machine {
             may_format: !self.is_formatted,
             outside: None,
             without_flush: false,
+            reads: if self.tuning.lease_reads { Reads::Lease } else { Reads::Index },
+            has_continuous_clock: false,
             snapshot_entries: self.tuning.snapshot_entries,
             wall_ms: wall_ms.saturating_add_signed(self.calendar_ahead_ms),
         };
@@ -138,21 +142,23 @@ impl Machine {
             packets: self.packets.clone(),
             blocks: self.blocks.clone(),
             disk_sectors: self.disk.capacity_sectors(),
+            has_continuous_clock: self.tuning.lease_reads,
         };
         let now = self.local(now);
-        let raft = self.raft_config(settings.founders());
+        let raft = self.raft_config(settings.consensus());
         let node = Node::new(settings, raft, hardware, seed, now);
         self.node = Some(self.with_bug(node.expect("the settings are good")));
     }
 
-    fn raft_config(&self, founders: Vec<NodeId>) -> raft::Config {
+    fn raft_config(&self, usual: raft::Config) -> raft::Config {
         raft::Config {
             append_batch_max_entries: self.tuning.append_entries_max,
             append_in_flight_max: self.tuning.append_in_flight_max,
             entry_cache_max_bytes: self.tuning.entry_cache_max_bytes,
+            suspects_silence: self.tuning.suspects_silence,
             #[cfg(feature = "mutants")]
             mutant: self.bug.and_then(Bug::of_raft),
-            ..raft::Config::new(self.id, founders)
+            ..usual
         }
     }
 
@@ -187,6 +193,9 @@ impl Machine {
             self.is_formatted = true;
             let counters = raft.counters();
             self.counts.add(Kind::Fetches, counters.fetches);
+            self.counts.add(Kind::TimeJumps, counters.time_jumps);
+            self.counts.add(Kind::Silences, counters.silences);
+            self.counts.add(Kind::LeaseReads, counters.lease_reads);
             self.counts.add(Kind::DiskStalls, counters.disk_stalls);
             self.counts.add(Kind::HandOvers, counters.transfers - counters.transfers_failed);
             self.counts.add(Kind::EntriesDamaged, counters.entries_damaged);

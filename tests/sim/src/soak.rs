@@ -69,6 +69,10 @@ impl Soak {
                 append_in_flight_max: 16,
                 entry_cache_max_bytes: 1 << 20,
                 snapshot_entries: 100_000,
+                lease_reads: false,
+                suspects_silence: true,
+                clock_error_min_ppm: 0,
+                clock_error_max_ppm: 0,
             },
             ..Plan::with_profile(seed, Some(Profile::Calm))
         };

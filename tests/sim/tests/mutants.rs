@@ -110,6 +110,18 @@ fn a_damaged_entry_that_is_let_go_because_one_denies_it() {
 }
 
 #[test]
+fn a_lease_that_is_as_long_as_the_promise_by_the_wrong_clock() {
+    let bug = Bug::Raft(raft::Mutant::LeaseWithoutDriftMargin);
+    must_be_found_in(Some(Profile::Leases), bug, "linearizability");
+}
+
+#[test]
+fn a_lease_that_is_kept_across_a_pause() {
+    let bug = Bug::Raft(raft::Mutant::LeaseKeptAcrossPause);
+    must_be_found_in(Some(Profile::Leases), bug, "linearizability");
+}
+
+#[test]
 fn a_write_that_is_executed_twice() {
     must_be_found(Bug::Kv(kv::Mutant::ExecutesRepeats), "linearizability");
 }

@@ -105,6 +105,33 @@ pub const CANVASS_REST_AFTER_MS: u64 = 50;
 
 const _: () = assert!(CANVASS_REST_AFTER_MS < ELECTION_TIMEOUT_MIN_MS);
 
+/// A leader that has been silent for so many heartbeats, and for as long as its words are usually late, is
+/// suspected to be gone: one heartbeat may be lost.
+pub const HEARTBEATS_AWAITED: u64 = 2;
+
+/// Words of a leader count as late by this much at the least: a machine waits for its processor now and then.
+pub const HEARTBEAT_LATENESS_FLOOR_MS: u64 = 10;
+
+/// Nobody judges a leader's silence before it has heard it for so many heartbeats.
+pub const HEARTBEATS_MEASURED_MIN: u32 = 8;
+
+/// A member that is called later than it asked for by more than this judges nobody's silence.
+pub const OWN_LATENESS_MAX_MS: u64 = 10;
+
+// Whoever is first in rank asks before the shortest election timeout, or a suspicion is of no use.
+const _: () = assert!(
+    HEARTBEATS_AWAITED * HEARTBEAT_MS
+        + HEARTBEAT_LATENESS_FLOOR_MS
+        + SUSPICION_DELAY_MIN_MS
+        + SUSPICION_SLOT_MS
+        < ELECTION_TIMEOUT_MIN_MS
+);
+
+/// A node that is called later than it asked for by more than this has stood still, or its clock has leapt:
+/// deadlines that passed meanwhile say nothing of the others. Less happens to everybody on a busy host, and
+/// nobody is replaced within a shortest election timeout.
+pub const TIME_JUMP_MIN_MS: u64 = ELECTION_TIMEOUT_MIN_MS;
+
 /// After elections without a winner the upper end of the election timeout grows by its width, up to this
 /// often.
 pub const ELECTION_BACKOFF_MAX: u64 = 4;

@@ -53,6 +53,20 @@ impl Clock {
         Instant::from_nanos(((cycles * u128::from(self.scale)) >> Clock::SHIFT) as u64)
     }
 
+    /// Whether the clock is known to go on while the hypervisor has the machine paused.
+    ///
+    /// It is if the hypervisor is KVM and says that the counter never stops (Intel SDM 17.17.1): a guest of
+    /// KVM reads the processor's own counter, and only what KVM computes from it, its paravirtual clock, halts
+    /// with the machine. QEMU's translator halts the counter too.
+    pub fn is_continuous(&self) -> bool {
+        let cpuid = raw_cpuid::CpuId::new();
+        let is_kvm = cpuid
+            .get_hypervisor_info()
+            .is_some_and(|info| info.identify() == raw_cpuid::Hypervisor::KVM);
+        let power = cpuid.get_advanced_power_mgmt_info();
+        is_kvm && power.is_some_and(|info| info.has_invariant_tsc())
+    }
+
     /// The counter's value at `instant`, for a timer that compares with it.
     pub(crate) fn tsc_at(&self, instant: Instant) -> u64 {
         let cycles = (u128::from(instant.as_nanos()) << Clock::SHIFT) / u128::from(self.scale);

@@ -10,6 +10,7 @@ mod members;
 mod reads;
 mod recall;
 mod repair;
+mod silence;
 mod snapshots;
 mod split_votes;
 mod stage;

@@ -77,9 +77,13 @@ fn start<T: Transport>(
 ) -> ! {
     let devices = found.unwrap_or_else(|error| refuse(Exit::Device, &error));
     settings.wall_ms = settings.wall_ms.max(clock.wall_ms());
-    let raft = raft::Config::new(settings.id, settings.founders());
-    let hardware =
-        Hardware { packets, blocks, disk_sectors: devices.disk.capacity_sectors() };
+    let raft = settings.consensus();
+    let hardware = Hardware {
+        packets,
+        blocks,
+        disk_sectors: devices.disk.capacity_sectors(),
+        has_continuous_clock: clock.is_continuous(),
+    };
     let node = Node::new(settings, raft, hardware, entropy::random_u64(), clock.now());
     let stop = match node {
         Ok(node) => run::run(node, devices, clock),

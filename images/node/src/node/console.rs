@@ -17,6 +17,7 @@ use crate::output::{Output, RequestId, Stop};
 impl Node {
     /// Bytes have come over the serial line.
     pub fn handle_console(&mut self, bytes: &[u8], now: Instant) {
+        self.note_time(now);
         self.is_settled = false;
         self.console.handle_bytes(bytes);
         while let Some(line) = self.console.poll_line() {
@@ -105,6 +106,7 @@ impl Node {
     /// Executes a command, as if a client had sent it; the answer is an output with the name that is
     /// returned.
     pub fn execute(&mut self, words: Vec<Bytes>, now: Instant) -> RequestId {
+        self.note_time(now);
         self.is_settled = false;
         let request = RequestId(self.next_client + 1);
         self.ask(Asker::Caller(request), &words, now);

@@ -7,7 +7,7 @@ use lexopt::prelude::*;
 use vswitch::control::Request;
 
 use super::absolute;
-use super::state::{Machine, Net};
+use super::state::{Machine, Net, Reads};
 use super::up::Wishes;
 
 pub(super) const HELP: &str = "\
@@ -17,7 +17,7 @@ Usage: scripts/cluster [--name NAME] COMMAND
 
   up [--nodes N] [--net switch|bridge|socket] [--disk-dir D] [--image I]
      [--machine q35|microvm] [--accel auto|kvm|tcg] [--memory MIB] [--disk-size MIB] [--port-base P]
-     [--append 'WORD...']
+     [--reads index|lease] [--append 'WORD...']
                         builds what is missing, boots N nodes (3), waits until they serve
   status [--json]       which nodes run, who leads, where they answer
   shell I               the serial shell of node I; Ctrl-] detaches
@@ -40,7 +40,8 @@ Usage: scripts/cluster [--name NAME] COMMAND
 
 Node I answers Redis clients at 127.0.0.1:7100+I and HTTP at 127.0.0.1:8100+I. Clusters with other names
 (--name, or COTERIE_CLUSTER) run side by side, at other ports. State is kept in target/cluster/NAME.
---append gives every node further settings, such as coterie.snapshot=1000 (see README).
+--append gives every node further settings, such as coterie.snapshot=1000 (see README). --reads lease needs
+a clock that goes on while a machine is paused: KVM's, or '--append coterie.clock=continuous'.
 'bridge' needs root; 'switch' and 'socket' do not.
 ";
 
@@ -130,6 +131,9 @@ impl Words {
             (Some("up"), "memory") => self.wishes.memory_mib = Some(parser.value()?.parse()?),
             (Some("up"), "disk-size") => self.wishes.disk_mib = Some(parser.value()?.parse()?),
             (Some("up"), "port-base") => self.wishes.port_base = Some(parser.value()?.parse()?),
+            (Some("up"), "reads") => {
+                self.wishes.reads = Some(parser.value()?.parse_with(parse_reads)?);
+            }
             (Some("up"), "append") => self.wishes.append = Some(parser.value()?.string()?),
             (Some("up"), "disk-dir") => {
                 self.wishes.disk_dir = Some(absolute(&PathBuf::from(parser.value()?))?);
@@ -272,6 +276,14 @@ fn parse_net(text: &str) -> Result<Net, String> {
     }
 }
 
+fn parse_reads(text: &str) -> Result<Reads, String> {
+    match text {
+        "index" => Ok(Reads::Index),
+        "lease" => Ok(Reads::Lease),
+        _ => Err("reads are answered by index or by lease".into()),
+    }
+}
+
 fn parse_machine(text: &str) -> Result<Machine, String> {
     match text {
         "q35" => Ok(Machine::Q35),
@@ -296,6 +308,8 @@ mod tests {
             panic!("not up");
         };
         assert_eq!((wishes.nodes, wishes.net), (Some(5), Some(Net::Socket)));
+        let Action::Up(wishes) = action("up --reads lease").unwrap() else { panic!("not up") };
+        assert_eq!(wishes.reads, Some(Reads::Lease));
         let Action::Fault(Request::Partition { groups }) = action("partition 1,2|3").unwrap()
         else {
             panic!("not a partition");
@@ -319,6 +333,7 @@ mod tests {
             "dance",
             "up --nodes many",
             "up --net tin-cans",
+            "up --reads minds",
             "up --wipe",
             "down --nodes 3",
             "kill",

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::disks::{self, Format};
 use super::process;
-use super::state::{Accel, Description, Machine, Net};
+use super::state::{Accel, Description, Machine, Net, Reads};
 use crate::clock;
 
 /// QEMU keeps what it translates; an image of a megabyte needs no more than this, in MiB.
@@ -57,6 +57,10 @@ pub fn command(
     add(&["-name", &process::qemu_name(node)]);
     add(&["-nodefaults", "-no-user-config", "-display", "none"]);
     match description.accel {
+        // Unless it is told to, QEMU does not say whether the processor's counter ever stops.
+        Accel::Kvm if description.reads == Reads::Lease => {
+            add(&["-accel", "kvm", "-cpu", "host,+invtsc"]);
+        }
         Accel::Kvm => add(&["-accel", "kvm", "-cpu", "host"]),
         Accel::Tcg => {
             let accel = format!("tcg,thread=single,tb-size={TRANSLATIONS_MIB}");
@@ -118,8 +122,12 @@ fn settings(description: &Description, node: u16, format: Format, contact: Optio
         Format::Allowed => "coterie.format=yes ",
         Format::Forbidden => "",
     };
+    let reads = match description.reads {
+        Reads::Index => "",
+        Reads::Lease => "coterie.reads=lease ",
+    };
     format!(
-        "coterie.id={node} coterie.cluster={} {beginning} {format}coterie.wall_ms={} {}",
+        "coterie.id={node} coterie.cluster={} {beginning} {format}{reads}coterie.wall_ms={} {}",
         description.id,
         clock::since_1970().as_millis(),
         description.append

@@ -41,6 +41,17 @@ pub enum Accel {
     Tcg,
 }
 
+/// How its leader answers reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reads {
+    /// After it has asked a majority.
+    #[default]
+    Index,
+    /// By a lease, without asking anybody.
+    Lease,
+}
+
 /// A cluster.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Description {
@@ -68,6 +79,9 @@ pub struct Description {
     pub port_base: u16,
     /// What they boot.
     pub image: PathBuf,
+    /// How reads are answered.
+    #[serde(default)]
+    pub reads: Reads,
     /// Further words for their kernel command lines.
     #[serde(default)]
     pub append: String,

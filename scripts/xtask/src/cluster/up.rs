@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::process::{self, Role};
-use super::state::{Accel, Description, Folder, Machine, Net};
+use super::state::{Accel, Description, Folder, Machine, Net, Reads};
 use super::{absolute, accel, disks, launch, status};
 use crate::interrupt;
 
@@ -37,6 +37,8 @@ pub struct Wishes {
     pub disk_dir: Option<PathBuf>,
     /// What they boot.
     pub image: Option<PathBuf>,
+    /// How reads are answered.
+    pub reads: Option<Reads>,
     /// Further words for their kernel command lines.
     pub append: Option<String>,
 }
@@ -114,8 +116,9 @@ fn known_again(known: Description, wishes: &Wishes) -> anyhow::Result<Descriptio
     let image = wishes.image.clone().unwrap_or_else(|| known.image.clone());
     let machine = wishes.machine.unwrap_or(known.machine);
     let memory_mib = wishes.memory_mib.unwrap_or(known.memory_mib);
+    let reads = wishes.reads.unwrap_or(known.reads);
     let append = wishes.append.clone().unwrap_or_else(|| known.append.clone());
-    Ok(Description { image, machine, memory_mib, append, ..known })
+    Ok(Description { image, machine, memory_mib, reads, append, ..known })
 }
 
 /// A cluster that was not there before; writes its description.
@@ -169,6 +172,7 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
         disk_mib,
         port_base,
         image,
+        reads: wishes.reads.unwrap_or_default(),
         append: wishes.append.clone().unwrap_or_default(),
         disk_dir: wishes.disk_dir.clone(),
     };

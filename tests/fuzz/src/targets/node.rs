@@ -55,10 +55,15 @@ impl World {
         let line = "coterie.id=1 coterie.cluster=1 coterie.peers=1 coterie.format=yes \
                     coterie.wall_ms=1700000000000";
         let settings = Settings::parse(line).expect("the settings are good");
-        let raft = raft::Config::new(settings.id, settings.founders());
+        let raft = settings.consensus();
         let packets = Pool::on_heap(PACKETS, PAGE_BYTES);
         let blocks = Pool::on_heap(BLOCKS, 4 * PAGE_BYTES);
-        let hardware = Hardware { packets: packets.clone(), blocks, disk_sectors: SECTORS };
+        let hardware = Hardware {
+            packets: packets.clone(),
+            blocks,
+            disk_sectors: SECTORS,
+            has_continuous_clock: false,
+        };
         let now = Instant::from_millis(1);
         let node = Node::new(settings, raft, hardware, 1, now).expect("the settings work");
         let client = |port| Client { port, sequence: 1, acknowledged: 0, received: Vec::new() };

@@ -8,9 +8,13 @@ use base::{Duration, NodeId, Prng};
 
 use crate::disk::DiskTemper;
 use crate::network::Weather;
+use profile::CLOCK_ERROR_MAX_PPM;
 pub use profile::Profile;
 pub use topology::Topology;
 pub use trouble::{Act, Moment, Reaction, Trouble, Who};
+
+/// One run in so many has reads by lease, whatever it is about.
+const LEASES_EVERY: u64 = 4;
 
 /// The options of a run, derived from its seed.
 #[derive(Clone, Debug)]
@@ -50,6 +54,14 @@ pub struct Tuning {
     pub entry_cache_max_bytes: usize,
     /// After how many entries a snapshot is taken.
     pub snapshot_entries: u64,
+    /// Whether reads are answered by lease. Then no clock leaps, and none halts while its machine is paused.
+    pub lease_reads: bool,
+    /// Whether a leader is suspected that is silent for longer than usual.
+    pub suspects_silence: bool,
+    /// By how many parts in a million a clock is too fast or too slow, at the least …
+    pub clock_error_min_ppm: u64,
+    /// … and at the most.
+    pub clock_error_max_ppm: u64,
 }
 
 impl Plan {
@@ -65,7 +77,21 @@ impl Plan {
         let profile = profile.unwrap_or(drawn);
         let mut plan = Plan::moderate(profile, &mut prng);
         profile.shape(&mut plan, &mut prng);
+        plan.draw_clocks(&mut prng);
         plan
+    }
+
+    /// Reads by lease in some runs: all clocks are then as the nodes have been promised that they are.
+    fn draw_clocks(&mut self, prng: &mut Prng) {
+        let tuning = &mut self.tuning;
+        let has_leaps = matches!(self.profile, Profile::Clocks);
+        tuning.lease_reads |= !has_leaps && prng.chance(1, LEASES_EVERY);
+        if tuning.lease_reads {
+            self.troubles.retain(|(_, trouble)| !matches!(trouble, Trouble::Leap(_)));
+        }
+        if prng.chance(1, 2) {
+            tuning.clock_error_max_ppm = CLOCK_ERROR_MAX_PPM;
+        }
     }
 
     /// A little of everything; the profile makes much of something.
@@ -87,6 +113,10 @@ impl Plan {
                 append_in_flight_max: [1, 2, 16, 16][prng.below(4) as usize],
                 entry_cache_max_bytes: [64, 1_024, 1 << 23][prng.below(3) as usize],
                 snapshot_entries: [10, 50, 300, 100_000][prng.below(4) as usize],
+                lease_reads: false,
+                suspects_silence: true,
+                clock_error_min_ppm: 0,
+                clock_error_max_ppm: 0,
             },
             troubles: Vec::new(),
             reactions: Vec::new(),

@@ -1,9 +1,12 @@
 //! Kinds of run. Each makes much of something: trouble that is spread evenly hides what only much of one
 //! kind brings to light (A. Groce et al., "Swarm testing", 2012).
 
-use base::{Duration, Prng};
+use base::{Duration, Prng, limits};
 
 use super::{Act, Moment, Plan, Reaction, Topology, Trouble, Who};
+
+/// A clock may be so wrong where leases rest on it, in parts in a million.
+pub(super) const CLOCK_ERROR_MAX_PPM: u64 = limits::LEASE_CLOCK_ERROR_MAX_PERCENT * 10_000;
 
 /// What a run is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -34,6 +37,8 @@ pub enum Profile {
     HungDisks,
     /// Clocks that leap, and calendars that are set.
     Clocks,
+    /// Reads by lease, clocks as wrong as they may be, and leaders that are cut off or stand still.
+    Leases,
     /// Leaders that are told to hand over, and nodes that are told to stop, while machines fail.
     Orders,
     /// Everything, drawn freely.
@@ -50,7 +55,7 @@ pub enum Profile {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Profile; 19] = [
+    pub const ALL: [Profile; 20] = [
         Profile::Calm,
         Profile::Lossy,
         Profile::Partitions,
@@ -64,6 +69,7 @@ impl Profile {
         Profile::Partial,
         Profile::HungDisks,
         Profile::Clocks,
+        Profile::Leases,
         Profile::Orders,
         Profile::Mixed,
         Profile::Rot,
@@ -107,6 +113,7 @@ impl Profile {
             Profile::Partial => shape_partial(plan, prng),
             Profile::HungDisks => shape_hung_disks(plan, prng),
             Profile::Clocks => shape_clocks(plan),
+            Profile::Leases => shape_leases(plan, prng),
             Profile::Orders => shape_orders(plan, prng),
             Profile::Mixed => shape_mixed(plan, prng),
             Profile::Rot => shape_rot(plan, prng),
@@ -295,6 +302,32 @@ fn shape_clocks(plan: &mut Plan) {
         (3, Trouble::Power(Who::Anyone)),
         (1, Trouble::CutOff(Who::Leader)),
         (2, Trouble::Restore),
+    ];
+}
+
+/// Whoever is cut off or has stood still must be asked before it knows, and the others must be quick to elect
+/// another and to write.
+fn shape_leases(plan: &mut Plan, prng: &mut Prng) {
+    plan.nodes = if prng.chance(3, 4) { 3 } else { 5 };
+    plan.tuning.lease_reads = true;
+    plan.tuning.clock_error_min_ppm = if prng.chance(1, 2) { CLOCK_ERROR_MAX_PPM } else { 0 };
+    plan.tuning.clock_error_max_ppm = CLOCK_ERROR_MAX_PPM;
+    // Whoever has asked for a write that does not come waits, and asks nobody else.
+    plan.clients = 16;
+    plan.think_max = Duration::from_millis(1);
+    plan.trouble = Duration::from_millis(prng.between(2_000, 4_000));
+    plan.pause = Duration::from_millis(prng.between(150, 400));
+    plan.weather.delay_max = Duration::from_micros(prng.between(200, 1_000));
+    plan.weather.loss_per_mille = 0;
+    plan.temper.flush_max = Duration::from_micros(prng.between(200, 1_000));
+    plan.troubles = vec![
+        (5, Trouble::CutOff(Who::Leader)),
+        (4, Trouble::Pause(Who::Leader)),
+        (1, Trouble::Pause(Who::Anyone)),
+        (1, Trouble::Late),
+        (1, Trouble::HandOver),
+        (1, Trouble::Power(Who::Follower)),
+        (3, Trouble::Restore),
     ];
 }
 

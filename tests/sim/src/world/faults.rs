@@ -170,13 +170,22 @@ impl World {
             self.counts.note(Kind::LeadersAsleep);
         }
         self.trace.tell(self.now, || format!("node {id} stands still for {} ms", span.as_millis()));
+        // As QEMU's `stop` does. What stops the whole of QEMU leaves the clock alone.
+        if !self.plan.tuning.lease_reads && self.prng.chance(1, 2) {
+            self.counts.note(Kind::ClocksHalted);
+            let now = self.now;
+            self.machine_mut(id).clock.halt(now);
+        }
         self.machine_mut(id).paused_until = Some(until);
         self.queue.push(until, Event::Resume { id, until });
     }
 
     /// A node goes on: what has come meanwhile comes to it now.
     pub(super) fn resume(&mut self, id: NodeId) {
-        self.machine_mut(id).paused_until = None;
+        let now = self.now;
+        let machine = self.machine_mut(id);
+        machine.paused_until = None;
+        machine.clock.go_on(now);
         for (_, event) in self.held.extract_if(.., |(held, _)| *held == id) {
             self.queue.push(self.now, event);
         }

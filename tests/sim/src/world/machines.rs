@@ -87,7 +87,7 @@ impl World {
         let now = self.now;
         self.trace.tell(now, || format!("node {id}'s clock leaps by {} ms", span.as_millis()));
         let machine = self.machine_mut(id);
-        machine.clock_ahead = machine.clock_ahead + span;
+        machine.clock.leap(span);
         if machine.is_on() {
             machine.wake = Some(now);
             self.counts.note(Kind::ClockLeaps);

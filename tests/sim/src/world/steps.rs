@@ -267,7 +267,7 @@ impl World {
         let machine = self.machine_mut(id);
         let local = machine.local(now);
         let wanted = machine.node.as_ref().and_then(|node| node.poll_timeout(local));
-        let Some(at) = wanted.map(|at| now + at.max(local).since(local)) else { return };
+        let Some(at) = wanted.map(|at| now + machine.clock.until(at, now)) else { return };
         if machine.wake.is_none_or(|known| at < known) {
             machine.wake = Some(at);
             self.queue.push(at, Event::Wake { id, at });
