@@ -164,7 +164,7 @@ fn raft(what: RaftView, view: &View<'_>) -> Outcome {
         return Outcome::Failed("this node is still reading its disk");
     };
     match what {
-        RaftView::Status => record(views::raft_status(raft, members, view.now)),
+        RaftView::Status => record(views::raft_status(raft, members, view.links, view.now)),
         RaftView::Nodes => listing(views::raft_nodes(raft, links, view.now)),
         RaftView::Elections => listing(views::raft_elections(raft)),
         RaftView::Replication if raft.leader() != Some(view.settings.id) => {

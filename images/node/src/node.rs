@@ -176,6 +176,7 @@ impl Node {
             beginning: settings.beginning.clone(),
             cluster: settings.cluster,
             seed: prng.next_u64(),
+            nonce: u32::try_from(prng.between(1, u64::from(u32::MAX))).expect("it is below that"),
             snapshot_entries,
         };
         let clients = Clients::new(&settings, &hardware.packets, prng.next_u64(), now);

@@ -3,6 +3,7 @@
 mod loading;
 mod members;
 mod repairing;
+mod same_number;
 mod snapshots;
 mod tracing;
 
@@ -28,6 +29,7 @@ use crate::members::{Members, RemovalError};
 use crate::settings::Beginning;
 use loading::Loading;
 use repairing::Scrubber;
+use same_number::SameNumber;
 pub use snapshots::SnapshotCounts;
 use snapshots::Snapshots;
 use tracing::Tracing;
@@ -52,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) beginning: Beginning,
     pub(crate) cluster: ClusterId,
     pub(crate) seed: u64,
+    /// What peers tell this start of the node by, not 0.
+    pub(crate) nonce: u32,
     /// A snapshot is taken after so many entries, or earlier if room is scarce.
     pub(crate) snapshot_entries: u64,
 }
@@ -112,8 +116,7 @@ pub(crate) struct Replica {
     outputs: VecDeque<ReplicaOutput>,
     messages_refused: u64,
     tracing: Tracing,
-    /// Whether it was said that peers know a later life of this node.
-    is_superseded: bool,
+    same_number: SameNumber,
 }
 
 /// What exists only when the disk is read.
@@ -131,7 +134,6 @@ pub(crate) struct Member {
 impl Replica {
     pub(crate) fn new(config: Config, store: Store, packets: Pool, started: Instant) -> Replica {
         let outputs = VecDeque::new();
-        let (messages_refused, is_superseded) = (0, false);
         Replica {
             config,
             packets,
@@ -143,9 +145,9 @@ impl Replica {
             started,
             restoring: None,
             outputs,
-            messages_refused,
+            messages_refused: 0,
             tracing: Tracing::default(),
-            is_superseded,
+            same_number: SameNumber::default(),
         }
     }
 
@@ -171,22 +173,15 @@ impl Replica {
                 self.note_superseded();
                 None
             }
+            Disposition::Refused(Refusal::Twin) => {
+                self.note_twins(now);
+                None
+            }
             Disposition::Unreachable(peer) => {
                 member.raft.handle_peer_unreachable(peer, now);
                 None
             }
             Disposition::Taken | Disposition::Refused(_) => None,
-        }
-    }
-
-    /// Peers refuse what this node sends, and it what they send: somebody has to sort that out. It is said
-    /// once; the frames are counted.
-    fn note_superseded(&mut self) {
-        if !self.is_superseded {
-            self.is_superseded = true;
-            let text = "peers know a later start of this node: another machine has its number, or its disk \
-                        is an old copy";
-            self.outputs.push_back(ReplicaOutput::Note(Level::Error, "net", text.into()));
         }
     }
 

@@ -17,7 +17,12 @@ use crate::members::Members;
 use crate::node::View;
 
 /// `raft status`, and `/v1/raft/status`.
-pub(crate) fn raft_status(raft: &RaftNode, members: &Members, now: Instant) -> Record {
+pub(crate) fn raft_status(
+    raft: &RaftNode,
+    members: &Members,
+    links: Option<&Links>,
+    now: Instant,
+) -> Record {
     let status = raft.status(now);
     let mut peers =
         Listing::new(&["id", "match_index", "next_index", "state", "in_flight", "silent_ms"]);
@@ -38,6 +43,7 @@ pub(crate) fn raft_status(raft: &RaftNode, members: &Members, now: Instant) -> R
         .with("persisted_index", status.persisted_index.0)
         .with("reads", if status.lease_reads { "lease" } else { "index" })
         .with("damage", damage(&status.damage))
+        .with("same_number", links.and_then(|links| same_number(links, now)))
         .with("peers", Value::Listing(peers))
 }
 
@@ -59,6 +65,21 @@ fn damage(status: &DamageStatus) -> Option<Value> {
         ))),
         (None, None) => None,
     }
+}
+
+/// Which numbers two machines have, as far as this node has seen; null if none.
+fn same_number(links: &Links, now: Instant) -> Option<Value> {
+    if links.counters().refused[Refusal::Superseded as usize] > 0 {
+        return Some(Value::text(
+            "another machine has been seen that has this node's number, or this node's disk is an old copy",
+        ));
+    }
+    let mut twins = links.status(now).filter(|(_, link)| link.twins > 0);
+    let (peer, link) = twins.next()?;
+    Some(Value::text(format_args!(
+        "another machine has been seen that has the number {peer}: {} frames of it were refused",
+        link.twins
+    )))
 }
 
 fn role(state: RaftState) -> &'static str {

@@ -63,7 +63,8 @@ fn metrics_page(view: &View<'_>) -> Response {
 
 fn raft_status(view: &View<'_>) -> Response {
     let both = view.raft.zip(view.members);
-    let status = |(raft, members)| Report::Record(views::raft_status(raft, members, view.now));
+    let status =
+        |(raft, members)| Report::Record(views::raft_status(raft, members, view.links, view.now));
     json(both.map(status))
 }
 

@@ -33,8 +33,14 @@ impl Wire {
         let pool = Pool::on_heap(64, PAGE_BYTES);
         let links = |(id, peers): &(u16, &[u16])| {
             let peers = peers.iter().copied().map(node).collect();
-            let config =
-                Config { id: node(*id), cluster: ClusterId(9), peers, epoch: 1, mtu: 1500 };
+            let config = Config {
+                id: node(*id),
+                cluster: ClusterId(9),
+                peers,
+                epoch: 1,
+                nonce: 1,
+                mtu: 1500,
+            };
             (node(*id), Links::new(config, pool.clone()))
         };
         let links = nodes.iter().map(links).collect();

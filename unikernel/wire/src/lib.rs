@@ -15,8 +15,12 @@
 //! 40  next sequence wanted (u32)              44  which of the 32 behind it are here (u32)
 //! 48  length of the message (u32)             52  place of the content in it (u32)
 //! 56  trace id (u128)                         72  span id (u64)
-//! 80  trace flags (u8), zero (3)              84  CRC-32C of everything else, content included (u32)
+//! 80  trace flags (u8), zero (3)              84  nonce of the source (u32)
+//! 88  nonce of the destination, 0 if unknown  92  CRC-32C of everything else, content included (u32)
 //! ```
+//!
+//! The epoch counts a node's starts; the nonce is drawn anew at each. Two machines that were given the same
+//! number, and have started equally often, differ in nothing else.
 //!
 //! All numbers are little-endian.
 #![cfg_attr(not(test), no_std)]
@@ -29,4 +33,4 @@ pub use packet::{HEADER_BYTES, Packet, Refusal};
 pub use repr::{Kind, Lane, Repr, ServiceId, TraceContext};
 
 /// The version that this program speaks. Frames of another are refused.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;

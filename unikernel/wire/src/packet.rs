@@ -32,7 +32,9 @@ mod field {
     pub(super) const TRACE_ID: Range<usize> = after(PLACE.end, 16);
     pub(super) const SPAN_ID: Range<usize> = after(TRACE_ID.end, 8);
     pub(super) const TRACE_FLAGS: usize = SPAN_ID.end;
-    pub(super) const CHECKSUM: Range<usize> = after(TRACE_FLAGS + 4, 4);
+    pub(super) const NONCE: Range<usize> = after(TRACE_FLAGS + 4, 4);
+    pub(super) const PEER_NONCE: Range<usize> = after(NONCE.end, 4);
+    pub(super) const CHECKSUM: Range<usize> = after(PEER_NONCE.end, 4);
 
     const fn after(start: usize, length: usize) -> Range<usize> {
         start..start + length
@@ -42,7 +44,7 @@ mod field {
 /// How long the envelope is: a multiple of 8.
 pub const HEADER_BYTES: usize = field::CHECKSUM.end;
 
-const _: () = assert!(HEADER_BYTES == 88);
+const _: () = assert!(HEADER_BYTES == 96);
 
 /// Why a frame is not taken.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -63,14 +65,16 @@ pub enum Refusal {
     Source,
     /// It is from a life of its source, or of this node, that has ended.
     Stale,
-    /// It is for a later life of this node, which this one knows nothing of: another machine has its number,
-    /// or its disk was put back.
+    /// It is for another life of this node, a later one or one that began as often: another machine has its
+    /// number, or its disk was put back.
     Superseded,
+    /// Another machine has its source's number, has started as often, and was heard first.
+    Twin,
 }
 
 impl Refusal {
     /// All of them, in order: an index into a table of counters.
-    pub const ALL: [Refusal; 9] = [
+    pub const ALL: [Refusal; 10] = [
         Refusal::Truncated,
         Refusal::Version,
         Refusal::Checksum,
@@ -80,6 +84,7 @@ impl Refusal {
         Refusal::Source,
         Refusal::Stale,
         Refusal::Superseded,
+        Refusal::Twin,
     ];
 }
 
@@ -95,6 +100,7 @@ impl fmt::Display for Refusal {
             Refusal::Source => "source",
             Refusal::Stale => "stale",
             Refusal::Superseded => "superseded",
+            Refusal::Twin => "twin",
         })
     }
 }
@@ -216,6 +222,11 @@ impl<T: AsRef<[u8]>> Packet<T> {
         [self.u32(field::EPOCH), self.u32(field::STREAM), self.u32(field::PEER_EPOCH)]
     }
 
+    /// The source's nonce, and the destination's.
+    pub(crate) fn nonces(&self) -> [u32; 2] {
+        [self.u32(field::NONCE), self.u32(field::PEER_NONCE)]
+    }
+
     /// Sequence; acknowledged stream, next wanted, selective; message length and place.
     pub(crate) fn numbers(&self) -> [u32; 6] {
         [
@@ -254,6 +265,7 @@ pub(crate) struct Fields {
     pub(crate) destination: u16,
     pub(crate) cluster: u64,
     pub(crate) identity: [u32; 3],
+    pub(crate) nonces: [u32; 2],
     pub(crate) lane: u8,
     pub(crate) length: u16,
     pub(crate) numbers: [u32; 6],
@@ -287,6 +299,9 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
         bytes[field::TRACE_ID].copy_from_slice(&fields.trace.0.to_le_bytes());
         bytes[field::SPAN_ID].copy_from_slice(&fields.trace.1.to_le_bytes());
         bytes[field::TRACE_FLAGS] = fields.trace.2;
+        let [nonce, peer_nonce] = fields.nonces;
+        bytes[field::NONCE].copy_from_slice(&nonce.to_le_bytes());
+        bytes[field::PEER_NONCE].copy_from_slice(&peer_nonce.to_le_bytes());
     }
 
     /// Where the content goes: behind the envelope.

@@ -100,6 +100,10 @@ pub struct Repr {
     pub stream: u32,
     /// How often the destination has started, as far as the source knows; 0 if it does not.
     pub peer_epoch: u32,
+    /// What the source has drawn when it started, not 0.
+    pub nonce: u32,
+    /// The same of the destination, as far as the source knows; 0 if it does not.
+    pub peer_nonce: u32,
     /// The lane that everything else is about.
     pub lane: Lane,
     /// The destination's stream that is acknowledged.
@@ -128,6 +132,7 @@ impl Repr {
     pub fn parse<T: AsRef<[u8]>>(packet: &Packet<T>) -> Result<Repr, Refusal> {
         let malformed = Refusal::Malformed;
         let [epoch, stream, peer_epoch] = packet.identity();
+        let [nonce, peer_nonce] = packet.nonces();
         let [sequence, acknowledged_stream, wanted, selective, message_length, place] =
             packet.numbers();
         let (trace_id, span_id, trace_flags) = packet.trace();
@@ -155,7 +160,7 @@ impl Repr {
             [1, 0] => Lane::Bulk,
             _ => return Err(malformed),
         };
-        if epoch == 0 || stream == 0 || trace_flags[1..] != [0; 3] {
+        if epoch == 0 || stream == 0 || nonce == 0 || trace_flags[1..] != [0; 3] {
             return Err(malformed);
         }
         Ok(Repr {
@@ -165,6 +170,8 @@ impl Repr {
             epoch,
             stream,
             peer_epoch,
+            nonce,
+            peer_nonce,
             lane,
             acknowledged_stream,
             wanted,
@@ -184,6 +191,7 @@ impl Repr {
             destination: self.destination.get(),
             cluster: self.cluster.0,
             identity: [self.epoch, self.stream, self.peer_epoch],
+            nonces: [self.nonce, self.peer_nonce],
             lane: match self.lane {
                 Lane::Urgent => 0,
                 Lane::Bulk => 1,
@@ -233,6 +241,8 @@ mod tests {
             epoch: 3,
             stream: 4,
             peer_epoch: 5,
+            nonce: 11,
+            peer_nonce: 12,
             lane: Lane::Bulk,
             acknowledged_stream: 6,
             wanted: 7,

@@ -190,6 +190,7 @@ impl Replica {
             cluster: self.config.cluster,
             peers: Vec::new(),
             epoch: u32::try_from(recovered.epoch).unwrap_or(u32::MAX),
+            nonce: self.config.nonce,
             mtu: MTU,
         };
         match RaftNode::new(config, self.config.seed, restored, now) {

@@ -22,7 +22,7 @@ pub(super) fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let pool = Pool::on_heap(BUFFERS, PAGE_BYTES);
     let peers = vec![node(1), node(2), node(3)];
-    let config = Config { id: node(1), cluster: CLUSTER, peers, epoch: 2, mtu: 1500 };
+    let config = Config { id: node(1), cluster: CLUSTER, peers, epoch: 2, nonce: 7, mtu: 1500 };
     let mut links = Links::new(config, pool.clone());
     let mut now = Instant::ORIGIN;
     for _ in 0..STEPS_MAX {
@@ -123,6 +123,8 @@ fn frame(input: &mut Input<'_>) -> Vec<u8> {
         epoch: 1 + u32::from(choice >> 6 & 1),
         stream: 1 + u32::from(choice >> 5 & 1),
         peer_epoch: if choice & 16 == 0 { 2 } else { u32::from(input.below(4)) },
+        nonce: 1 + u32::from(first >> 6 & 1),
+        peer_nonce: if first & 16 == 0 { 7 } else { u32::from(first) },
         lane: if choice & 8 == 0 { Lane::Urgent } else { Lane::Bulk },
         acknowledged_stream: 1 + u32::from(first >> 5 & 1),
         wanted: sequence(input),

@@ -164,18 +164,23 @@ impl World {
     fn pause(&mut self, who: Who) {
         let id = self.choose(who);
         let span = self.prng.duration_between(Duration::from_millis(20), PAUSE_MAX);
-        let until = self.now + span;
-        self.counts.note(Kind::Pauses);
-        if self.machine(id).is_leader() && span > ELECTION {
-            self.counts.note(Kind::LeadersAsleep);
-        }
-        self.trace.tell(self.now, || format!("node {id} stands still for {} ms", span.as_millis()));
         // As QEMU's `stop` does. What stops the whole of QEMU leaves the clock alone.
         if !self.plan.tuning.lease_reads && self.prng.chance(1, 2) {
             self.counts.note(Kind::ClocksHalted);
             let now = self.now;
             self.machine_mut(id).clock.halt(now);
         }
+        self.stand_still(id, span);
+    }
+
+    /// A node stands still for so long; its clock goes on.
+    pub fn stand_still(&mut self, id: NodeId, span: Duration) {
+        let until = self.now + span;
+        self.counts.note(Kind::Pauses);
+        if self.machine(id).is_leader() && span > ELECTION {
+            self.counts.note(Kind::LeadersAsleep);
+        }
+        self.trace.tell(self.now, || format!("node {id} stands still for {} ms", span.as_millis()));
         self.machine_mut(id).paused_until = Some(until);
         self.queue.push(until, Event::Resume { id, until });
     }

@@ -46,6 +46,7 @@ pub fn refusals(world: &mut World) -> anyhow::Result<Ending> {
     empty_disk(&cluster, &good)?;
     for (text, with, reason) in [
         ("coterie.id=1", "coterie.id=1 coterie.colour=red", "unknown setting 'coterie.colour=red'"),
+        ("coterie.id=1", "coterie.id=1 coterie.reads=lease", "needs a clock that goes on"),
         ("coterie.id=1", "coterie.id=0", "bad setting 'coterie.id=0'"),
         ("coterie.peers=1", "coterie.peers=2,3", "coterie.peers does not list this node"),
         ("coterie.peers=1", "coterie.join=1", "coterie.join names this node"),

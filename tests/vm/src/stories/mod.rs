@@ -5,6 +5,7 @@ mod clock;
 mod damage;
 mod disk;
 mod failures;
+mod leases;
 mod members;
 mod metrics;
 mod networks;
@@ -102,6 +103,12 @@ pub const ALL: &[Story] = &[
     ),
     story("leader-paused", 60, failures::leader_paused, "time stops for the leader, and goes on"),
     story(
+        "lease",
+        60,
+        leases::leader_suspended,
+        "a leader that reads by lease is suspended, and does not answer from before",
+    ),
+    story(
         "partition",
         60,
         failures::partition,
@@ -140,6 +147,7 @@ pub const ALL: &[Story] = &[
     story("nonsense", 40, nonsense::from_clients, "garbage is answered, counted, and harms nobody"),
     story("metrics", 60, metrics::promtool, "what Prometheus reads is as it should be"),
     story("same-number", 60, same_number::impostor, "a second node with the same number"),
+    story("twins", 60, same_number::twin, "and one that has started just as often"),
     story("socket", 60, networks::socket, "the machines are joined by Unix sockets"),
     story("microvm", 60, networks::microvm, "machines without PCI"),
     story("bridge", 60, networks::bridge, "the machines are joined by a bridge of the kernel"),

@@ -29,19 +29,44 @@ pub fn impostor(world: &mut World) -> anyhow::Result<Ending> {
     cluster.order("start", NUMBER)?;
     cluster.write(OTHERS[0], "count", "0")?;
     wait_until_well(&cluster)?;
-    let impostor = imitate(&cluster)?;
+    meet(&cluster, "stale")?;
+    Ok(Ending::Good)
+}
+
+/// The same, when neither has started more often than the other: they differ in what they drew at their start.
+pub fn twin(world: &mut World) -> anyhow::Result<Ending> {
+    let cluster = world.boot(&["--nodes", "5"])?;
+    if cluster.leader(None)? == NUMBER {
+        let to = OTHERS[0].to_string();
+        cluster.run(&["sh", &NUMBER.to_string(), &format!("raft transfer {to}")])?;
+        cluster.leader(Some(NUMBER))?;
+    }
+    cluster.write(OTHERS[0], "count", "0")?;
+    wait_until_well(&cluster)?;
+    meet(&cluster, "twin")?;
+    for node in OTHERS {
+        let said = cluster.raft(node)?["same_number"].clone();
+        let text = format!("has the number {NUMBER}");
+        let is_said = said.as_str().is_some_and(|said| said.contains(&text));
+        anyhow::ensure!(is_said, "node {node} shows {said} of two machines with one number");
+    }
+    Ok(Ending::Good)
+}
+
+/// Both are at work for a while, and what the second one sends is refused for this cause.
+fn meet(cluster: &Cluster, cause: &str) -> anyhow::Result<()> {
+    let impostor = imitate(cluster)?;
     cluster.order("kill", PLACE)?;
     cluster.leader(Some(PLACE))?;
 
     let mut child = impostor.start()?;
-    let count = count_meanwhile(&cluster)?;
-    is_noticed(&cluster)?;
+    let count = count_meanwhile(cluster)?;
+    is_noticed(cluster, cause)?;
     child.kill()?;
     child.wait()?;
     // The machine that had the number first has lost nothing, and is well again.
-    wait_until_well(&cluster)?;
-    cluster.expect(&[NUMBER, 2, 3, 4], "count", &count.to_string())?;
-    Ok(Ending::Good)
+    wait_until_well(cluster)?;
+    cluster.expect(&[NUMBER, 2, 3, 4], "count", &count.to_string())
 }
 
 /// A client of another node works on, and none of its writes is lost or refused.
@@ -59,10 +84,10 @@ fn count_meanwhile(cluster: &Cluster) -> anyhow::Result<u64> {
 }
 
 /// The peers refuse what the second machine sends; it says why nobody listens to it.
-fn is_noticed(cluster: &Cluster) -> anyhow::Result<()> {
+fn is_noticed(cluster: &Cluster, cause: &str) -> anyhow::Result<()> {
     for node in OTHERS {
-        let stale = "coterie_link_frames_refused_total{cause=\"stale\"}";
-        let counted = client::metric(cluster.http_port(node), stale)?;
+        let refused = format!("coterie_link_frames_refused_total{{cause=\"{cause}\"}}");
+        let counted = client::metric(cluster.http_port(node), &refused)?;
         anyhow::ensure!(counted > 0, "node {node} has counted nothing");
     }
     let superseded = "coterie_link_frames_refused_total{cause=\"superseded\"}";

@@ -32,8 +32,8 @@ use wire::{Lane, Packet, Refusal, Repr, ServiceId, TraceContext};
 
 use crate::addresses::node_of_mac;
 use guests::Guests;
-use peer::Peer;
 pub use peer::PeerStatus;
+use peer::{Life, Peer};
 
 /// What a node's links are told when they start.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,6 +46,8 @@ pub struct Config {
     pub peers: Vec<NodeId>,
     /// How often this node has started, at least 1: peers tell by it that it has forgotten their streams.
     pub epoch: u32,
+    /// Drawn at this start, not 0: peers tell by it another machine that was given this node's number.
+    pub nonce: u32,
     /// The longest packet that the network carries, in bytes.
     pub mtu: usize,
 }
@@ -151,14 +153,16 @@ impl Links {
     /// Links to the peers that `config` names. Frames are made in buffers of `pool`.
     ///
     /// # Panics
-    /// If the epoch is 0, or the MTU leaves no room for content.
+    /// If the epoch or the nonce is 0, or the MTU leaves no room for content.
     pub fn new(config: Config, pool: Pool) -> Links {
         assert!(config.epoch > 0, "a node that runs has started");
+        assert!(config.nonce != 0, "a node that runs has drawn a number");
         let content_max = frame::content_max(config.mtu, &pool);
         let own = config.id;
         let peers = config.peers.iter().filter(|peer| **peer != own);
         let first_stream = 1;
-        let peer = |peer: &NodeId| (*peer, Peer::new(config.epoch, first_stream, content_max));
+        let own_life = Life { epoch: config.epoch, nonce: config.nonce };
+        let peer = |peer: &NodeId| (*peer, Peer::new(own_life, first_stream, content_max));
         let peers = peers.map(peer).collect();
         Links {
             config,
@@ -193,8 +197,9 @@ impl Links {
 
     fn ensure_link(&mut self, id: NodeId) {
         let content_max = frame::content_max(self.config.mtu, &self.pool);
-        let (epoch, first_stream) = (self.config.epoch, self.first_stream);
-        self.peers.entry(id).or_insert_with(|| Peer::new(epoch, first_stream, content_max));
+        let own_life = Life { epoch: self.config.epoch, nonce: self.config.nonce };
+        let first_stream = self.first_stream;
+        self.peers.entry(id).or_insert_with(|| Peer::new(own_life, first_stream, content_max));
     }
 
     fn forget(&mut self, id: NodeId) {

@@ -17,6 +17,15 @@ const SILENT_AFTER: u32 = 8;
 /// How many datagrams may wait; of more the oldest are dropped, for newer ones say more.
 const DATAGRAMS_MAX: usize = 16;
 
+/// One start of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Life {
+    /// How often it has started.
+    pub(super) epoch: u32,
+    /// What it has drawn then.
+    pub(super) nonce: u32,
+}
+
 /// How a link is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PeerStatus {
@@ -36,6 +45,8 @@ pub struct PeerStatus {
     pub resent: u64,
     /// Frames that arrived again.
     pub duplicates: u64,
+    /// Frames of another machine that has the peer's number, and has started as often.
+    pub twins: u64,
     /// Frames and messages that were dropped when the link started over or the peer was silent.
     pub dropped: u64,
 }
@@ -43,11 +54,11 @@ pub struct PeerStatus {
 /// The link to one peer.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
-    own_epoch: u32,
+    own_life: Life,
     /// Our stream to it; another one begins when what was on its way is given up.
     stream: u32,
-    /// The epoch and the stream that it was last heard with.
-    identity: Option<(u32, u32)>,
+    /// The life and the stream that it was last heard with.
+    identity: Option<(Life, u32)>,
     /// Messages that are not sent again.
     datagrams: VecDeque<Outgoing>,
     urgent: LaneState,
@@ -56,12 +67,13 @@ pub(super) struct Peer {
     incoming: VecDeque<Incoming>,
     heard: Option<Instant>,
     dropped: u64,
+    twins: u64,
 }
 
 impl Peer {
-    pub(super) fn new(own_epoch: u32, stream: u32, content_max: usize) -> Peer {
+    pub(super) fn new(own_life: Life, stream: u32, content_max: usize) -> Peer {
         Peer {
-            own_epoch,
+            own_life,
             stream,
             identity: None,
             datagrams: VecDeque::new(),
@@ -71,6 +83,7 @@ impl Peer {
             incoming: VecDeque::new(),
             heard: None,
             dropped: 0,
+            twins: 0,
         }
     }
 
@@ -105,10 +118,12 @@ impl Peer {
         content: &[u8],
         now: Instant,
     ) -> Result<(), Refusal> {
-        if repr.peer_epoch > self.own_epoch {
+        let own = self.own_life;
+        let is_for_twin = repr.peer_epoch == own.epoch && repr.peer_nonce != own.nonce;
+        if repr.peer_epoch > own.epoch || is_for_twin {
             return Err(Refusal::Superseded);
         }
-        if repr.peer_epoch != 0 && repr.peer_epoch < self.own_epoch {
+        if repr.peer_epoch != 0 && repr.peer_epoch < own.epoch {
             // It speaks to an earlier life of this node, and should hear of the present one.
             self.urgent.acknowledge_soon();
             return Err(Refusal::Stale);
@@ -139,19 +154,28 @@ impl Peer {
         }
     }
 
-    /// Whether this is the life and the stream that we know, or a later one.
+    /// Whether this is the life and the stream that we know, or a later one. Of two machines that have the
+    /// number, and have started as often, the one is believed that was heard first.
     fn recognise(&mut self, repr: &Repr) -> Result<(), Refusal> {
-        let heard = (repr.epoch, repr.stream);
-        let Some(known) = self.identity.replace(heard) else { return Ok(()) };
-        if heard < known {
-            self.identity = Some(known);
+        let life = Life { epoch: repr.epoch, nonce: repr.nonce };
+        let Some((known, known_stream)) = self.identity else {
+            self.identity = Some((life, repr.stream));
+            return Ok(());
+        };
+        if life.epoch == known.epoch && life.nonce != known.nonce {
+            self.twins += 1;
+            return Err(Refusal::Twin);
+        }
+        let (heard, last) = ((life.epoch, repr.stream), (known.epoch, known_stream));
+        if heard < last {
             return Err(Refusal::Stale);
         }
-        if heard > known {
+        self.identity = Some((life, repr.stream));
+        if heard > last {
             self.urgent.restart_receiving();
             self.bulk.restart_receiving();
         }
-        if heard.0 > known.0 {
+        if life.epoch > known.epoch {
             // It has started again, and knows nothing of our stream.
             self.start_over();
         }
@@ -190,7 +214,8 @@ impl Peer {
             None => state.next_turn(&self.rtt, now)?,
         };
         let (wanted, selective) = state.acknowledge();
-        let (peer_epoch, acknowledged_stream) = self.identity.unwrap_or((0, 0));
+        let unknown = (Life { epoch: 0, nonce: 0 }, 0);
+        let (peer, acknowledged_stream) = self.identity.unwrap_or(unknown);
         let (kind, content) = match turn {
             Turn::Acknowledgement => (Kind::Acknowledgement, Bytes::new()),
             Turn::Datagram(Outgoing { service, trace, content }) => {
@@ -213,9 +238,11 @@ impl Peer {
             cluster: config.cluster,
             source: config.id,
             destination,
-            epoch: self.own_epoch,
+            epoch: self.own_life.epoch,
             stream: self.stream,
-            peer_epoch,
+            peer_epoch: peer.epoch,
+            nonce: self.own_life.nonce,
+            peer_nonce: peer.nonce,
             lane,
             acknowledged_stream,
             wanted,
@@ -242,7 +269,7 @@ impl Peer {
     pub(super) fn status(&self, now: Instant) -> PeerStatus {
         PeerStatus {
             is_guest: false,
-            epoch: self.identity.map(|(epoch, _)| epoch),
+            epoch: self.identity.map(|(life, _)| life.epoch),
             silent: self.heard.map(|heard| now.since(heard)),
             rtt: self.rtt.smoothed(),
             in_flight: self.urgent.in_flight() + self.bulk.in_flight(),
@@ -250,6 +277,7 @@ impl Peer {
             resent: self.urgent.resent + self.bulk.resent,
             duplicates: self.urgent.duplicates + self.bulk.duplicates,
             dropped: self.dropped,
+            twins: self.twins,
         }
     }
 
