@@ -187,7 +187,7 @@ fn save(file: &Path, known: &BTreeMap<u16, Known>) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::{Accel, Machine, Net};
+    use super::super::state::{Accel, Machine, Net, Reads};
     use super::*;
 
     /// A cluster's folder, gone when the test is over.
@@ -220,6 +220,7 @@ mod tests {
                 disk_mib: 1,
                 port_base: 7_100,
                 image: PathBuf::new(),
+                reads: Reads::Index,
                 append: String::new(),
                 disk_dir: Some(folder.clone()),
             };
