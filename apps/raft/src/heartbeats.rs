@@ -1,7 +1,7 @@
 //! When a leader has been silent for so long that it is more likely gone than late.
 //!
 //! A leader speaks once a heartbeat at the least. What the network and the machines at its ends add to that
-//! is measured as RFC 6298 measures round trips: a smoothed lateness, and its mean deviation. A leader that is
+//! is measured as RFC 6298 measures round trips: a smoothed lateness and its mean deviation. A leader that is
 //! late by a whole heartbeat more than that is suspected, as if its link had been lost (`suspicion`): on a
 //! quiet network after little more than two heartbeats, and on one that loses or delays them later, up to the
 //! election timeout, which knows nothing of all this. (The accrual detector of N. Hayashibara et al., 2004,

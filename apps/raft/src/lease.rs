@@ -121,9 +121,9 @@ impl RaftNode {
     }
 
     /// The caller has found that the clock jumped, or that this machine stood still: what is known of the
-    /// last moments cannot be relied upon. A leader's lease ends; a follower's promise begins anew, and so does
-    /// its election timeout. That does so once, until a leader is heard: a machine that is always late must
-    /// stand some time.
+    /// last moments cannot be relied upon. A leader's lease ends. A follower's promise begins anew, and
+    /// so does its election timeout. That does so once, until a leader is heard: a machine that is always
+    /// late must stand some time.
     pub fn handle_time_jump(&mut self, now: Instant) {
         self.counters.time_jumps += 1;
         self.forget_lease();

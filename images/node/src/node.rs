@@ -49,9 +49,9 @@ pub struct Hardware {
 }
 
 /// Why reads by lease are refused.
-const CLOCK_MAY_STOP: &str = "coterie.reads=lease needs a clock that goes on while the machine is paused, and \
-    this machine's is not known to: say coterie.reads=index, or coterie.clock=continuous if this hypervisor \
-    never stops a guest's clock";
+const CLOCK_MAY_STOP: &str = "coterie.reads=lease needs a clock that goes on while the machine is paused, \
+    and this machine's is not known to: say coterie.reads=index, or coterie.clock=continuous if this \
+    hypervisor never stops a guest's clock";
 
 /// Who made a request within the node.
 #[derive(Debug)]

@@ -10,7 +10,7 @@
 //! | `coterie.outside=A.B.C.D/P[,GATEWAY]` or `none` | address for clients | `10.0.2.15/24,10.0.2.2` |
 //! | `coterie.disk=flush` or `noflush` | whether a disk that cannot flush is refused | `flush` |
 //! | `coterie.reads=index` or `lease` | whether a leader asks a majority before it answers reads | `index` |
-//! | `coterie.clock=continuous` or `unknown` | whether the hypervisor never stops the guest's clock | `unknown` |
+//! | `coterie.clock=continuous` or `unknown` | whether the hypervisor never stops the clock | `unknown` |
 //! | `coterie.snapshot=N` | how many entries lead to a snapshot, if room is not scarce | 100000 |
 //! | `coterie.wall_ms=N` | the date at launch, in ms since 1970, for machines without a clock | 0 |
 //!
@@ -378,7 +378,8 @@ mod tests {
     fn everything_that_a_node_can_be_told() {
         let all = "coterie.id=1 coterie.cluster=1 coterie.peers=1 coterie.outside=192.0.2.7/28,192.0.2.1 \
             coterie.disk=noflush coterie.wall_ms=1795516884046 coterie.snapshot=7 \
-            coterie.format=yes coterie.reads=lease coterie.clock=continuous virtio_mmio.device=512@0xfeb00e00:12";
+            coterie.format=yes coterie.reads=lease coterie.clock=continuous \
+            virtio_mmio.device=512@0xfeb00e00:12";
         let settings = Settings::parse(all).unwrap();
         let outside =
             Outside { address: [192, 0, 2, 7], prefix: 28, gateway: Some([192, 0, 2, 1]) };

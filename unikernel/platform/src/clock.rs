@@ -56,8 +56,8 @@ impl Clock {
     /// Whether the clock is known to go on while the hypervisor has the machine paused.
     ///
     /// It is if the hypervisor is KVM and says that the counter never stops (Intel SDM 17.17.1): a guest of
-    /// KVM reads the processor's own counter, and only what KVM computes from it, its paravirtual clock, halts
-    /// with the machine. QEMU's translator halts the counter too.
+    /// KVM reads the processor's own counter, and only what KVM computes from it, its paravirtual clock,
+    /// halts with the machine. QEMU's translator halts the counter too.
     pub fn is_continuous(&self) -> bool {
         let cpuid = raw_cpuid::CpuId::new();
         let is_kvm = cpuid

@@ -22,8 +22,8 @@ impl Replica {
     pub(super) fn note_superseded(&mut self) {
         if !self.same_number.is_superseded {
             self.same_number.is_superseded = true;
-            let text = "peers know another start of this node: another machine has its number, or its disk is \
-                        an old copy";
+            let text = "peers know another start of this node: another machine has its number, or its \
+                        disk is an old copy";
             self.outputs.push_back(ReplicaOutput::Note(Level::Error, "net", String::from(text)));
         }
     }
@@ -35,7 +35,7 @@ impl Replica {
         for (peer, _) in links.filter(|(_, link)| link.twins > 0) {
             if self.same_number.twins.insert(peer) {
                 let text = format!(
-                    "another machine has the number {peer}, and has started as often: what it sends is refused"
+                    "another machine has the number {peer}, and has started as often: it is not heard"
                 );
                 self.outputs.push_back(ReplicaOutput::Note(Level::Error, "net", text));
             }

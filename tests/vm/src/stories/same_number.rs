@@ -33,7 +33,7 @@ pub fn impostor(world: &mut World) -> anyhow::Result<Ending> {
     Ok(Ending::Good)
 }
 
-/// The same, when neither has started more often than the other: they differ in what they drew at their start.
+/// The same, when neither has started more often than the other: they differ in what they drew then.
 pub fn twin(world: &mut World) -> anyhow::Result<Ending> {
     let cluster = world.boot(&["--nodes", "5"])?;
     let mut leader = cluster.leader(None)?;
