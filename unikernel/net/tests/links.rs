@@ -140,8 +140,7 @@ fn numbers(messages: &[Message]) -> Vec<u32> {
 
 #[test]
 fn messages_arrive_once_and_in_order_whatever_the_wire_does() {
-    // With none of these seeds five answers in a row are lost, after which a peer would be given up.
-    for seed in 200..400 {
+    for seed in 0..200 {
         let mut network = Network::new(2, seed);
         network.loss = seed % 4 * 50;
         network.duplication = seed % 3 * 100;
