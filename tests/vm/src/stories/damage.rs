@@ -53,6 +53,47 @@ pub fn repaired(world: &mut World) -> anyhow::Result<Ending> {
     Ok(Ending::Good)
 }
 
+/// Both snapshots of two nodes, with logs that do not reach back to the older one: no two nodes have a state
+/// together, and these two have theirs from the third.
+pub fn recalled(world: &mut World) -> anyhow::Result<Ending> {
+    let cluster = world.boot(&OPTIONS)?;
+    (0..3).try_for_each(|_| write_many(&cluster))?;
+    let leader = cluster.leader(None)?;
+    for node in [1, 2, 3] {
+        let taken = || client::metric(cluster.http_port(node), "coterie_snapshots_taken_total");
+        clock::wait("two snapshots are taken", client::PATIENCE, || Ok(taken()? >= 2))?;
+    }
+    for node in [1, 2, 3] {
+        cluster.order("stop", node)?;
+    }
+    let victims = [1, 2, 3].into_iter().filter(|node| *node != leader).collect::<Vec<_>>();
+    for victim in &victims {
+        let disk = cluster.disk(*victim);
+        let image = look(&disk)?;
+        anyhow::ensure!(image.snapshots.len() == 2, "there are two snapshots");
+        let reaches_back = image.records.first().is_some_and(|record| record.index.0 == 1);
+        anyhow::ensure!(!reaches_back, "the log should have been given up");
+        for snapshot in &image.snapshots {
+            spoil(&disk, Place { sector: snapshot.data.start, offset: 7 })?;
+        }
+    }
+    for node in [1, 2, 3] {
+        cluster.order("start", node)?;
+    }
+    for victim in &victims {
+        let has_state = || Ok(cluster.raft(*victim).is_ok_and(|status| status["damage"].is_null()));
+        clock::wait("the state has come", client::PATIENCE, has_state)?;
+        let log = cluster.run(&["logs", &victim.to_string()])?;
+        anyhow::ensure!(log.contains("another node is asked for one"), "the log does not say why");
+    }
+    cluster.write(1, "after", "good")?;
+    cluster.expect(&[1, 2, 3], "after", "good")?;
+    for number in (0..WRITES).step_by(13) {
+        cluster.expect(&[1, 2, 3], &format!("key-{number}"), "good")?;
+    }
+    Ok(Ending::Good)
+}
+
 /// One entry on all three disks: the cluster says why it stops, and goes on when one disk is whole again.
 pub fn nowhere(world: &mut World) -> anyhow::Result<Ending> {
     let cluster = world.boot(&["--disk-size", "16"])?;

@@ -138,6 +138,12 @@ pub const ALL: &[Story] = &[
         "a node whose log and snapshot are damaged has them from the others",
     ),
     story(
+        "states-recalled",
+        60,
+        damage::recalled,
+        "two nodes whose snapshots are damaged have their states from the third",
+    ),
+    story(
         "damaged-everywhere",
         60,
         damage::nowhere,
