@@ -17,6 +17,11 @@ fn set(numbers: &[u16]) -> BTreeSet<NodeId> {
     numbers.iter().copied().map(node).collect()
 }
 
+fn config(id: u16, peers: &[u16]) -> Config {
+    let peers = peers.iter().copied().map(node).collect();
+    Config { id: node(id), cluster: ClusterId(9), peers, epoch: 1, nonce: 1, mtu: 1500 }
+}
+
 /// A link a node, on a wire that takes no time.
 struct Wire {
     now: Instant,
@@ -31,18 +36,8 @@ struct Wire {
 impl Wire {
     fn new(nodes: &[(u16, &[u16])]) -> Wire {
         let pool = Pool::on_heap(64, PAGE_BYTES);
-        let links = |(id, peers): &(u16, &[u16])| {
-            let peers = peers.iter().copied().map(node).collect();
-            let config = Config {
-                id: node(*id),
-                cluster: ClusterId(9),
-                peers,
-                epoch: 1,
-                nonce: 1,
-                mtu: 1500,
-            };
-            (node(*id), Links::new(config, pool.clone()))
-        };
+        let links =
+            |(id, peers): &(u16, &[u16])| (node(*id), Links::new(config(*id, peers), pool.clone()));
         let links = nodes.iter().map(links).collect();
         let (received, refused) = (Vec::new(), Vec::new());
         Wire { now: Instant::ORIGIN, links, pool, received, refused, prng: Prng::new(7), loss: 0 }
@@ -132,6 +127,22 @@ fn a_stranger_with_a_message_is_a_guest_until_it_is_silent_for_too_long() {
     assert_eq!(wire.guests(1), []);
     assert_eq!(wire.say(1, 4, 9), Err(SendError::UnknownPeer));
     assert_eq!(wire.of(1).poll_timeout(), None);
+}
+
+/// It has started as often as the first. What it says meanwhile does not keep up the link to that.
+#[test]
+fn a_second_machine_with_a_guests_number_is_heard_when_the_first_is_forgotten() {
+    let mut wire = Wire::new(&[(1, &[1, 2]), (4, &[1])]);
+    wire.say(4, 1, 7).unwrap();
+    assert_eq!((wire.received.len(), wire.guests(1)), (1, vec![4]));
+    *wire.of(4) = Links::new(Config { nonce: 2, ..config(4, &[1]) }, wire.pool.clone());
+    wire.say(4, 1, 8).unwrap();
+    assert_eq!(wire.refused.last(), Some(&(node(1), Refusal::Twin)));
+    for _ in 0..4 {
+        wire.run(Duration::from_nanos(SILENT.as_nanos() / 2));
+        wire.say(4, 1, 9).unwrap();
+    }
+    assert_eq!(wire.received.last(), Some(&(node(4), node(1), 9)));
 }
 
 #[test]

@@ -282,9 +282,7 @@ impl Links {
         let source = packet.admit(self.config.cluster, self.config.id)?;
         let repr = Repr::parse(&packet)?;
         self.rest = None;
-        if self.guests.contains(source) {
-            self.guests.note_heard(source, now);
-        } else if !self.peers.contains_key(&source) {
+        if !self.peers.contains_key(&source) {
             let has_message = !matches!(repr.kind, wire::Kind::Acknowledgement);
             if !has_message || !self.guests.admit(source, now) {
                 return Err(Refusal::Source);
@@ -293,6 +291,10 @@ impl Links {
         }
         let peer = self.peers.get_mut(&source).ok_or(Refusal::Source)?;
         peer.handle(&repr, packet.content(), now)?;
+        // Not before: a second machine with a guest's number must not keep up the link to the first.
+        if self.guests.contains(source) {
+            self.guests.note_heard(source, now);
+        }
         while let Some(incoming) = peer.poll_incoming() {
             self.pool.count_copied(incoming.content.len());
             let (service, trace, content) = (incoming.service, incoming.trace, incoming.content);
