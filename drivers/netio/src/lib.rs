@@ -1,0 +1,23 @@
+//! What is decided about packets between a card and a stack: pure, and without a device.
+//!
+//! - [`FlowKey`] says which flow a frame belongs to; [`Toeplitz`] hashes it as cards do (RSS).
+//! - [`Steering`] says which core handles a frame, and moves flows to the cores that consume them (RFS)
+//!   without ever reordering one.
+//!
+//! Time is an argument everywhere: nanoseconds (`u64`) of one monotonic clock. Nothing allocates after its
+//! construction, and every limit is in [`limits`].
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod key;
+pub mod limits;
+mod steering;
+#[cfg(test)]
+mod testing;
+mod toeplitz;
+
+pub use key::FlowKey;
+pub use steering::{Core, Steering, SteeringStatistics};
+pub use toeplitz::{KEY_BYTES, MICROSOFT_KEY, Toeplitz};
