@@ -3,6 +3,7 @@
 //! - [`FlowKey`] says which flow a frame belongs to; [`Toeplitz`] hashes it as cards do (RSS).
 //! - [`Steering`] says which core handles a frame, and moves flows to the cores that consume them (RFS)
 //!   without ever reordering one.
+//! - [`FlowTable`] knows of each flow how much, how long, and how fast.
 //!
 //! Time is an argument everywhere: nanoseconds (`u64`) of one monotonic clock. Nothing allocates after its
 //! construction, and every limit is in [`limits`].
@@ -11,6 +12,7 @@
 
 extern crate alloc;
 
+mod flows;
 mod key;
 pub mod limits;
 mod steering;
@@ -18,6 +20,7 @@ mod steering;
 mod testing;
 mod toeplitz;
 
+pub use flows::{FlowMetadata, FlowStatistics, FlowTable, LatencyHistogram};
 pub use key::FlowKey;
 pub use steering::{Core, Steering, SteeringStatistics};
 pub use toeplitz::{KEY_BYTES, MICROSOFT_KEY, Toeplitz};

@@ -17,3 +17,19 @@ const _: () = assert!(INDIRECTION_ENTRIES.is_power_of_two());
 const _: () = assert!(STEERED_PLACES.is_power_of_two());
 const _: () = assert!(STEERED_PLACES.is_multiple_of(INDIRECTION_ENTRIES));
 const _: () = assert!(CORES_MAX <= u8::MAX as usize && CORES_MAX <= INDIRECTION_ENTRIES);
+
+/// How many chains the index of flows has: about one flow in each when the table is full.
+pub const FLOW_CHAINS: usize = FLOWS_MAX;
+
+/// How many buckets a flow's histogram of latencies has.
+pub const LATENCY_BUCKETS: usize = 128;
+
+/// A flow without a frame for this long is forgotten, unless something else is said.
+pub const FLOW_IDLE_NS: u64 = 60_000_000_000;
+
+/// How many flows one call forgets at most.
+pub const FLOWS_EXPIRED_PER_CALL: usize = 64;
+
+const _: () = assert!(FLOW_CHAINS.is_power_of_two());
+// Places in the table are 16 bits wide, and one number means "none".
+const _: () = assert!(FLOWS_MAX < u16::MAX as usize);

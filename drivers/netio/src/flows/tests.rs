@@ -1,0 +1,169 @@
+//! The table against a list that is searched from the front.
+
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const HASH_KEY: [u64; 2] = [1, 2];
+const IDLE_NS: u64 = 100;
+
+fn key(number: u16) -> FlowKey {
+    let [high, low] = number.to_be_bytes();
+    FlowKey {
+        source: [10, 0, high, low].into(),
+        destination: [10, 77, 0, 1].into(),
+        protocol: 17,
+        ports: Some((number, 53)),
+    }
+}
+
+#[test]
+fn the_least_recently_used_flow_makes_room_and_is_counted() {
+    let mut table = FlowTable::new(HASH_KEY, IDLE_NS);
+    for number in 0..FLOWS_MAX as u16 {
+        table.record(&key(number), 60, u64::from(number));
+    }
+    let full =
+        FlowStatistics { active: FLOWS_MAX, inserted: FLOWS_MAX as u64, evicted: 0, expired: 0 };
+    assert_eq!(table.statistics(), full);
+
+    table.record(&key(0), 60, 5_000);
+    table.record(&key(9_999), 60, 5_001);
+    assert_eq!(table.statistics().evicted, 1);
+    assert!(table.get(&key(1)).is_none(), "that one had not been used for longest");
+    assert_eq!(table.get(&key(0)).map(|flow| (flow.packets, flow.bytes)), Some((2, 120)));
+}
+
+#[test]
+fn a_silent_flow_is_forgotten_on_time() {
+    let mut table = FlowTable::new(HASH_KEY, IDLE_NS);
+    table.record(&key(1), 60, 10);
+    table.record(&key(2), 60, 50);
+    assert_eq!(table.poll_timeout(), Some(110));
+    assert_eq!([table.handle_timeout(109), table.handle_timeout(110)], [0, 1]);
+    assert_eq!(table.poll_timeout(), Some(150));
+    assert!(table.get(&key(1)).is_none() && table.get(&key(2)).is_some());
+    assert_eq!(table.statistics().expired, 1);
+}
+
+#[test]
+fn one_call_forgets_a_bounded_number() {
+    let mut table = FlowTable::new(HASH_KEY, IDLE_NS);
+    for number in 0..FLOWS_EXPIRED_PER_CALL as u16 + 1 {
+        table.record(&key(number), 60, 0);
+    }
+    assert_eq!(table.handle_timeout(1_000), FLOWS_EXPIRED_PER_CALL);
+    assert_eq!(table.poll_timeout(), Some(IDLE_NS), "the rest is due at once");
+    assert_eq!(table.handle_timeout(1_000), 1);
+}
+
+#[test]
+fn a_clock_that_goes_back_disturbs_nothing() {
+    let mut table = FlowTable::new(HASH_KEY, IDLE_NS);
+    table.record(&key(1), 60, 500);
+    table.record(&key(2), 60, 400);
+    let seen: Vec<u64> = table.iter().map(|flow| flow.last_seen_ns).collect();
+    assert_eq!(seen, [500, 500]);
+}
+
+/// Chains that are as short as chance makes them: with the key known, keys could be chosen that share one.
+#[test]
+fn keys_that_collide_for_one_hash_key_are_spread_by_another() {
+    let table = FlowTable::new(HASH_KEY, IDLE_NS);
+    let chain = table.chain_of(&key(0));
+    let colliding: Vec<u16> =
+        (0..u16::MAX).filter(|&number| table.chain_of(&key(number)) == chain).collect();
+    assert!(colliding.len() > 30, "65,535 keys over 1024 chains");
+    let other = FlowTable::new([3, 4], IDLE_NS);
+    let mut chains: Vec<u16> =
+        colliding.iter().map(|&number| other.chain_of(&key(number))).collect();
+    chains.sort_unstable();
+    chains.dedup();
+    assert!(chains.len() > colliding.len() * 3 / 4, "{} of {}", chains.len(), colliding.len());
+}
+
+/// A flow, when it was used first and last, its packets and bytes.
+type Known = (FlowKey, u64, u64, u64, u64);
+
+/// The most recently used first.
+#[derive(Default)]
+struct Model {
+    flows: Vec<Known>,
+    evicted: u64,
+    expired: u64,
+}
+
+impl Model {
+    fn record(&mut self, capacity: usize, key: FlowKey, bytes: u64, now: u64) {
+        let known = self.flows.iter().position(|flow| flow.0 == key);
+        let (_, first, _, packets, before) =
+            known.map_or((key, now, now, 0, 0), |at| self.flows.remove(at));
+        if self.flows.len() == capacity {
+            self.flows.pop();
+            self.evicted += 1;
+        }
+        self.flows.insert(0, (key, first, now, packets + 1, before + bytes));
+    }
+
+    fn expire(&mut self, now: u64) {
+        let before = self.flows.len();
+        self.flows.retain(|flow| flow.2 + IDLE_NS > now);
+        self.expired += (before - self.flows.len()) as u64;
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Record { number: u16, bytes: usize, after_ns: u64 },
+    Expire { after_ns: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0..12_u16, 60..1_500_usize, 0..20_u64)
+            .prop_map(|(number, bytes, after_ns)| Step::Record { number, bytes, after_ns }),
+        1 => (0..120_u64).prop_map(|after_ns| Step::Expire { after_ns }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_table_does_what_a_list_does(
+        capacity in 1..10_usize,
+        hash_key in any::<[u64; 2]>(),
+        steps in proptest::collection::vec(step(), 1..300),
+    ) {
+        let mut table = FlowTable::with_capacity(capacity, hash_key, IDLE_NS);
+        let mut model = Model::default();
+        let mut now = 0;
+        for step in steps {
+            match step {
+                Step::Record { number, bytes, after_ns } => {
+                    now += after_ns;
+                    table.record(&key(number), bytes, now);
+                    model.record(capacity, key(number), bytes as u64, now);
+                }
+                Step::Expire { after_ns } => {
+                    now += after_ns;
+                    table.handle_timeout(now);
+                    model.expire(now);
+                }
+            }
+            let known: Vec<Known> = table
+                .iter()
+                .map(|it| (it.key, it.first_seen_ns, it.last_seen_ns, it.packets, it.bytes))
+                .collect();
+            prop_assert_eq!(&known, &model.flows);
+            for number in 0..12 {
+                let is_known = model.flows.iter().any(|flow| flow.0 == key(number));
+                prop_assert_eq!(table.get(&key(number)).is_some(), is_known);
+            }
+            let statistics = table.statistics();
+            prop_assert_eq!(statistics.active, model.flows.len());
+            prop_assert_eq!((statistics.evicted, statistics.expired), (model.evicted, model.expired));
+            prop_assert_eq!(table.poll_timeout(), model.flows.last().map(|flow| flow.2 + IDLE_NS));
+        }
+    }
+}
