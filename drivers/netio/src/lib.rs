@@ -4,6 +4,7 @@
 //! - [`Steering`] says which core handles a frame, and moves flows to the cores that consume them (RFS)
 //!   without ever reordering one.
 //! - [`FlowTable`] knows of each flow how much, how long, and how fast.
+//! - [`Classes`] says which frame leaves next: eight strict priorities, each shaped if so wanted.
 //!
 //! Time is an argument everywhere: nanoseconds (`u64`) of one monotonic clock. Nothing allocates after its
 //! construction, and every limit is in [`limits`].
@@ -12,6 +13,7 @@
 
 extern crate alloc;
 
+mod classes;
 mod flows;
 mod key;
 pub mod limits;
@@ -20,6 +22,7 @@ mod steering;
 mod testing;
 mod toeplitz;
 
+pub use classes::{Class, ClassConfig, ClassStatistics, Classes, Refusal, RefusalCause, Shape};
 pub use flows::{FlowMetadata, FlowStatistics, FlowTable, LatencyHistogram};
 pub use key::FlowKey;
 pub use steering::{Core, Steering, SteeringStatistics};

@@ -33,3 +33,35 @@ pub const FLOWS_EXPIRED_PER_CALL: usize = 64;
 const _: () = assert!(FLOW_CHAINS.is_power_of_two());
 // Places in the table are 16 bits wide, and one number means "none".
 const _: () = assert!(FLOWS_MAX < u16::MAX as usize);
+
+/// How many packet buffers a node's pool has; `base::limits` says the same to what lies above.
+pub const PACKET_BUFFERS: usize = 512;
+
+/// How many of them wait for frames to arrive: QEMU's receive rings have 256 entries.
+pub const RECEIVE_BUFFERS: usize = 256;
+
+/// How many of them may be in the transmit ring.
+pub const TRANSMIT_BUFFERS: usize = 64;
+
+/// How many classes of traffic there are; class 0 goes first.
+pub const CLASSES: usize = 8;
+
+/// How many frames of one class wait at most, unless less is said.
+pub const CLASS_FRAMES_MAX: usize = 24;
+
+/// A class that others kept from sending for this long is starved.
+pub const STARVED_AFTER_NS: u64 = 100_000_000;
+
+/// The fastest that a class may be shaped to, in bytes per second: 100 Gbit/s.
+pub const SHAPE_MAX_BYTES_PER_SECOND: u64 = 12_500_000_000;
+
+/// The largest burst of a shaped class, in bytes.
+pub const SHAPE_MAX_BURST_BYTES: u64 = 1 << 30;
+
+// Even when every class is full, the card can receive and send.
+const _: () =
+    assert!(RECEIVE_BUFFERS + TRANSMIT_BUFFERS + CLASSES * CLASS_FRAMES_MAX <= PACKET_BUFFERS);
+// A set of classes fits the bits of a byte.
+const _: () = assert!(CLASSES <= u8::BITS as usize);
+// Credit is counted in nano-bytes, in 64 bits.
+const _: () = assert!(SHAPE_MAX_BURST_BYTES <= u64::MAX / 1_000_000_000);
