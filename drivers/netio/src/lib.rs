@@ -5,6 +5,7 @@
 //!   without ever reordering one.
 //! - [`FlowTable`] knows of each flow how much, how long, and how fast.
 //! - [`Classes`] says which frame leaves next: eight strict priorities, each shaped if so wanted.
+//! - [`OffloadEngine`] cuts and merges TCP segments where the card does not.
 //!
 //! Time is an argument everywhere: nanoseconds (`u64`) of one monotonic clock. Nothing allocates after its
 //! construction, and every limit is in [`limits`].
@@ -17,6 +18,7 @@ mod classes;
 mod flows;
 mod key;
 pub mod limits;
+mod offload;
 mod steering;
 #[cfg(test)]
 mod testing;
@@ -25,5 +27,9 @@ mod toeplitz;
 pub use classes::{Class, ClassConfig, ClassStatistics, Classes, Refusal, RefusalCause, Shape};
 pub use flows::{FlowMetadata, FlowStatistics, FlowTable, LatencyHistogram};
 pub use key::FlowKey;
+pub use offload::{
+    CardSegmentation, MergeStatistics, OffloadEngine, OffloadSet, OffloadStatus, OffloadUse,
+    Outgoing, SegmentError,
+};
 pub use steering::{Core, Steering, SteeringStatistics};
 pub use toeplitz::{KEY_BYTES, MICROSOFT_KEY, Toeplitz};

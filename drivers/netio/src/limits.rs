@@ -65,3 +65,18 @@ const _: () =
 const _: () = assert!(CLASSES <= u8::BITS as usize);
 // Credit is counted in nano-bytes, in 64 bits.
 const _: () = assert!(SHAPE_MAX_BURST_BYTES <= u64::MAX / 1_000_000_000);
+
+/// The longest packet of IPv4, and the longest payload of one of IPv6 (RFC 791, RFC 8200): 64 KiB less one.
+pub const IP_LENGTH_MAX_BYTES: usize = 65_535;
+
+/// How many flows are merged at once.
+pub const MERGED_FLOWS_MAX: usize = 8;
+
+/// How long a buffer must be in which segments are merged.
+pub const MERGE_BUFFER_BYTES: usize = 17 * pool::PAGE_BYTES;
+
+/// A segment waits this long for the next one, if the burst it came in has not ended before.
+pub const MERGE_WITHIN_NS: u64 = 50_000;
+
+// Headers of Ethernet and IPv6 and the longest payload, behind the headroom.
+const _: () = assert!(pool::HEADROOM_BYTES + 14 + 40 + IP_LENGTH_MAX_BYTES <= MERGE_BUFFER_BYTES);
