@@ -122,7 +122,7 @@ impl Layout {
     }
 
     /// As [`Layout::seal`], but leaves the checksum of TCP to the card: the field holds the sum of the
-    /// pseudo-header, which the card adds to (virtio 1.2, 5.1.6.2.1).
+    /// pseudo-header, which the card adds to (virtio 1.2, 5.1.6.2).
     pub(super) fn seal_partially(&self, frame: &mut [u8]) {
         self.seal_lengths(frame);
         let addresses = match self.family {

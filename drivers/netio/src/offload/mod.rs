@@ -8,7 +8,7 @@ mod tests;
 
 use pool::{Frame, Pool};
 
-use self::headers::{CHECKSUM, Family, Layout};
+use self::headers::{CHECKSUM, CWR, Family, Layout, RST, SYN, URG};
 pub use self::merge::MergeStatistics;
 use self::merge::Merger;
 pub use self::segment::SegmentError;
@@ -155,7 +155,9 @@ impl OffloadEngine {
             Family::V4 => self.status.negotiated.transmit_tso_ipv4,
             Family::V6 => self.status.negotiated.transmit_tso_ipv6,
         };
-        if cuts_itself && segment_bytes > 0 {
+        // A card that was not asked about ECN may repeat CWR (`VIRTIO_NET_F_HOST_ECN`).
+        let is_plain = layout.flags(&frame) & (SYN | RST | URG | CWR) == 0;
+        if cuts_itself && is_plain && segment_bytes > 0 {
             used.cut_by_card += 1;
             frame.truncate(layout.end);
             layout.seal_partially(&mut frame);

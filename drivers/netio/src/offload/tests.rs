@@ -161,6 +161,20 @@ fn a_card_that_cuts_gets_the_whole_and_a_partial_checksum() {
 }
 
 #[test]
+fn a_card_is_not_given_what_it_might_cut_wrongly() {
+    let card =
+        OffloadSet { transmit_checksum: true, transmit_tso_ipv4: true, ..OffloadSet::default() };
+    let mut bench = Bench::with_card(card);
+    let congested = Segment { flags: ACK | CWR, ..whole(false, 2) };
+    let second = nth(false, 1);
+    let first = Segment { flags: ACK | CWR, ..nth(false, 0) };
+    assert_eq!(bench.cut(&congested, MSS), Ok(std::vec![first.frame(), second.frame()]));
+    let reset = Segment { flags: ACK | RST, ..whole(false, 2) };
+    assert_eq!(bench.cut(&reset, MSS), Err(SegmentError::Control));
+    assert_eq!(bench.engine.status().used.cut_by_card, 0);
+}
+
+#[test]
 fn what_rests_on_something_else_is_not_negotiated_without_it() {
     let all = OffloadSet {
         transmit_checksum: true,
@@ -421,5 +435,47 @@ proptest! {
             came_out.entry(port).or_default().extend(payload);
         }
         prop_assert_eq!(came_out, came_in);
+    }
+}
+
+proptest! {
+    /// Whatever a stranger makes of a frame: nothing panics, no buffer is lost, and what cannot be merged
+    /// comes out as it came in.
+    #[test]
+    fn frames_that_lie_do_no_harm(
+        is_ipv6 in any::<bool>(),
+        changes in proptest::collection::vec((0..90_usize, any::<u8>()), 0..4),
+        length in 0..=1_100_usize,
+        segment_bytes in any::<u16>(),
+        cards in any::<bool>(),
+    ) {
+        let card = OffloadSet {
+            transmit_checksum: cards,
+            transmit_tso_ipv4: cards,
+            transmit_tso_ipv6: cards,
+            ..OffloadSet::default()
+        };
+        let mut bench = Bench::with_card(card);
+        let mut bytes = nth(is_ipv6, 1).frame();
+        changes.into_iter().for_each(|(place, byte)| {
+            if let Some(at) = bytes.get_mut(place) {
+                *at = byte;
+            }
+        });
+        bytes.truncate(length);
+        crate::FlowKey::of_frame(&bytes);
+
+        let mut given = bench.receive(&nth(is_ipv6, 0).frame(), 0);
+        given.extend(bench.receive(&bytes, 0));
+        given.extend(bench.flush());
+        let is_merged = given == [whole(is_ipv6, 2).frame()];
+        let is_apart = given.len() == 2 && given.iter().any(|frame| bytes.starts_with(frame));
+        prop_assert!(is_merged || is_apart, "{} came out", given.len());
+
+        let frame = bench.frame(&bytes);
+        let mut sent = 0;
+        let result = bench.engine.transmit(frame, segment_bytes, |_| sent += 1);
+        prop_assert_eq!(result.unwrap_or(0), sent);
+        prop_assert_eq!((bench.segments.free(), bench.long.free()), (400, MERGED_FLOWS_MAX + 2));
     }
 }
