@@ -107,19 +107,21 @@ impl FlowTable {
     /// Counts a frame of `bytes` bytes, and gives what is known of its flow. A new flow takes the place of
     /// the least recently used one if there is no other.
     pub fn record(&mut self, key: &FlowKey, bytes: usize, now_ns: u64) -> &mut FlowMetadata {
-        let chain = self.chain_of(key);
-        let place = match self.find(chain, key) {
-            Some(place) => {
-                self.unlink_from_order(place);
+        // Frames come in bursts: most belong to the flow of the one before.
+        let place = match self.newest {
+            Some(newest) if self.entry(newest).flow.key == *key => newest,
+            newest => {
+                let newest_ns = newest.map_or(0, |newest| self.entry(newest).flow.last_seen_ns);
+                let place = self.find_or_insert(key, now_ns);
+                self.link_as_newest(place);
+                // A clock that goes back does not disturb the order.
+                let last_seen_ns = &mut self.entry_mut(place).flow.last_seen_ns;
+                *last_seen_ns = newest_ns.max(*last_seen_ns);
                 place
             }
-            None => self.insert(chain, key, now_ns),
         };
-        // A clock that goes back does not disturb the order.
-        let newest_ns = self.newest.map_or(0, |newest| self.entry(newest).flow.last_seen_ns);
-        self.link_as_newest(place);
         let flow = &mut self.entry_mut(place).flow;
-        flow.last_seen_ns = now_ns.max(newest_ns).max(flow.last_seen_ns);
+        flow.last_seen_ns = now_ns.max(flow.last_seen_ns);
         flow.packets += 1;
         flow.bytes += bytes as u64;
         flow
@@ -170,19 +172,26 @@ impl FlowTable {
     }
 
     fn chain_of(&self, key: &FlowKey) -> u16 {
-        let (source, destination) = key.ipv6();
-        let halves = |address: core::net::Ipv6Addr| {
-            let bits = address.to_bits();
-            [(bits >> 64) as u64, bits as u64]
-        };
-        let [source_high, source_low] = halves(source);
-        let [destination_high, destination_low] = halves(destination);
         let (source_port, destination_port) = key.ports.unwrap_or((0, 0));
         let rest = u64::from(key.protocol) << 32
             | u64::from(source_port) << 16
             | u64::from(destination_port);
-        let words = [source_high, source_low, destination_high, destination_low, rest];
-        (siphash(self.hash_key, &words) % FLOW_CHAINS as u64) as u16
+        let hash = match key.ipv4() {
+            Some((source, destination)) => {
+                let addresses =
+                    u64::from(source.to_bits()) << 32 | u64::from(destination.to_bits());
+                siphash(self.hash_key, &[addresses, rest])
+            }
+            None => {
+                let (source, destination) = key.ipv6();
+                let (source, destination) = (source.to_bits(), destination.to_bits());
+                let high = |bits: u128| (bits >> 64) as u64;
+                let low = |bits: u128| bits as u64;
+                let words = [high(source), low(source), high(destination), low(destination), rest];
+                siphash(self.hash_key, &words)
+            }
+        };
+        (hash % FLOW_CHAINS as u64) as u16
     }
 
     fn find(&self, chain: u16, key: &FlowKey) -> Link {
@@ -195,6 +204,18 @@ impl FlowTable {
             next = entry.next_in_chain;
         }
         next
+    }
+
+    /// The place of a flow, known or new, which is not in the order of use now.
+    fn find_or_insert(&mut self, key: &FlowKey, now_ns: u64) -> u16 {
+        let chain = self.chain_of(key);
+        match self.find(chain, key) {
+            Some(place) => {
+                self.unlink_from_order(place);
+                place
+            }
+            None => self.insert(chain, key, now_ns),
+        }
     }
 
     /// Puts a new flow into its chain, but not yet into the order of use.

@@ -9,14 +9,14 @@ use super::*;
 const HASH_KEY: [u64; 2] = [1, 2];
 const IDLE_NS: u64 = 100;
 
+/// Odd ones are of IPv6, and differ in their addresses' last bytes, too.
 fn key(number: u16) -> FlowKey {
     let [high, low] = number.to_be_bytes();
-    FlowKey {
-        source: [10, 0, high, low].into(),
-        destination: [10, 77, 0, 1].into(),
-        protocol: 17,
-        ports: Some((number, 53)),
-    }
+    let (source, destination) = match number % 2 {
+        0 => ([10, 0, high, low].into(), [10, 77, 0, 1].into()),
+        _ => ([0xfd77, 0, 0, 0, 0, 0, 0, number].into(), [0xfd77, 0, 0, 0, 0, 0, 0, 1].into()),
+    };
+    FlowKey { source, destination, protocol: 17, ports: Some((number, 53)) }
 }
 
 #[test]

@@ -66,14 +66,13 @@ impl Merger {
     }
 
     /// Takes a frame, and gives on what need not wait, in the order of each flow.
-    pub(super) fn receive(&mut self, mut frame: Frame, now_ns: u64, give: &mut impl FnMut(Frame)) {
+    pub(super) fn receive(&mut self, frame: Frame, now_ns: u64, give: &mut impl FnMut(Frame)) {
         self.statistics.received += 1;
         let Some(layout) = Layout::of(&frame) else { return give(frame) };
         if !layout.is_intact(&frame) {
             self.statistics.bad_checksum += 1;
             return give(frame);
         }
-        frame.truncate(layout.end);
         let place = self
             .held
             .iter()

@@ -314,10 +314,15 @@ fn padding_is_no_payload() {
         identification: index as u16,
         ..Segment::new(false, &[])
     };
+    let padded = |index| {
+        let mut frame = tiny(index).frame();
+        frame.resize(60, 0xee);
+        frame
+    };
+    assert!(bench.receive(&padded(0), 0).is_empty());
+    assert_eq!(bench.flush(), [padded(0)], "what was not merged is not touched");
     for index in 0..2 {
-        let mut padded = tiny(index).frame();
-        padded.resize(60, 0xee);
-        assert!(bench.receive(&padded, 0).is_empty());
+        assert!(bench.receive(&padded(index), 0).is_empty());
     }
     assert_eq!(bench.flush(), [Segment { payload: std::vec![0, 1], ..tiny(0) }.frame()]);
 }
