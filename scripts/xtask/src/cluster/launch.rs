@@ -48,8 +48,14 @@ pub fn start_node(description: &Description, node: u16) -> anyhow::Result<Child>
     process::start(&mut command, &machine::node_folder(node).join("qemu.log"))
 }
 
+/// A machine that has just been ended may hold its ports for a moment longer.
 fn ensure_free(port: u16) -> anyhow::Result<()> {
-    let bound = TcpListener::bind(("127.0.0.1", port));
+    let give_up = clock::now() + Duration::from_secs(2);
+    let mut bound = TcpListener::bind(("127.0.0.1", port));
+    while bound.is_err() && clock::now() < give_up {
+        std::thread::sleep(Duration::from_millis(20));
+        bound = TcpListener::bind(("127.0.0.1", port));
+    }
     bound
         .map(drop)
         .with_context(|| format!("port {port} of this host is taken; --port-base chooses others"))
