@@ -10,21 +10,23 @@
 //! notice nothing but a word that it is gone (crate `notice`). What one machine writes into its rings is
 //! never believed: it can spoil its own port only.
 //!
-//! One thread does everything, with one `epoll` for all sockets and all doorbells: no locks on the way of a
-//! frame, and no wake-ups while nothing happens. The `vhost` crate speaks the protocol; its companion
-//! `vhost-user-backend` is not used because it starts a thread for each device.
+//! One thread does everything: no locks on the way of a frame. While frames come in quick succession it looks
+//! at the rings again and again, without a system call; while they do not, it sleeps in one `epoll` for all
+//! sockets and all doorbells. The `vhost` crate speaks the protocol. Its companions are not used:
+//! `vhost-user-backend` starts a thread for each device, and `virtio-queue` publishes each buffer by itself.
 //!
 //! - [`fabric`] decides: which port an address is behind, and what goes wrong on the way. Pure.
+//! - [`frame`] is what is switched: memory of its sender, copied once.
 //! - [`port`] is how frames get in and out.
 //! - [`switch`] is the loop that joins them; [`control`] are the commands, [`client`] is who sends them.
 //! - [`capture`] writes what a port sees to a file.
 
-pub mod burst;
 pub mod capture;
 pub mod client;
 pub mod clock;
 pub mod control;
 pub mod fabric;
+pub mod frame;
 pub mod port;
 pub mod statistics;
 pub mod switch;

@@ -73,7 +73,11 @@ impl AddressTable {
 
     fn learn(&mut self, source: MacAddress, port: PortId, now: Duration) {
         let station = Station { port, heard: now, is_gone: false };
-        if self.stations.contains_key(&source) || self.stations.len() < ADDRESSES_MAX {
+        if let Some(known) = self.stations.get_mut(&source) {
+            *known = station;
+            return;
+        }
+        if self.stations.len() < ADDRESSES_MAX {
             self.stations.insert(source, station);
             return;
         }
@@ -180,7 +184,7 @@ mod tests {
             flood[6] = 4;
             flood[8..12].copy_from_slice(&number.to_be_bytes());
             table.route(HERE, &flood, at(0));
-            assert!(table.iter().count() <= ADDRESSES_MAX);
+            assert!(table.stations.len() <= ADDRESSES_MAX);
         }
         // Once they are old, there is room again.
         table.route(THERE, &frame(1, 9), at(400));

@@ -1,6 +1,7 @@
 //! A port: where a machine plugs in, by one of two ways, again and again.
 
-mod rings;
+mod backlog;
+mod queue;
 mod stream;
 mod vhost_user;
 
@@ -12,9 +13,9 @@ use std::sync::Arc;
 
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
-use crate::burst::Burst;
 use crate::capture::Capture;
 use crate::fabric::PortId;
+use crate::frame::Packet;
 use crate::statistics::Statistics;
 use stream::Stream;
 use vhost_user::Session;
@@ -181,7 +182,8 @@ impl Port {
             }
             (Source::Kick(queue), Some(Plug::VhostUser(session))) => {
                 self.statistics.kicks += 1;
-                session.handle_kick(queue, &mut self.statistics)
+                session.handle_kick(queue);
+                Ok(true)
             }
             // The machine was unplugged since the event was reported.
             (Source::Session | Source::Kick(_), _) => Ok(false),
@@ -230,28 +232,31 @@ impl Port {
         Ok(false)
     }
 
-    /// Takes frames that the machine has sent, a burst at most. True if there may be more.
-    pub fn receive(&mut self, burst: &mut Burst) -> bool {
-        let result = match &mut self.plug {
-            Some(Plug::VhostUser(session)) => session.receive(burst, &mut self.statistics),
-            Some(Plug::Stream(stream)) => stream.receive(burst, &mut self.statistics),
+    /// Gives frames that the machine has sent to `forward`, a burst at most. True if there was anything to
+    /// do: then there may be more.
+    pub fn receive(&mut self, mut forward: impl FnMut(&Packet<'_, '_>, &mut Statistics)) -> bool {
+        let Port { plug, statistics, capture, name, .. } = self;
+        let mut take = |packet: &Packet<'_, '_>, statistics: &mut Statistics| {
+            statistics.frames_in += 1;
+            statistics.bytes_in += packet.len() as u64;
+            record(name, capture, packet);
+            forward(packet, statistics);
+        };
+        let result = match plug {
+            Some(Plug::VhostUser(session)) => session.receive(statistics, &mut take),
+            Some(Plug::Stream(stream)) => stream.receive(statistics, &mut take),
             None => Ok(false),
         };
-        for frame in burst.frames() {
-            self.statistics.frames_in += 1;
-            self.statistics.bytes_in += frame.len() as u64;
-            self.record(frame);
-        }
         self.settle(result)
     }
 
-    /// Gives the machine a frame. It may wait until [`Port::flush`].
-    pub fn send(&mut self, frame: &[u8]) {
-        self.record(frame);
+    /// Gives the machine a frame. It may wait until [`Port::flush`]. True if it waits for the machine.
+    pub fn send(&mut self, packet: &Packet<'_, '_>) -> bool {
+        record(&self.name, &mut self.capture, packet);
         let result = match &mut self.plug {
-            Some(Plug::VhostUser(session)) => session.send(frame, &mut self.statistics),
+            Some(Plug::VhostUser(session)) => session.send(packet, &mut self.statistics),
             Some(Plug::Stream(stream)) => {
-                stream.send(frame, &mut self.statistics);
+                stream.send(packet, &mut self.statistics);
                 Ok(false)
             }
             None => {
@@ -259,7 +264,17 @@ impl Port {
                 Ok(false)
             }
         };
-        self.settle(result);
+        self.settle(result)
+    }
+
+    /// Asks the machine to ring when it has something. True if it has something already.
+    pub fn arm(&mut self) -> bool {
+        let result = match &mut self.plug {
+            Some(Plug::VhostUser(session)) => session.arm(),
+            // The kernel tells when more has come.
+            Some(Plug::Stream(_)) | None => Ok(false),
+        };
+        self.settle(result)
     }
 
     /// Tells the machine of everything that was taken and given since the last time.
@@ -270,25 +285,21 @@ impl Port {
             None => Ok(false),
         };
         self.settle(result);
-        if let Some(capture) = &mut self.capture
-            && let Err(error) = capture.flush()
-        {
-            self.end_capture(&error);
+        if let Some(Err(error)) = self.capture.as_mut().map(Capture::flush) {
+            end_capture(&self.name, &mut self.capture, &error);
         }
     }
+}
 
-    fn record(&mut self, frame: &[u8]) {
-        if let Some(capture) = &mut self.capture
-            && let Err(error) = capture.add(frame)
-        {
-            self.end_capture(&error);
-        }
+fn record(name: &str, capture: &mut Option<Capture>, packet: &Packet<'_, '_>) {
+    if let Some(Err(error)) = capture.as_mut().map(|capture| capture.add(&packet.to_vec())) {
+        end_capture(name, capture, &error);
     }
+}
 
-    fn end_capture(&mut self, error: &io::Error) {
-        eprintln!("vswitch: port {}: the capture ends: {error}", self.name);
-        self.capture = None;
-    }
+fn end_capture(name: &str, capture: &mut Option<Capture>, error: &io::Error) {
+    eprintln!("vswitch: port {name}: the capture ends: {error}");
+    *capture = None;
 }
 
 impl Drop for Port {

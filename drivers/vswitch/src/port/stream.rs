@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use vmm_sys_util::epoll::EventSet;
 
 use super::{Source, Unplug, Watch};
-use crate::burst::Burst;
+use crate::frame::{Packet, with_packet};
 use crate::statistics::Statistics;
 use crate::{BURST_FRAMES, FRAME_MAX_BYTES, FRAME_MIN_BYTES};
 
@@ -75,25 +75,27 @@ impl Stream {
         }
     }
 
-    /// Frames that have arrived whole.
+    /// Gives frames that have arrived whole to `forward`, a burst at most. True if there was one.
     pub(super) fn receive(
         &mut self,
-        burst: &mut Burst,
         statistics: &mut Statistics,
+        mut forward: impl FnMut(&Packet<'_, '_>, &mut Statistics),
     ) -> Result<bool, Unplug> {
-        while burst.len() < BURST_FRAMES {
-            let input = &self.input[self.taken..];
-            let Some((length, rest)) = input.split_first_chunk::<LENGTH_BYTES>() else {
-                return Ok(false);
+        for count in 0..BURST_FRAMES {
+            let input = &mut self.input[self.taken..];
+            let Some((length, rest)) = input.split_first_chunk_mut::<LENGTH_BYTES>() else {
+                return Ok(count > 0);
             };
             let length = u32::from_be_bytes(*length) as usize;
             if length == 0 || length > BELIEVABLE_BYTES {
                 return Err(Unplug::Fault(format!("a frame of {length} bytes was announced")));
             }
-            let Some(frame) = rest.get(..length) else { return Ok(false) };
+            let Some(frame) = rest.get_mut(..length) else { return Ok(count > 0) };
             match length {
                 ..FRAME_MIN_BYTES => statistics.refused.runt += 1,
-                FRAME_MIN_BYTES..=FRAME_MAX_BYTES => burst.push(frame),
+                FRAME_MIN_BYTES..=FRAME_MAX_BYTES => {
+                    with_packet(frame, |packet| forward(packet, statistics));
+                }
                 _ => statistics.refused.oversized += 1,
             }
             self.taken += LENGTH_BYTES + length;
@@ -101,16 +103,16 @@ impl Stream {
         Ok(true)
     }
 
-    pub(super) fn send(&mut self, frame: &[u8], statistics: &mut Statistics) {
-        if self.output.len() + LENGTH_BYTES + frame.len() > OUTPUT_MAX_BYTES {
+    pub(super) fn send(&mut self, packet: &Packet<'_, '_>, statistics: &mut Statistics) {
+        if self.output.len() + LENGTH_BYTES + packet.len() > OUTPUT_MAX_BYTES {
             statistics.dropped.backlog += 1;
             return;
         }
-        let length = u32::try_from(frame.len()).expect("frames are short");
+        let length = u32::try_from(packet.len()).expect("frames are short");
         self.output.extend(length.to_be_bytes());
-        self.output.extend(frame);
+        packet.content.append_to(&mut self.output);
         statistics.frames_out += 1;
-        statistics.bytes_out += frame.len() as u64;
+        statistics.bytes_out += packet.len() as u64;
     }
 
     pub(super) fn flush(&mut self) -> Result<bool, Unplug> {

@@ -11,9 +11,9 @@ use vhost::vhost_user::{BackendReqHandler, Error, VhostUserBackendReqHandlerMut}
 
 use card::{Card, RECEIVE, TRANSMIT};
 
-use super::rings;
+use super::queue::Given;
 use super::{Source, Unplug, Watch};
-use crate::burst::Burst;
+use crate::frame::{Packet, with_packet};
 use crate::statistics::Statistics;
 
 /// What every message begins with: request, flags, length of the rest; 32 bits each.
@@ -112,53 +112,61 @@ impl Session {
         }
     }
 
-    pub(super) fn handle_kick(
-        &mut self,
-        ring: u8,
-        statistics: &mut Statistics,
-    ) -> std::result::Result<bool, Unplug> {
-        let card = &mut *self.card();
-        let Some(kicked) = card.rings.get(usize::from(ring)) else { return Ok(false) };
-        kicked.quiet();
-        if usize::from(ring) == TRANSMIT {
-            return Ok(true);
+    /// The machine has rung: either way it is looked after now.
+    pub(super) fn handle_kick(&mut self, queue: u8) {
+        if let Some(kicked) = self.card().queues.get(usize::from(queue)) {
+            kicked.quiet();
         }
-        card.send_waiting(statistics)?;
-        Ok(false)
     }
 
+    /// Gives frames that the machine has sent to `forward`, a burst at most, and the machine those that have
+    /// waited for it. True if there was anything.
     pub(super) fn receive(
         &mut self,
-        burst: &mut Burst,
         statistics: &mut Statistics,
+        forward: impl FnMut(&Packet<'_, '_>, &mut Statistics),
     ) -> std::result::Result<bool, Unplug> {
         let card = &mut *self.card();
-        let ring = &mut card.rings[TRANSMIT];
-        match &card.memory {
-            Some(memory) if ring.is_running() => ring.receive(memory, burst, statistics),
-            Some(_) | None => Ok(false),
-        }
+        let has_given = card.send_waiting(statistics)?;
+        let Some(memory) = &card.memory else { return Ok(false) };
+        Ok(card.queues[TRANSMIT].receive(memory, statistics, forward)? || has_given)
+    }
+
+    /// Asks the machine to ring. True if there is something already.
+    pub(super) fn arm(&mut self) -> std::result::Result<bool, Unplug> {
+        let card = &mut *self.card();
+        let Some(memory) = &card.memory else { return Ok(false) };
+        let is_awaited = !card.waiting.is_empty();
+        let has_room = match is_awaited {
+            true => card.queues[RECEIVE].arm(memory)?,
+            false => {
+                card.queues[RECEIVE].rest(memory)?;
+                false
+            }
+        };
+        Ok(card.queues[TRANSMIT].arm(memory)? || has_room)
     }
 
     pub(super) fn send(
         &mut self,
-        frame: &[u8],
+        packet: &Packet<'_, '_>,
         statistics: &mut Statistics,
     ) -> std::result::Result<bool, Unplug> {
         let card = &mut *self.card();
-        let ring = &mut card.rings[RECEIVE];
+        let queue = &mut card.queues[RECEIVE];
         let memory = match &card.memory {
-            Some(memory) if ring.is_running() => memory,
+            Some(memory) if queue.is_running() => memory,
             Some(_) | None => {
                 statistics.dropped.unplugged += 1;
                 return Ok(false);
             }
         };
         let is_first = card.waiting.is_empty();
-        if !is_first || !ring.send(memory, frame, statistics)? {
-            rings::wait(&mut card.waiting, frame, statistics);
+        if is_first && queue.send(memory, packet, statistics)? == Given::Taken {
+            return Ok(false);
         }
-        Ok(false)
+        statistics.dropped.backlog += u64::from(!card.waiting.push(packet));
+        Ok(true)
     }
 
     pub(super) fn flush(
@@ -167,11 +175,29 @@ impl Session {
     ) -> std::result::Result<bool, Unplug> {
         let card = &mut *self.card();
         if let Some(memory) = &card.memory {
-            for ring in &mut card.rings {
-                ring.flush(memory, statistics)?;
+            for queue in &mut card.queues {
+                queue.flush(memory, statistics)?;
             }
         }
         Ok(false)
+    }
+}
+
+impl Card {
+    /// Gives the machine frames that wait for it, as many as it has buffers for. True if there were any.
+    fn send_waiting(&mut self, statistics: &mut Statistics) -> std::result::Result<bool, Unplug> {
+        let Some(memory) = &self.memory else { return Ok(false) };
+        let mut has_given = false;
+        while let Some(frame) = self.waiting.front_mut() {
+            let queue = &mut self.queues[RECEIVE];
+            let given = with_packet(frame, |packet| queue.send(memory, packet, statistics))?;
+            if given == Given::NoBuffer {
+                break;
+            }
+            self.waiting.pop();
+            has_given = true;
+        }
+        Ok(has_given)
     }
 }
 

@@ -1,8 +1,6 @@
 //! One network card of a machine: its memory and its two rings, as its hypervisor describes them.
 
-use std::collections::VecDeque;
 use std::fs::File;
-use std::sync::atomic::Ordering;
 
 use vhost::VhostUserMemoryRegionBase;
 use vhost::vhost_user::message::{
@@ -12,12 +10,11 @@ use vhost::vhost_user::message::{
     VhostUserVringAddrFlags, VhostUserVringState,
 };
 use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut};
-use virtio_queue::QueueT;
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
-use super::super::rings::{RING_MAX, Ring};
-use super::super::{Unplug, Watch};
-use crate::statistics::Statistics;
+use super::super::Watch;
+use super::super::backlog::Backlog;
+use super::super::queue::{Addresses, Queue};
 
 /// What the machine receives from.
 pub(super) const RECEIVE: usize = 0;
@@ -42,16 +39,16 @@ pub(super) struct Card {
     watch: Watch,
     pub(super) memory: Option<GuestMemoryMmap>,
     mappings: Vec<Mapping>,
-    pub(super) rings: [Ring; 2],
+    pub(super) queues: [Queue; 2],
     /// Frames for which the machine has no buffers now.
-    pub(super) waiting: VecDeque<Vec<u8>>,
+    pub(super) waiting: Backlog,
     has_protocol_features: bool,
 }
 
 impl Drop for Card {
     fn drop(&mut self) {
-        for ring in &mut self.rings {
-            ring.drop_kick(&self.watch);
+        for queue in &mut self.queues {
+            queue.drop_kick(&self.watch);
         }
     }
 }
@@ -62,27 +59,14 @@ impl Card {
             watch,
             memory: None,
             mappings: Vec::new(),
-            rings: [Ring::new(), Ring::new()],
-            waiting: VecDeque::new(),
+            queues: [Queue::new(), Queue::new()],
+            waiting: Backlog::default(),
             has_protocol_features: false,
         }
     }
 
-    fn ring(&mut self, index: u32) -> Result<&mut Ring> {
-        self.rings.get_mut(index as usize).ok_or(Error::InvalidParam)
-    }
-
-    pub(super) fn send_waiting(
-        &mut self,
-        statistics: &mut Statistics,
-    ) -> std::result::Result<(), Unplug> {
-        let ring = &mut self.rings[RECEIVE];
-        match &self.memory {
-            Some(memory) if ring.is_running() => {
-                ring.send_waiting(memory, &mut self.waiting, statistics)
-            }
-            Some(_) | None => Ok(()),
-        }
+    fn queue(&mut self, index: u32) -> Result<&mut Queue> {
+        self.queues.get_mut(index as usize).ok_or(Error::InvalidParam)
     }
 
     /// An address in the hypervisor's address space, as one in the machine's.
@@ -96,9 +80,9 @@ impl Card {
     }
 
     fn reset(&mut self) {
-        for ring in &mut self.rings {
-            ring.drop_kick(&self.watch);
-            *ring = Ring::new();
+        for queue in &mut self.queues {
+            queue.drop_kick(&self.watch);
+            *queue = Queue::new();
         }
         self.waiting.clear();
     }
@@ -140,10 +124,10 @@ impl VhostUserBackendReqHandlerMut for Card {
         }
         self.has_protocol_features =
             features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() != 0;
-        for ring in &mut self.rings {
-            ring.queue.set_event_idx(features & EVENT_IDX != 0);
+        for queue in &mut self.queues {
+            queue.set_events(features & EVENT_IDX != 0);
             // Without protocol features a ring starts enabled.
-            ring.is_enabled |= !self.has_protocol_features;
+            queue.is_enabled |= !self.has_protocol_features;
         }
         Ok(())
     }
@@ -174,11 +158,7 @@ impl VhostUserBackendReqHandlerMut for Card {
     }
 
     fn set_vring_num(&mut self, index: u32, num: u32) -> Result<()> {
-        let size = u16::try_from(num).map_err(|_| Error::InvalidParam)?;
-        if size > RING_MAX {
-            return Err(Error::InvalidParam);
-        }
-        self.ring(index)?.queue.try_set_size(size).map_err(refused)
+        if self.queue(index)?.set_size(num) { Ok(()) } else { Err(Error::InvalidParam) }
     }
 
     fn set_vring_addr(
@@ -190,32 +170,25 @@ impl VhostUserBackendReqHandlerMut for Card {
         available: u64,
         _log: u64,
     ) -> Result<()> {
-        let addresses = [descriptor, available, used].map(|address| self.to_guest(address));
-        let [descriptor, available, used] = addresses;
-        let (descriptor, available, used) = (descriptor?, available?, used?);
-        let ring = self.rings.get_mut(index as usize).ok_or(Error::InvalidParam)?;
-        ring.queue.try_set_desc_table_address(descriptor).map_err(refused)?;
-        ring.queue.try_set_avail_ring_address(available).map_err(refused)?;
-        ring.queue.try_set_used_ring_address(used).map_err(refused)?;
+        let to = Addresses {
+            descriptors: self.to_guest(descriptor)?,
+            available: self.to_guest(available)?,
+            used: self.to_guest(used)?,
+        };
         let memory = self.memory.as_ref().ok_or(Error::InvalidParam)?;
-        // `SET_VRING_BASE` tells only what is available; what is used stands in the ring itself.
-        let index = ring.queue.used_idx(memory, Ordering::Relaxed);
-        ring.queue.set_next_used(index.map_err(refused)?.0);
-        Ok(())
+        let queue = self.queues.get_mut(index as usize).ok_or(Error::InvalidParam)?;
+        if queue.set_addresses(memory, to) { Ok(()) } else { Err(Error::InvalidParam) }
     }
 
     fn set_vring_base(&mut self, index: u32, base: u32) -> Result<()> {
         let base = u16::try_from(base).map_err(|_| Error::InvalidParam)?;
-        self.ring(index)?.queue.set_next_avail(base);
+        self.queue(index)?.set_base(base);
         Ok(())
     }
 
     fn get_vring_base(&mut self, index: u32) -> Result<VhostUserVringState> {
         let watch = self.watch.clone();
-        let ring = self.ring(index)?;
-        ring.queue.set_ready(false);
-        ring.drop_kick(&watch);
-        let base = ring.queue.next_avail();
+        let base = self.queue(index)?.stop(&watch);
         if index as usize == RECEIVE {
             self.waiting.clear();
         }
@@ -223,24 +196,18 @@ impl VhostUserBackendReqHandlerMut for Card {
     }
 
     fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> Result<()> {
-        let memory = self.memory.as_ref().ok_or(Error::InvalidParam)?;
-        let ring = self.rings.get_mut(usize::from(index)).ok_or(Error::InvalidParam)?;
+        let queue = self.queues.get_mut(usize::from(index)).ok_or(Error::InvalidParam)?;
         // A bell starts the ring (vhost-user specification, "Ring states").
-        ring.queue.set_ready(true);
-        if !ring.queue.is_valid(memory) {
-            ring.queue.set_ready(false);
-            return Err(Error::InvalidParam);
-        }
-        ring.set_kick(fd, &self.watch, index).map_err(Error::ReqHandlerError)
+        queue.set_kick(fd, &self.watch, index).map_err(Error::ReqHandlerError)
     }
 
     fn set_vring_call(&mut self, index: u8, fd: Option<File>) -> Result<()> {
-        self.ring(u32::from(index))?.set_call(fd).map_err(Error::ReqHandlerError)
+        self.queue(u32::from(index))?.set_call(fd).map_err(Error::ReqHandlerError)
     }
 
     fn set_vring_err(&mut self, index: u8, _fd: Option<File>) -> Result<()> {
         // A machine that errs is unplugged, which its hypervisor hears on the socket.
-        self.ring(u32::from(index)).map(|_| ())
+        self.queue(u32::from(index)).map(|_| ())
     }
 
     fn get_protocol_features(&mut self) -> Result<VhostUserProtocolFeatures> {
@@ -254,11 +221,11 @@ impl VhostUserBackendReqHandlerMut for Card {
     }
 
     fn get_queue_num(&mut self) -> Result<u64> {
-        Ok(self.rings.len() as u64)
+        Ok(self.queues.len() as u64)
     }
 
     fn set_vring_enable(&mut self, index: u32, enable: bool) -> Result<()> {
-        self.ring(index)?.is_enabled = enable;
+        self.queue(index)?.is_enabled = enable;
         Ok(())
     }
 

@@ -1,6 +1,9 @@
 //! The loop: what happens at the ports and on the control socket, frames on their way, time.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod forward;
+mod patience;
+mod ports;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,22 +12,22 @@ use std::time::Duration;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::PORTS_MAX;
-use crate::burst::Burst;
 use crate::capture::Capture;
 use crate::clock::Clock;
 use crate::control::{self, ControlSocket};
-use crate::fabric::{AddressTable, DelayQueue, Destination, Fate, Faults, PortId};
+use crate::fabric::{AddressTable, DelayQueue, Faults, PortId};
 use crate::port::{Port, PortKind, Watch};
+use ports::Ports;
 
 /// Of `epoll`'s 64 bits the lowest 48 are a port's. These mark the rest.
 const CONTROL: u64 = 1 << 48;
 const SIGNAL: u64 = 2 << 48;
 const OWNER: u64 = 0xffff << 48;
 
-/// Of a machine that used many addresses no more than so many are announced when it is gone.
-const STATIONS_ANNOUNCED_MAX: usize = 16;
 /// How many events are taken at once.
 const EVENTS: usize = 64;
+/// While ports are looked at in every turn, sockets and the bells of the others are in every so many.
+const TURNS_BETWEEN_EVENTS: u32 = 32;
 
 /// What a switch is told when it starts.
 #[derive(Clone, Debug)]
@@ -43,17 +46,18 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Switch {
     epoll: Arc<Epoll>,
-    ports: BTreeMap<PortId, Port>,
-    next_port: u32,
+    ports: Ports,
     addresses: AddressTable,
     faults: Faults,
     delayed: DelayQueue,
-    /// Ports that may have frames.
-    ready: BTreeSet<PortId>,
-    /// Ports whose machines are to be told something.
-    touched: BTreeSet<PortId>,
+    /// Ports that are looked at in every turn.
+    active: Vec<PortId>,
+    /// Ports whose machines are to be told something at the end of this turn.
+    touched: Vec<PortId>,
     control: Option<ControlSocket>,
     clock: Clock,
+    /// The time at which this turn began.
+    now: Duration,
     is_stopping: bool,
 }
 
@@ -70,15 +74,15 @@ impl Switch {
         }
         let mut switch = Switch {
             epoll,
-            ports: BTreeMap::new(),
-            next_port: 0,
+            ports: Ports::default(),
             addresses: AddressTable::default(),
             faults: Faults::new(config.seed),
             delayed: DelayQueue::default(),
-            ready: BTreeSet::new(),
-            touched: BTreeSet::new(),
+            active: Vec::new(),
+            touched: Vec::new(),
             control: Some(control),
             clock: Clock::start(),
+            now: Duration::ZERO,
             is_stopping: false,
         };
         for (name, kind, path) in &config.ports {
@@ -92,16 +96,14 @@ impl Switch {
     /// # Errors
     /// If `epoll` fails.
     pub fn run(&mut self) -> io::Result<()> {
-        let mut events = [EpollEvent::default(); EVENTS];
-        let mut burst = Burst::default();
+        let mut turns = 0_u32;
         while !self.is_stopping {
-            let timeout = self.timeout();
-            match self.epoll.wait(timeout, &mut events) {
-                Ok(count) => events[..count].iter().for_each(|event| self.handle(event)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            turns = turns.wrapping_add(1);
+            if self.active.is_empty() || turns.is_multiple_of(TURNS_BETWEEN_EVENTS) {
+                self.take_events()?;
             }
-            self.switch_bursts(&mut burst);
+            self.now = self.clock.now();
+            self.switch_bursts();
             self.announce_losses();
             self.release_delayed();
             self.flush();
@@ -109,19 +111,30 @@ impl Switch {
         Ok(())
     }
 
-    /// How long nothing need be done: for ever, unless frames are on delayed ways or were left in a ring.
+    /// Waits for events if there is nothing else to do, and deals with them.
+    fn take_events(&mut self) -> io::Result<()> {
+        let mut events = [EpollEvent::default(); EVENTS];
+        let timeout = self.timeout();
+        let count = match self.epoll.wait(timeout, &mut events) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => return Err(error),
+        };
+        self.now = self.clock.now();
+        events[..count].iter().for_each(|event| self.handle(event));
+        Ok(())
+    }
+
+    /// How long nothing need be done, in milliseconds: for ever, unless ports are looked at in every turn or
+    /// frames are on delayed ways.
     fn timeout(&self) -> i32 {
-        if !self.ready.is_empty() {
+        if !self.active.is_empty() {
             return 0;
         }
         let Some(at) = self.delayed.next_at() else { return -1 };
-        let wait = at.saturating_sub(self.now());
+        let wait = at.saturating_sub(self.clock.now());
         // Rounded up: a frame that is half a millisecond early would be waited for in a hot loop.
         i32::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(i32::MAX)
-    }
-
-    fn now(&self) -> Duration {
-        self.clock.now()
     }
 
     fn handle(&mut self, event: &EpollEvent) {
@@ -135,98 +148,11 @@ impl Switch {
             SIGNAL => self.is_stopping = true,
             _ => {
                 let (id, source) = Watch::decode(data);
-                let Some(port) = self.ports.get_mut(&id) else { return };
+                let Some(port) = self.ports.get_mut(id) else { return };
                 if port.handle(source, event.event_set()) {
-                    self.ready.insert(id);
+                    self.activate(id);
                 }
-                self.touched.insert(id);
-            }
-        }
-    }
-
-    /// Moves one burst from each port that may have frames.
-    fn switch_bursts(&mut self, burst: &mut Burst) {
-        for id in std::mem::take(&mut self.ready) {
-            let Some(port) = self.ports.get_mut(&id) else { continue };
-            burst.clear();
-            if port.receive(burst) {
-                self.ready.insert(id);
-            }
-            self.touched.insert(id);
-            for frame in burst.frames() {
-                self.forward(id, frame);
-            }
-        }
-    }
-
-    fn forward(&mut self, from: PortId, frame: &[u8]) {
-        match self.addresses.route(from, frame, self.now()) {
-            Destination::Port(to) => self.send(from, to, frame),
-            Destination::Flood => {
-                let others: Vec<_> = self.ports.keys().copied().filter(|to| *to != from).collect();
-                others.into_iter().for_each(|to| self.send(from, to, frame));
-            }
-            Destination::Stay => {}
-            Destination::Senseless => {
-                if let Some(port) = self.ports.get_mut(&from) {
-                    port.statistics.refused.senseless += 1;
-                }
-            }
-        }
-    }
-
-    fn send(&mut self, from: PortId, to: PortId, frame: &[u8]) {
-        let fate = self.faults.fate(from, to);
-        let now = self.now();
-        let Some(port) = self.ports.get_mut(&to) else { return };
-        match fate {
-            Fate::Cut => port.statistics.dropped.cut += 1,
-            Fate::Lost => port.statistics.dropped.lost += 1,
-            Fate::Arrives(delay, copies) => {
-                for _ in 0..copies {
-                    if delay.is_zero() {
-                        port.send(frame);
-                        self.touched.insert(to);
-                    } else if !self.delayed.push(now + delay, to, frame) {
-                        port.statistics.dropped.delayed += 1;
-                    }
-                }
-            }
-        }
-    }
-
-    fn announce_losses(&mut self) {
-        let touched = self.touched.iter();
-        let is_lost = |id: &&PortId| self.ports.get_mut(id).is_some_and(Port::take_loss);
-        let lost: Vec<_> = touched.filter(is_lost).copied().collect();
-        lost.into_iter().for_each(|id| self.announce_loss(id));
-    }
-
-    /// The machine at a port is gone: the others are told which stations are, on the ways that frames from
-    /// there take. Nobody else would tell them before a timeout.
-    fn announce_loss(&mut self, lost: PortId) {
-        let stations = self.addresses.lose(lost);
-        let others: Vec<_> = self.ports.keys().copied().filter(|to| *to != lost).collect();
-        for station in stations.iter().take(STATIONS_ANNOUNCED_MAX) {
-            let frame = notice::link_lost(station.0);
-            others.iter().for_each(|to| self.send(lost, *to, &frame));
-        }
-    }
-
-    fn release_delayed(&mut self) {
-        let now = self.now();
-        while let Some(delayed) = self.delayed.pop(now) {
-            if let Some(port) = self.ports.get_mut(&delayed.to) {
-                port.send(&delayed.frame);
-                self.touched.insert(delayed.to);
-            }
-        }
-    }
-
-    fn flush(&mut self) {
-        for id in std::mem::take(&mut self.touched) {
-            if let Some(port) = self.ports.get_mut(&id) {
-                port.flush();
+                self.touch(id);
             }
         }
     }
@@ -242,12 +168,11 @@ impl Switch {
         anyhow::ensure!(is_name, "a port's name is 1 to 64 printable characters without blanks");
         anyhow::ensure!(self.find(name).is_err(), "there is a port '{name}' already");
         anyhow::ensure!(self.ports.len() < PORTS_MAX, "a switch has at most {PORTS_MAX} ports");
-        let id = PortId(self.next_port);
+        let id = self.ports.next_id();
         let watch = Watch::new(self.epoll.clone(), id);
         let port = Port::open(name, kind, path, watch)
             .map_err(|error| anyhow::anyhow!("port '{name}' at {}: {error}", path.display()))?;
-        self.next_port += 1;
-        self.ports.insert(id, port);
+        self.ports.add(port);
         Ok(())
     }
 
@@ -259,7 +184,7 @@ impl Switch {
         let id = self.find(name)?;
         self.announce_loss(id);
         self.addresses.forget(id);
-        self.ports.remove(&id);
+        self.ports.take(id);
         self.faults.forget(id);
         Ok(())
     }
@@ -270,7 +195,7 @@ impl Switch {
     /// If there is none.
     pub fn find(&self, name: &str) -> anyhow::Result<PortId> {
         let found = self.ports.iter().find(|(_, port)| port.name == name);
-        found.map(|(id, _)| *id).ok_or_else(|| anyhow::anyhow!("there is no port '{name}'"))
+        found.map(|(id, _)| id).ok_or_else(|| anyhow::anyhow!("there is no port '{name}'"))
     }
 
     /// Begins to write what a port sees, or ends it.
@@ -279,7 +204,7 @@ impl Switch {
     /// If there is no such port, or the file cannot be written.
     pub fn capture(&mut self, name: &str, path: Option<&Path>) -> anyhow::Result<()> {
         let id = self.find(name)?;
-        let port = self.ports.get_mut(&id).expect("it was found");
+        let port = self.ports.get_mut(id).expect("it was found");
         port.capture = match path {
             Some(path) => Some(
                 Capture::begin(path)
@@ -292,14 +217,14 @@ impl Switch {
 
     /// All ports.
     pub fn ports(&self) -> impl Iterator<Item = &Port> {
-        self.ports.values()
+        self.ports.iter().map(|(_, port)| port)
     }
 
     /// All addresses: which, behind which port, how long ago it was heard.
     pub fn addresses(&self) -> impl Iterator<Item = (String, &str, Duration)> {
-        let now = self.now();
+        let now = self.now;
         self.addresses.iter().filter_map(move |(address, port, heard)| {
-            let port = self.ports.get(&port)?;
+            let port = self.ports.get(port)?;
             Some((address.to_string(), port.name.as_str(), now.saturating_sub(heard)))
         })
     }

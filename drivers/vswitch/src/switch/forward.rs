@@ -1,0 +1,140 @@
+//! From one port to the others.
+
+use std::time::Duration;
+
+use super::Switch;
+use crate::fabric::{Destination, Fate, PortId};
+use crate::frame::{Packet, with_packet};
+use crate::statistics::Statistics;
+
+/// Of a machine that used many addresses no more than so many are announced when it is gone.
+const STATIONS_ANNOUNCED_MAX: usize = 16;
+
+impl Switch {
+    /// Moves one burst from each port that may have frames. One that has none for a while is left in peace,
+    /// and rings when it has.
+    pub(super) fn switch_bursts(&mut self) {
+        for index in (0..self.active.len()).rev() {
+            let id = self.active[index];
+            let Some(mut slot) = self.ports.take(id) else {
+                self.active.swap_remove(index);
+                continue;
+            };
+            let found = slot.receive(|packet, statistics| self.forward(id, packet, statistics));
+            self.ports.put(id, slot);
+            if found {
+                self.touch(id);
+            }
+            if !self.stays_active(id, found) {
+                self.active.swap_remove(index);
+            }
+        }
+    }
+
+    fn stays_active(&mut self, id: PortId, found: bool) -> bool {
+        let now = self.now;
+        let Some(slot) = self.ports.get_mut(id) else { return false };
+        if found {
+            slot.patience.reward(now);
+            return true;
+        }
+        slot.is_active = !slot.patience.is_over(now) || slot.arm();
+        slot.is_active
+    }
+
+    /// Looks at a port in every turn from now on.
+    pub(super) fn activate(&mut self, id: PortId) {
+        let Some(slot) = self.ports.get_mut(id) else { return };
+        if !std::mem::replace(&mut slot.is_active, true) {
+            self.active.push(id);
+        }
+    }
+
+    /// Tells a port's machine at the end of this turn what has happened in it.
+    pub(super) fn touch(&mut self, id: PortId) {
+        let Some(slot) = self.ports.get_mut(id) else { return };
+        if !std::mem::replace(&mut slot.is_touched, true) {
+            self.touched.push(id);
+        }
+    }
+
+    fn forward(&mut self, from: PortId, packet: &Packet<'_, '_>, statistics: &mut Statistics) {
+        match self.addresses.route(from, &packet.ethernet, self.now) {
+            Destination::Port(to) => self.send(from, to, packet),
+            Destination::Flood => self.flood(from, packet),
+            Destination::Stay => {}
+            Destination::Senseless => statistics.refused.senseless += 1,
+        }
+    }
+
+    fn flood(&mut self, from: PortId, packet: &Packet<'_, '_>) {
+        self.ports.ids().filter(|to| *to != from).for_each(|to| self.send(from, to, packet));
+    }
+
+    fn send(&mut self, from: PortId, to: PortId, packet: &Packet<'_, '_>) {
+        let fate = self.faults.fate(from, to);
+        let now = self.now;
+        let Some(port) = self.ports.get_mut(to) else { return };
+        match fate {
+            Fate::Cut => port.statistics.dropped.cut += 1,
+            Fate::Lost => port.statistics.dropped.lost += 1,
+            Fate::Arrives(Duration::ZERO, copies) => {
+                (0..copies).for_each(|_| self.give(to, packet));
+            }
+            Fate::Arrives(delay, copies) => {
+                for _ in 0..copies {
+                    if !self.delayed.push(now + delay, to, &packet.to_vec()) {
+                        port.statistics.dropped.delayed += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a port's machine a frame.
+    fn give(&mut self, to: PortId, packet: &Packet<'_, '_>) {
+        let Some(port) = self.ports.get_mut(to) else { return };
+        let is_waiting = port.send(packet);
+        self.touch(to);
+        if is_waiting {
+            self.activate(to);
+        }
+    }
+
+    /// Machines that were unplugged in this turn.
+    pub(super) fn announce_losses(&mut self) {
+        for index in 0..self.touched.len() {
+            let id = self.touched[index];
+            if self.ports.get_mut(id).is_some_and(|slot| slot.take_loss()) {
+                self.announce_loss(id);
+            }
+        }
+    }
+
+    /// The machine at a port is gone: the others are told which stations are, on the ways that frames from
+    /// there take. Nobody else would tell them before a timeout.
+    pub(super) fn announce_loss(&mut self, lost: PortId) {
+        let stations = self.addresses.lose(lost);
+        for station in stations.iter().take(STATIONS_ANNOUNCED_MAX) {
+            let mut frame = notice::link_lost(station.0);
+            with_packet(&mut frame, |packet| self.flood(lost, packet));
+        }
+    }
+
+    /// Frames on delayed ways that arrive now.
+    pub(super) fn release_delayed(&mut self) {
+        while let Some(mut delayed) = self.delayed.pop(self.now) {
+            with_packet(&mut delayed.frame, |packet| self.give(delayed.to, packet));
+        }
+    }
+
+    /// Tells machines what has happened to their rings.
+    pub(super) fn flush(&mut self) {
+        while let Some(id) = self.touched.pop() {
+            if let Some(slot) = self.ports.get_mut(id) {
+                slot.is_touched = false;
+                slot.flush();
+            }
+        }
+    }
+}
