@@ -17,6 +17,7 @@ mod apic;
 pub mod boot;
 mod calibration;
 pub mod clock;
+pub mod devices;
 pub mod entropy;
 pub mod heap;
 pub mod idle;

@@ -1,6 +1,7 @@
 //! A port: where a machine plugs in, by one of two ways, again and again.
 
 mod backlog;
+mod memory;
 mod queue;
 mod stream;
 mod vhost_user;
@@ -280,7 +281,10 @@ impl Port {
     /// Tells the machine of everything that was taken and given since the last time.
     pub fn flush(&mut self) {
         let result = match &mut self.plug {
-            Some(Plug::VhostUser(session)) => session.flush(&mut self.statistics),
+            Some(Plug::VhostUser(session)) => {
+                session.flush(&mut self.statistics);
+                Ok(false)
+            }
             Some(Plug::Stream(stream)) => stream.flush(),
             None => Ok(false),
         };

@@ -128,25 +128,21 @@ impl Session {
     ) -> std::result::Result<bool, Unplug> {
         let card = &mut *self.card();
         let has_given = card.send_waiting(statistics)?;
-        let Some(memory) = &card.memory else { return Ok(false) };
-        Ok(card.queues[TRANSMIT].receive(memory, statistics, forward)? || has_given)
+        Ok(card.queues[TRANSMIT].receive(statistics, forward)? || has_given)
     }
 
     /// Asks the machine to ring. True if there is something already.
     pub(super) fn arm(&mut self) -> std::result::Result<bool, Unplug> {
         let card = &mut *self.card();
-        let Some(memory) = &card.memory else { return Ok(false) };
         let is_awaited = !card.waiting.is_empty();
-        let has_room = match is_awaited {
-            true => card.queues[RECEIVE].arm(memory)?,
-            false => {
-                card.queues[RECEIVE].rest(memory)?;
-                false
-            }
-        };
-        Ok(card.queues[TRANSMIT].arm(memory)? || has_room)
+        let has_room = is_awaited && card.queues[RECEIVE].arm()?;
+        if !is_awaited {
+            card.queues[RECEIVE].disarm();
+        }
+        Ok(card.queues[TRANSMIT].arm()? || has_room)
     }
 
+    /// Gives the machine a frame. True if it waits until the machine has a buffer for it.
     pub(super) fn send(
         &mut self,
         packet: &Packet<'_, '_>,
@@ -154,43 +150,30 @@ impl Session {
     ) -> std::result::Result<bool, Unplug> {
         let card = &mut *self.card();
         let queue = &mut card.queues[RECEIVE];
-        let memory = match &card.memory {
-            Some(memory) if queue.is_running() => memory,
-            Some(_) | None => {
-                statistics.dropped.unplugged += 1;
-                return Ok(false);
-            }
-        };
-        let is_first = card.waiting.is_empty();
-        if is_first && queue.send(memory, packet, statistics)? == Given::Taken {
+        if !queue.is_running() {
+            statistics.dropped.unplugged += 1;
+            return Ok(false);
+        }
+        if card.waiting.is_empty() && queue.send(packet, statistics)? == Given::Taken {
             return Ok(false);
         }
         statistics.dropped.backlog += u64::from(!card.waiting.push(packet));
         Ok(true)
     }
 
-    pub(super) fn flush(
-        &mut self,
-        statistics: &mut Statistics,
-    ) -> std::result::Result<bool, Unplug> {
-        let card = &mut *self.card();
-        if let Some(memory) = &card.memory {
-            for queue in &mut card.queues {
-                queue.flush(memory, statistics)?;
-            }
-        }
-        Ok(false)
+    /// Tells the machine what has happened to its rings.
+    pub(super) fn flush(&mut self, statistics: &mut Statistics) {
+        self.card().queues.iter_mut().for_each(|queue| queue.flush(statistics));
     }
 }
 
 impl Card {
     /// Gives the machine frames that wait for it, as many as it has buffers for. True if there were any.
     fn send_waiting(&mut self, statistics: &mut Statistics) -> std::result::Result<bool, Unplug> {
-        let Some(memory) = &self.memory else { return Ok(false) };
         let mut has_given = false;
         while let Some(frame) = self.waiting.front_mut() {
             let queue = &mut self.queues[RECEIVE];
-            let given = with_packet(frame, |packet| queue.send(memory, packet, statistics))?;
+            let given = with_packet(frame, |packet| queue.send(packet, statistics))?;
             if given == Given::NoBuffer {
                 break;
             }

@@ -1,25 +1,20 @@
 //! Which device is which port of the node: found on the bus or the board, told apart, started.
 
 use core::fmt;
-use core::ptr::NonNull;
 
+use platform::devices::{self, DiscoveryError};
 use platform::interrupts::Interrupts;
-use platform::{mmio, pci};
+use platform::pci;
 use pool::{Pool, Region};
 use virtio::blk::{BlkConfig, WithoutFlush};
 use virtio::net::NetConfig;
-use virtio::transport::{
-    DeviceType, InterruptMessage, InterruptSource, MMIO_BYTES, Pci, PciDevice, Transport, open_mmio,
-};
+use virtio::transport::{DeviceType, MmioTransport, PciDevice, Transport};
 use virtio::{InitError, VirtioBlk, VirtioNet};
 
 /// Cards are told apart by their address, 02:77:KIND:00:HIGH:LOW with the node's number at the end.
 const MAC_PREFIX: [u8; 2] = [0x02, 0x77];
 const MAC_CLUSTER: u8 = 0;
 const MAC_OUTSIDE: u8 = 1;
-
-/// What `entry.s` maps.
-const MAPPED_BYTES: u64 = 4 << 30;
 
 /// Of 512 packet buffers so many wait for frames of the cluster …
 const CLUSTER_RECEIVE_BUFFERS: u16 = 192;
@@ -46,12 +41,21 @@ pub enum DeviceError {
     Unusable(&'static str, InitError),
     /// A card whose address says neither what it is for.
     Stranger(virtio::net::MacAddress),
+    /// One cannot be made ready.
+    Unready(DiscoveryError),
+}
+
+impl From<DiscoveryError> for DeviceError {
+    fn from(error: DiscoveryError) -> DeviceError {
+        DeviceError::Unready(error)
+    }
 }
 
 impl fmt::Display for DeviceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DeviceError::Missing(device) => write!(f, "there is no {device}"),
+            DeviceError::Unready(error) => write!(f, "{error}"),
             DeviceError::Twice(device) => write!(f, "there are two: {device}"),
             DeviceError::Unusable(device, error) => write!(f, "the {device} cannot be used: {error}"),
             DeviceError::Stranger(mac) => {
@@ -82,32 +86,8 @@ pub fn on_pci(
     packets: &Pool,
     without_flush: WithoutFlush,
 ) -> Result<Devices<PciDevice>, DeviceError> {
-    let bus = Pci::new(ports);
     let mut finder = Finder::new(arena, packets, without_flush);
-    for found in bus.discover() {
-        // SAFETY: `identity` gives what `entry.s` maps, and the kernel has no drivers for these devices.
-        let Ok(mut device) = (unsafe { bus.open(found, identity) }) else { continue };
-        let queues: &[u16] = match found.device_type {
-            DeviceType::Network => &[virtio::net::RECEIVE_QUEUE, virtio::net::TRANSMIT_QUEUE],
-            _ => &[virtio::blk::REQUEST_QUEUE],
-        };
-        let is_routed = !device.has_line()
-            || pci::interrupt_line(found.device_function.device)
-                .and_then(|line| interrupts.line(line))
-                .is_some();
-        if !is_routed {
-            return Err(DeviceError::Missing("way for the interrupts of a device without MSI-X"));
-        }
-        let queues = if device.has_line() { &[] } else { queues };
-        for &queue in queues {
-            let Some(message) = interrupts.message() else { continue };
-            let message = InterruptMessage { address: message.address, data: message.data };
-            if device.set_interrupt(InterruptSource::Queue(queue), message).is_err() {
-                return Err(DeviceError::Missing("room in the MSI-X table of a device"));
-            }
-        }
-        finder.take(found.device_type, device)?;
-    }
+    devices::on_pci(ports, interrupts, |kind, device| finder.take(kind, device))?;
     finder.complete()
 }
 
@@ -121,25 +101,10 @@ pub fn on_board(
     arena: &mut Option<Region>,
     packets: &Pool,
     without_flush: WithoutFlush,
-) -> Result<Devices<virtio::transport::MmioTransport<'static>>, DeviceError> {
+) -> Result<Devices<MmioTransport<'static>>, DeviceError> {
     let mut finder = Finder::new(arena, packets, without_flush);
-    for place in command_line.split_ascii_whitespace().filter_map(mmio::parse) {
-        let Some(base) = identity(place.base, MMIO_BYTES) else { continue };
-        // SAFETY: the machine says that a device's registers are there; `entry.s` maps them.
-        let Ok((kind, transport)) = (unsafe { open_mmio(base) }) else { continue };
-        if interrupts.line(place.line).is_none() {
-            continue;
-        }
-        finder.take(kind, transport)?;
-    }
+    devices::on_board(command_line, interrupts, |kind, device| finder.take(kind, device))?;
     finder.complete()
-}
-
-/// Where a physical range is mapped: at itself, below 4 GiB.
-fn identity(physical: u64, length: usize) -> Option<NonNull<u8>> {
-    let end = physical.checked_add(length as u64)?;
-    let address = usize::try_from(physical).ok().filter(|_| end <= MAPPED_BYTES)?;
-    NonNull::new(core::ptr::with_exposed_provenance_mut(address))
 }
 
 impl<'a, T: Transport> Finder<'a, T> {
@@ -164,7 +129,7 @@ impl<'a, T: Transport> Finder<'a, T> {
         };
         let config = NetConfig { receive_buffers, ..NetConfig::default() };
         let arena = &mut *self.arena;
-        let card = VirtioNet::new(transport, config, self.packets.clone(), |bytes| cut(arena, bytes))
+        let card = VirtioNet::new(transport, config, self.packets.clone(), |bytes| devices::cut(arena, bytes))
             .map_err(|error| DeviceError::Unusable(name, error))?;
         let [first, second, kind, ..] = card.mac().0;
         if [first, second] != MAC_PREFIX || kind > MAC_OUTSIDE {
@@ -179,7 +144,7 @@ impl<'a, T: Transport> Finder<'a, T> {
     fn take_disk(&mut self, transport: T) -> Result<(), DeviceError> {
         let config = BlkConfig { without_flush: self.without_flush, ..BlkConfig::default() };
         let arena = &mut *self.arena;
-        let disk = VirtioBlk::new(transport, config, |bytes| cut(arena, bytes))
+        let disk = VirtioBlk::new(transport, config, |bytes| devices::cut(arena, bytes))
             .map_err(|error| DeviceError::Unusable("disk", error))?;
         match self.disk.replace(disk) {
             None => Ok(()),
@@ -199,17 +164,4 @@ impl<'a, T: Transport> Finder<'a, T> {
 /// The byte of the card's address that says what it is for, as the configuration space shows it.
 fn card_kind<T: Transport>(transport: &T) -> Option<u8> {
     transport.read_config_space::<u8>(2).ok()
-}
-
-/// Cuts whole pages off the front of the arena.
-pub fn cut(arena: &mut Option<Region>, bytes: usize) -> Option<Region> {
-    let whole = arena.take()?;
-    let length = bytes.next_multiple_of(pool::PAGE_BYTES);
-    if length > whole.length() {
-        *arena = Some(whole);
-        return None;
-    }
-    let (piece, rest) = whole.split_at(length);
-    *arena = (rest.length() > 0).then_some(rest);
-    Some(piece)
 }

@@ -42,7 +42,7 @@ extern "C" fn main(_argc: i32, _argv: *const *const u8, _env: *const *const u8) 
         .unwrap_or_else(|error| refuse(Exit::Settings, &error));
     let mut arena = memory::take_arena();
     let mut pool = |buffers: usize, buffer_bytes: usize| {
-        let region = devices::cut(&mut arena, buffers * buffer_bytes);
+        let region = platform::devices::cut(&mut arena, buffers * buffer_bytes);
         region.map(|region| Pool::new(region, buffer_bytes))
     };
     let (Some(packets), Some(blocks)) =

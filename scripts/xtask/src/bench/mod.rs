@@ -7,6 +7,7 @@ mod figures;
 mod load;
 mod machines;
 mod meter;
+mod net;
 mod raft;
 mod sim;
 mod soak;
@@ -30,6 +31,7 @@ Usage: scripts/bench NAME [--json] [--quick]
 
 const LIST: &str = "\
 cluster   a cluster of virtual machines: start, failover, throughput, latency, memory, idle processor
+net       frames through virtio: packets a second, time for each, round trips
 raft      consensus between machines: elections, failures of leaders, planned stops, restart; 3 and 32 nodes
 core      the Raft core alone, in memory, beside the crate raft 0.7; the Byzantine core, and its signatures
 soak      three whole nodes in the simulator, ten million commands: does anything grow for ever?
@@ -62,6 +64,7 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
     let figures = match name.as_deref() {
         Some("cluster") => cluster::measure(is_quick)?,
         Some("core") => core::measure()?,
+        Some("net") => net::measure(is_quick)?,
         Some("raft") => raft::measure(is_quick)?,
         Some("soak") => soak::measure(is_quick)?,
         Some("sim") => sim::measure(is_quick)?,

@@ -3,7 +3,7 @@
 pub mod accel;
 pub mod client;
 mod command_line;
-mod console;
+pub mod console;
 pub mod disks;
 pub mod launch;
 mod logs;

@@ -9,7 +9,9 @@ const LAYERS: &[(&str, usize)] =
 
 /// Crates that are not called like their folder, and why.
 const OTHER_NAMES: &[(&str, &str)] = &[
-    ("images/node/image", "coterie-node"), // The name of what people boot.
+    // The names of what people boot.
+    ("images/node/image", "coterie-node"),
+    ("images/pktgen/image", "coterie-pktgen"),
 ];
 
 pub(super) fn check(manifests: &Manifests, findings: &mut Vec<Finding>) {

@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("serde", "shell vswitch xtask"),
     ("serde_json", "shell node vswitch xtask bench fuzz sim vm"),
     ("sha2", "crypto"),
-    ("smoltcp", "net netio"),
+    ("smoltcp", "net netio pktgen"),
     ("spin", "pool platform"),
     ("uart_16550", "platform"),
     ("virtio-drivers", "virtio platform"),

@@ -1,9 +1,10 @@
 //! From a descriptor to the memory that it describes (Virtio 1.3, section 2.7.5).
 
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileMemory, VolatileSlice};
+use vm_memory::{VolatileMemory, VolatileSlice};
 
 use super::shared::{DESCRIPTOR_BYTES, Descriptor, Shared};
 use crate::frame::Scatter;
+use crate::port::memory::Memory;
 
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
@@ -24,8 +25,8 @@ pub(super) enum Access {
 /// Adds the memory of the chain that begins at `head`; `None` if part of it is not in the machine's memory,
 /// is for the other direction, or if the chain has too many pieces, leads out of its table, or in a circle.
 pub(super) fn gather<'m>(
-    memory: &'m GuestMemoryMmap,
-    ring: &Shared<'m>,
+    memory: &'m Memory,
+    ring: &Shared<'_>,
     head: u16,
     access: Access,
     scatter: &mut Scatter<'m>,
@@ -40,8 +41,7 @@ pub(super) fn gather<'m>(
         && bytes > 0
         && bytes.is_multiple_of(DESCRIPTOR_BYTES)
         && bytes / DESCRIPTOR_BYTES <= TABLE_MAX;
-    let table = memory.get_slice(GuestAddress(first.address), bytes).ok();
-    let table = table.filter(|_| is_table)?;
+    let table = memory.whole(first.address, bytes).filter(|_| is_table)?;
     let first = descriptor(&table, 0).filter(|first| first.flags & INDIRECT == 0)?;
     follow(memory, &table, first, access, scatter)
 }
@@ -53,8 +53,8 @@ fn descriptor(table: &VolatileSlice<'_>, index: u16) -> Option<Descriptor> {
 
 /// The pieces of [`Scatter`] are bounded, so a circle ends.
 fn follow<'m>(
-    memory: &'m GuestMemoryMmap,
-    table: &VolatileSlice<'m>,
+    memory: &'m Memory,
+    table: &VolatileSlice<'_>,
     first: Descriptor,
     access: Access,
     scatter: &mut Scatter<'m>,
@@ -74,21 +74,17 @@ fn follow<'m>(
 }
 
 /// A buffer may lie across the border of two regions of the machine's memory.
-fn add<'m>(
-    memory: &'m GuestMemoryMmap,
-    descriptor: &Descriptor,
-    scatter: &mut Scatter<'m>,
-) -> Option<()> {
-    let (address, bytes) = (GuestAddress(descriptor.address), descriptor.length as usize);
-    if bytes == 0 {
+fn add<'m>(memory: &'m Memory, descriptor: &Descriptor, scatter: &mut Scatter<'m>) -> Option<()> {
+    let (mut address, mut rest) = (descriptor.address, descriptor.length as usize);
+    if rest == 0 {
         // Else a circle of nothing would have no end.
         return None;
     }
-    if let Ok(piece) = memory.get_slice(address, bytes) {
-        return scatter.push(piece);
-    }
-    for piece in memory.get_slices(address, bytes) {
-        scatter.push(piece.ok()?)?;
+    while rest > 0 {
+        let piece = memory.piece(address, rest)?;
+        scatter.push(piece)?;
+        rest -= piece.len();
+        address = address.checked_add(piece.len() as u64)?;
     }
     Some(())
 }

@@ -6,21 +6,23 @@
 
 mod bell;
 mod chain;
+mod cursor;
 mod shared;
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
-use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::EventFd;
 
+use super::memory::Memory;
 use super::{Source, Unplug, Watch};
 use crate::frame::{Packet, Scatter};
 use crate::statistics::Statistics;
 use crate::{BURST_FRAMES, FRAME_MAX_BYTES};
 use chain::Access;
+use cursor::Cursor;
 pub(super) use shared::Addresses;
-use shared::Shared;
+use shared::Mapped;
 
 /// The longest ring (virtio 1.3, section 2.7: at most 32768; QEMU's network card: 1024).
 pub(super) const RING_MAX: u16 = 1024;
@@ -42,41 +44,28 @@ pub(super) enum Given {
 #[derive(Debug)]
 pub(super) struct Queue {
     size: u16,
-    addresses: Option<Addresses>,
-    has_events: bool,
+    mapped: Option<Mapped>,
+    cursor: Cursor,
     pub(super) is_enabled: bool,
     kick: Option<EventFd>,
     call: Option<EventFd>,
-    /// The next chain to take, and where the next used one is noted.
-    next_available: u16,
-    next_used: u16,
-    /// How much the machine was shown, and how much of that it was told of.
-    published: u16,
-    told: u16,
-    /// The machine is asked to ring when it has something.
-    is_armed: bool,
 }
 
 impl Queue {
     pub(super) fn new() -> Queue {
         Queue {
             size: RING_MAX,
-            addresses: None,
-            has_events: false,
+            mapped: None,
+            cursor: Cursor::default(),
             is_enabled: false,
             kick: None,
             call: None,
-            next_available: 0,
-            next_used: 0,
-            published: 0,
-            told: 0,
-            is_armed: true,
         }
     }
 
     /// Whether frames may go.
     pub(super) fn is_running(&self) -> bool {
-        self.is_enabled && self.addresses.is_some() && self.kick.is_some()
+        self.is_enabled && self.mapped.is_some() && self.kick.is_some()
     }
 
     /// Sets how many entries it has; false if that is no size.
@@ -84,7 +73,8 @@ impl Queue {
     pub(super) fn set_size(&mut self, size: u32) -> bool {
         let size = u16::try_from(size).ok();
         match size.filter(|size| size.is_power_of_two() && *size <= RING_MAX) {
-            Some(size) => self.size = size,
+            // Where it is comes next.
+            Some(size) => (self.size, self.mapped) = (size, None),
             None => return false,
         }
         true
@@ -92,27 +82,32 @@ impl Queue {
 
     /// Sets where it is; false if that is not in the machine's memory.
     #[must_use]
-    pub(super) fn set_addresses(&mut self, memory: &GuestMemoryMmap, to: Addresses) -> bool {
-        let Some(shared) = Shared::map(memory, &to, self.size) else { return false };
-        // The hypervisor tells only what was taken; what is used stands in the ring itself.
-        let used = shared.used_index();
-        (self.next_used, self.published, self.told) = (used, used, used);
-        self.addresses = Some(to);
-        true
+    pub(super) fn set_addresses(&mut self, memory: &Memory, to: Addresses) -> bool {
+        self.mapped = Mapped::new(memory, to, self.size);
+        if let Some(mapped) = &self.mapped {
+            self.cursor.set_used(mapped.shared().used_index());
+        }
+        self.mapped.is_some()
+    }
+
+    /// The machine's memory was mapped anew; the ring is where it was in it, if that is still there.
+    pub(super) fn set_memory(&mut self, memory: &Memory) {
+        let addresses = self.mapped.take().map(|mapped| mapped.addresses);
+        self.mapped = addresses.and_then(|addresses| Mapped::new(memory, addresses, self.size));
     }
 
     pub(super) fn set_events(&mut self, has_events: bool) {
-        self.has_events = has_events;
+        self.cursor.has_events = has_events;
     }
 
     pub(super) fn set_base(&mut self, next_available: u16) {
-        self.next_available = next_available;
+        self.cursor.set_available(next_available);
     }
 
     /// Stops, and says which chain would be next.
     pub(super) fn stop(&mut self, watch: &Watch) -> u16 {
         self.drop_kick(watch);
-        self.next_available
+        self.cursor.available()
     }
 
     pub(super) fn set_kick(
@@ -126,7 +121,7 @@ impl Queue {
             let bell = bell::from_file(bell)?;
             watch.add(bell.as_raw_fd(), Source::Kick(number))?;
             self.kick = Some(bell);
-            self.is_armed = true;
+            self.cursor.forget_bells();
         }
         Ok(())
     }
@@ -140,8 +135,7 @@ impl Queue {
 
     pub(super) fn set_call(&mut self, bell: Option<File>) -> std::io::Result<()> {
         self.call = bell.map(bell::from_file).transpose()?;
-        // Whatever was used before the machine could be told.
-        self.told = self.published.wrapping_sub(1);
+        self.cursor.forget_bells();
         Ok(())
     }
 
@@ -153,81 +147,54 @@ impl Queue {
         }
     }
 
-    /// The ring in the machine's memory, if frames may go.
-    fn map<'m>(&self, memory: &'m GuestMemoryMmap) -> Result<Option<Shared<'m>>, Unplug> {
-        let Some(addresses) = self.addresses.filter(|_| self.is_running()) else {
-            return Ok(None);
-        };
-        let shared = Shared::map(memory, &addresses, self.size);
-        shared.map(Some).ok_or_else(|| Unplug::Fault("its ring is not in its memory".into()))
-    }
-
-    /// How many chains are offered if the machine has come to `index`.
-    fn offered(&self, index: u16) -> Result<u16, Unplug> {
-        let offered = index.wrapping_sub(self.next_available);
-        if offered > self.size {
-            return Err(Unplug::Fault(format!("its ring offers {offered} buffers")));
-        }
-        Ok(offered)
-    }
-
-    /// Takes the next chain, of which there is one.
-    fn take(&mut self, shared: &Shared<'_>) -> Result<u16, Unplug> {
-        let head = shared.head(self.next_available);
-        if head >= self.size {
-            return Err(Unplug::Fault("its ring names a buffer that is none".into()));
-        }
-        self.next_available = self.next_available.wrapping_add(1);
-        Ok(head)
-    }
-
-    fn give_back(&mut self, shared: &Shared<'_>, head: u16, written: u32) {
-        shared.write_used(self.next_used, head, written);
-        self.next_used = self.next_used.wrapping_add(1);
+    /// The ring in the machine's memory and how far we are in it, if frames may go.
+    fn running(&mut self) -> Option<(&Mapped, &mut Cursor)> {
+        let is_running = self.is_running();
+        let mapped = self.mapped.as_ref().filter(|_| is_running)?;
+        Some((mapped, &mut self.cursor))
     }
 
     /// Gives frames of the transmit ring to `forward`, a burst at most. True if there was one.
     pub(super) fn receive(
         &mut self,
-        memory: &GuestMemoryMmap,
         statistics: &mut Statistics,
         mut forward: impl FnMut(&Packet<'_, '_>, &mut Statistics),
     ) -> Result<bool, Unplug> {
-        let Some(shared) = self.map(memory)? else { return Ok(false) };
-        let offered = self.offered(shared.available_index())?;
+        let Some((mapped, cursor)) = self.running() else { return Ok(false) };
+        let shared = mapped.shared();
+        let offered = cursor.offered(shared)?;
         if offered == 0 {
             return Ok(false);
         }
-        self.disarm(&shared);
+        cursor.disarm(shared);
         let mut scatter = Scatter::default();
         for _ in 0..usize::from(offered).min(BURST_FRAMES) {
-            let head = self.take(&shared)?;
+            let head = cursor.take(shared)?;
             scatter.clear();
-            let gathered = chain::gather(memory, &shared, head, Access::Read, &mut scatter);
-            match gathered {
+            match chain::gather(&mapped.memory, shared, head, Access::Read, &mut scatter) {
                 Some(()) => read(&mut scatter, statistics, &mut forward),
                 None => statistics.refused.malformed += 1,
             }
-            self.give_back(&shared, head, 0);
+            cursor.give_back(shared, head, 0);
         }
-        self.publish(&shared);
+        cursor.publish(shared);
         Ok(true)
     }
 
     /// Puts a frame into the receive ring; [`Queue::flush`] shows it to the machine.
     pub(super) fn send(
         &mut self,
-        memory: &GuestMemoryMmap,
         packet: &Packet<'_, '_>,
         statistics: &mut Statistics,
     ) -> Result<Given, Unplug> {
-        let Some(shared) = self.map(memory)? else { return Ok(Given::NoBuffer) };
-        if self.offered(shared.available_index())? == 0 {
+        let Some((mapped, cursor)) = self.running() else { return Ok(Given::NoBuffer) };
+        let shared = mapped.shared();
+        if cursor.offered(shared)? == 0 {
             return Ok(Given::NoBuffer);
         }
-        let head = self.take(&shared)?;
+        let head = cursor.take(shared)?;
         let mut scatter = Scatter::default();
-        let gathered = chain::gather(memory, &shared, head, Access::Write, &mut scatter);
+        let gathered = chain::gather(&mapped.memory, shared, head, Access::Write, &mut scatter);
         let written = gathered.and_then(|()| write(scatter, packet));
         match written {
             Some(_) => {
@@ -236,58 +203,33 @@ impl Queue {
             }
             None => statistics.dropped.bad_buffer += 1,
         }
-        self.give_back(&shared, head, written.unwrap_or(0));
+        cursor.give_back(shared, head, written.unwrap_or(0));
         Ok(Given::Taken)
     }
 
     /// Asks to be rung when the machine has something. True if it has something already.
-    pub(super) fn arm(&mut self, memory: &GuestMemoryMmap) -> Result<bool, Unplug> {
-        let Some(shared) = self.map(memory)? else { return Ok(false) };
-        self.is_armed = true;
-        let index = shared.arm(self.next_available, self.has_events);
-        Ok(self.offered(index)? > 0)
+    pub(super) fn arm(&mut self) -> Result<bool, Unplug> {
+        let Some((mapped, cursor)) = self.running() else { return Ok(false) };
+        cursor.arm(mapped.shared())
     }
 
-    fn disarm(&mut self, shared: &Shared<'_>) {
-        if std::mem::take(&mut self.is_armed) {
-            shared.disarm(self.has_events);
-        }
-    }
-
-    /// The machine need not ring: we look by ourselves.
-    pub(super) fn rest(&mut self, memory: &GuestMemoryMmap) -> Result<(), Unplug> {
-        if let Some(shared) = self.map(memory)? {
-            self.disarm(&shared);
-        }
-        Ok(())
-    }
-
-    fn publish(&mut self, shared: &Shared<'_>) {
-        if self.published != self.next_used {
-            shared.publish(self.next_used);
-            self.published = self.next_used;
+    /// The machine need not ring.
+    pub(super) fn disarm(&mut self) {
+        if let Some((mapped, cursor)) = self.running() {
+            cursor.disarm(mapped.shared());
         }
     }
 
     /// Shows the machine everything that was used, and rings if it wants to hear of it.
-    pub(super) fn flush(
-        &mut self,
-        memory: &GuestMemoryMmap,
-        statistics: &mut Statistics,
-    ) -> Result<(), Unplug> {
-        if self.told == self.next_used {
-            return Ok(());
-        }
-        let Some(shared) = self.map(memory)? else { return Ok(()) };
-        self.publish(&shared);
-        let Some(bell) = &self.call else { return Ok(()) };
-        let told = std::mem::replace(&mut self.told, self.published);
-        if shared.wants_call(told, self.published, self.has_events) {
+    pub(super) fn flush(&mut self, statistics: &mut Statistics) {
+        let Queue { mapped: Some(mapped), cursor, call: Some(bell), .. } = self else { return };
+        let shared = mapped.shared();
+        cursor.publish(shared);
+        if cursor.must_call(shared) {
             statistics.calls += 1;
             // A bell that cannot count further is ringing already.
             let _ = bell.write(1);
         }
-        Ok(())
     }
 }
 

@@ -4,8 +4,9 @@
 
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 
-use vm_memory::{ByteValued, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileMemory};
-use vm_memory::{VolatileRef, VolatileSlice};
+use vm_memory::{ByteValued, VolatileMemory, VolatileRef, VolatileSlice};
+
+use crate::port::memory::Memory;
 
 /// `struct virtq_desc` (section 2.7.5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -49,12 +50,39 @@ const NO_NOTIFY: u16 = 1;
 /// Where a ring is in the machine's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in super::super) struct Addresses {
-    pub(in super::super) descriptors: GuestAddress,
-    pub(in super::super) available: GuestAddress,
-    pub(in super::super) used: GuestAddress,
+    pub(in super::super) descriptors: u64,
+    pub(in super::super) available: u64,
+    pub(in super::super) used: u64,
 }
 
-/// A ring of `size` entries, mapped.
+/// A ring, and the memory that it is in.
+#[derive(Debug)]
+pub(super) struct Mapped {
+    /// Invariant: lies in `memory`, and is given away only with a life that ends before it.
+    shared: Shared<'static>,
+    pub(super) memory: Memory,
+    pub(super) addresses: Addresses,
+}
+
+// SAFETY: as `Memory`, from which it is made.
+unsafe impl Send for Mapped {}
+
+impl Mapped {
+    /// `None` if the ring is not in the memory.
+    pub(super) fn new(memory: &Memory, addresses: Addresses, size: u16) -> Option<Mapped> {
+        let shared = Shared::map(memory, &addresses, size)?;
+        // SAFETY: the same type but for how long its memory stays mapped, which is as long as the clone of
+        // `memory` beside it is there.
+        let shared = unsafe { core::mem::transmute::<Shared<'_>, Shared<'static>>(shared) };
+        Some(Mapped { shared, memory: memory.clone(), addresses })
+    }
+
+    pub(super) fn shared(&self) -> &Shared<'_> {
+        &self.shared
+    }
+}
+
+/// A ring of `size` entries.
 #[derive(Debug)]
 pub(super) struct Shared<'m> {
     size: u16,
@@ -66,15 +94,14 @@ pub(super) struct Shared<'m> {
 const INSIDE: &str = "the parts were mapped with this size, and are aligned";
 
 impl<'m> Shared<'m> {
+    pub(super) fn size(&self) -> u16 {
+        self.size
+    }
+
     /// `None` if a part is not in the memory, or lies askew (section 2.7: aligned at 16, 2 and 4 bytes).
-    pub(super) fn map(
-        memory: &'m GuestMemoryMmap,
-        addresses: &Addresses,
-        size: u16,
-    ) -> Option<Shared<'m>> {
-        let map = |address: GuestAddress, bytes: usize, alignment: u64| {
-            let part = memory.get_slice(address, bytes).ok();
-            part.filter(|_| address.0.is_multiple_of(alignment))
+    fn map(memory: &'m Memory, addresses: &Addresses, size: u16) -> Option<Shared<'m>> {
+        let map = |address: u64, bytes: usize, alignment: u64| {
+            memory.whole(address, bytes).filter(|_| address.is_multiple_of(alignment))
         };
         let entries = usize::from(size);
         let around = ENTRIES + EVENT_BYTES;

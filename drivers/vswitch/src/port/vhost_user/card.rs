@@ -10,10 +10,10 @@ use vhost::vhost_user::message::{
     VhostUserVringAddrFlags, VhostUserVringState,
 };
 use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut};
-use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
 use super::super::Watch;
 use super::super::backlog::Backlog;
+use super::super::memory::Memory;
 use super::super::queue::{Addresses, Queue};
 
 /// What the machine receives from.
@@ -25,20 +25,11 @@ const INDIRECT_DESC: u64 = 1 << 28;
 const EVENT_IDX: u64 = 1 << 29;
 const VERSION_1: u64 = 1 << 32;
 
-/// Where a piece of the machine's memory is in its hypervisor's address space.
-#[derive(Clone, Copy, Debug)]
-struct Mapping {
-    user: u64,
-    guest: u64,
-    bytes: u64,
-}
-
 /// One network card, as its hypervisor describes it.
 #[derive(Debug)]
 pub(super) struct Card {
     watch: Watch,
-    pub(super) memory: Option<GuestMemoryMmap>,
-    mappings: Vec<Mapping>,
+    pub(super) memory: Option<Memory>,
     pub(super) queues: [Queue; 2],
     /// Frames for which the machine has no buffers now.
     pub(super) waiting: Backlog,
@@ -58,7 +49,6 @@ impl Card {
         Card {
             watch,
             memory: None,
-            mappings: Vec::new(),
             queues: [Queue::new(), Queue::new()],
             waiting: Backlog::default(),
             has_protocol_features: false,
@@ -67,16 +57,6 @@ impl Card {
 
     fn queue(&mut self, index: u32) -> Result<&mut Queue> {
         self.queues.get_mut(index as usize).ok_or(Error::InvalidParam)
-    }
-
-    /// An address in the hypervisor's address space, as one in the machine's.
-    fn to_guest(&self, user: u64) -> Result<GuestAddress> {
-        let within = |mapping: &&Mapping| {
-            user.checked_sub(mapping.user).is_some_and(|offset| offset < mapping.bytes)
-        };
-        let mapping = self.mappings.iter().find(within).ok_or(Error::InvalidParam)?;
-        let guest = mapping.guest.checked_add(user - mapping.user).ok_or(Error::InvalidParam)?;
-        Ok(GuestAddress(guest))
     }
 
     fn reset(&mut self) {
@@ -90,10 +70,6 @@ impl Card {
 
 fn unsupported<T>() -> Result<T> {
     Err(Error::InvalidOperation("not offered"))
-}
-
-fn refused(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::ReqHandlerError(std::io::Error::other(error))
 }
 
 impl VhostUserBackendReqHandlerMut for Card {
@@ -141,19 +117,9 @@ impl VhostUserBackendReqHandlerMut for Card {
         if postcopy_listening.is_some() || regions.len() != files.len() {
             return Err(Error::InvalidParam);
         }
-        let (mut mapped, mut mappings) = (Vec::new(), Vec::new());
-        for (region, file) in regions.iter().zip(files) {
-            let guest = GuestAddress(region.guest_phys_addr);
-            let piece = GuestRegionMmap::new(region.mmap_region(file)?, guest);
-            mapped.push(piece.ok_or(Error::InvalidParam)?);
-            mappings.push(Mapping {
-                user: region.user_addr,
-                guest: region.guest_phys_addr,
-                bytes: region.memory_size,
-            });
-        }
-        self.memory = Some(GuestMemoryMmap::from_regions(mapped).map_err(refused)?);
-        self.mappings = mappings;
+        let memory = Memory::map(regions, files)?;
+        self.queues.iter_mut().for_each(|queue| queue.set_memory(&memory));
+        self.memory = Some(memory);
         Ok(None)
     }
 
@@ -170,12 +136,13 @@ impl VhostUserBackendReqHandlerMut for Card {
         available: u64,
         _log: u64,
     ) -> Result<()> {
-        let to = Addresses {
-            descriptors: self.to_guest(descriptor)?,
-            available: self.to_guest(available)?,
-            used: self.to_guest(used)?,
-        };
         let memory = self.memory.as_ref().ok_or(Error::InvalidParam)?;
+        let to_guest = |user| memory.to_guest(user).ok_or(Error::InvalidParam);
+        let to = Addresses {
+            descriptors: to_guest(descriptor)?,
+            available: to_guest(available)?,
+            used: to_guest(used)?,
+        };
         let queue = self.queues.get_mut(index as usize).ok_or(Error::InvalidParam)?;
         if queue.set_addresses(memory, to) { Ok(()) } else { Err(Error::InvalidParam) }
     }

@@ -1,0 +1,96 @@
+//! How far both sides have come in a ring.
+
+use super::shared::Shared;
+use crate::port::Unplug;
+
+/// Indices, which wrap.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cursor {
+    pub(super) has_events: bool,
+    /// The next chain to take, and where the next used one is noted.
+    next_available: u16,
+    next_used: u16,
+    /// How much the machine was shown, and how much of that it was told of.
+    published: u16,
+    told: u16,
+    /// The machine is asked to ring when it has something.
+    is_armed: bool,
+}
+
+impl Cursor {
+    pub(super) fn set_available(&mut self, next_available: u16) {
+        self.next_available = next_available;
+    }
+
+    pub(super) fn available(&self) -> u16 {
+        self.next_available
+    }
+
+    /// The hypervisor tells only what was taken; what is used stands in the ring itself.
+    pub(super) fn set_used(&mut self, used: u16) {
+        (self.next_used, self.published, self.told) = (used, used, used);
+    }
+
+    /// The machine has a new bell: whatever was used before is told again, and it is asked to ring.
+    pub(super) fn forget_bells(&mut self) {
+        self.told = self.published.wrapping_sub(1);
+        self.is_armed = true;
+    }
+
+    /// How many chains the machine offers.
+    pub(super) fn offered(&self, shared: &Shared<'_>) -> Result<u16, Unplug> {
+        self.offered_at(shared.available_index(), shared)
+    }
+
+    fn offered_at(&self, index: u16, shared: &Shared<'_>) -> Result<u16, Unplug> {
+        let offered = index.wrapping_sub(self.next_available);
+        if offered > shared.size() {
+            return Err(Unplug::Fault(format!("its ring offers {offered} buffers")));
+        }
+        Ok(offered)
+    }
+
+    /// Takes the next chain, of which there is one: its first descriptor.
+    pub(super) fn take(&mut self, shared: &Shared<'_>) -> Result<u16, Unplug> {
+        let head = shared.head(self.next_available);
+        if head >= shared.size() {
+            return Err(Unplug::Fault("its ring names a buffer that is none".into()));
+        }
+        self.next_available = self.next_available.wrapping_add(1);
+        Ok(head)
+    }
+
+    /// Notes that a chain was used; [`Cursor::publish`] shows it.
+    pub(super) fn give_back(&mut self, shared: &Shared<'_>, head: u16, written: u32) {
+        shared.write_used(self.next_used, head, written);
+        self.next_used = self.next_used.wrapping_add(1);
+    }
+
+    /// Shows the machine everything that was used.
+    pub(super) fn publish(&mut self, shared: &Shared<'_>) {
+        if self.published != self.next_used {
+            shared.publish(self.next_used);
+            self.published = self.next_used;
+        }
+    }
+
+    /// Whether the machine is to be rung now; then it counts as told.
+    pub(super) fn must_call(&mut self, shared: &Shared<'_>) -> bool {
+        let told = std::mem::replace(&mut self.told, self.published);
+        told != self.published && shared.wants_call(told, self.published, self.has_events)
+    }
+
+    /// Asks the machine to ring when it has something. True if it has something already.
+    pub(super) fn arm(&mut self, shared: &Shared<'_>) -> Result<bool, Unplug> {
+        self.is_armed = true;
+        let index = shared.arm(self.next_available, self.has_events);
+        Ok(self.offered_at(index, shared)? > 0)
+    }
+
+    /// The machine need not ring: we look by ourselves.
+    pub(super) fn disarm(&mut self, shared: &Shared<'_>) {
+        if std::mem::take(&mut self.is_armed) {
+            shared.disarm(self.has_events);
+        }
+    }
+}

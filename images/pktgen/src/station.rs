@@ -1,0 +1,316 @@
+//! A station on a network: what it does with frames that come, and which it sends.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use base::{Duration, Instant};
+use netio::{FlowKey, FlowTable};
+use pool::{Frame, Pool};
+
+use crate::BURST;
+use crate::echo::{Echo, Spans};
+use crate::meter::Meter;
+use crate::probe::{Arrivals, Kind, Probe};
+use crate::search::Search;
+use crate::template::Template;
+use crate::trial::{Outcome, Plan, Trial};
+
+/// An answer is a frame of this size, in bytes with its checksum.
+const ANSWER_SIZE: usize = 128;
+/// A station that has heard nothing for this long lets its processor sleep.
+const AWAKE_FOR: Duration = Duration::from_millis(20);
+/// How many full bursts are remembered.
+const COSTS_MAX: usize = 4096;
+/// A flow that is silent for this long is forgotten, in nanoseconds.
+const FLOW_IDLE_NS: u64 = 10_000_000_000;
+
+/// What it does with frames that come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// It counts them, sends echoes back, and answers questions.
+    Sink,
+    /// As [`Role::Sink`], and it keeps account of each flow.
+    FlowSink,
+    /// It sends every frame back to where it came from, its two Ethernet addresses exchanged.
+    Forwarder,
+}
+
+/// What it sends.
+#[derive(Debug)]
+enum Job {
+    Trial(Trial),
+    Search(Plan, Search, Trial),
+    Echo(Echo),
+}
+
+/// What came of the last job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Finished {
+    /// A trial.
+    Trial(Outcome),
+    /// A search: its end, and its last trial.
+    Search(Search, Outcome),
+    /// Echoes.
+    Echo(Spans),
+}
+
+/// What it has counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Frames that came.
+    pub received: u64,
+    /// Frames among them that nobody here knows.
+    pub foreign: u64,
+    /// Frames that were sent back.
+    pub returned: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Station {
+    mac: [u8; 6],
+    pool: Pool,
+    role: Role,
+    meter: Meter,
+    flows: Option<FlowTable>,
+    job: Option<Job>,
+    finished: Option<Finished>,
+    last_run: u8,
+    counters: Counters,
+    outgoing: VecDeque<Frame>,
+    awake_until: Instant,
+    /// What a frame of a full burst cost, in tenths of a nanosecond; the oldest are overwritten.
+    costs: Vec<u32>,
+    next_cost: usize,
+}
+
+impl Station {
+    /// A sink with nothing to send.
+    pub fn new(mac: [u8; 6], pool: Pool) -> Station {
+        Station {
+            mac,
+            pool,
+            role: Role::Sink,
+            meter: Meter::default(),
+            flows: None,
+            job: None,
+            finished: None,
+            last_run: 0,
+            counters: Counters::default(),
+            outgoing: VecDeque::with_capacity(4 * BURST),
+            awake_until: Instant::default(),
+            costs: Vec::with_capacity(COSTS_MAX),
+            next_cost: 0,
+        }
+    }
+
+    /// Its address.
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// A frame has come.
+    pub fn handle_frame(&mut self, frame: Frame, now: Instant) {
+        self.counters.received += 1;
+        match self.role {
+            Role::Forwarder => return self.send_back(frame),
+            Role::FlowSink => self.account(&frame, now),
+            Role::Sink => {}
+        }
+        let Some(probe) = Probe::parse(&frame) else {
+            self.counters.foreign += 1;
+            return;
+        };
+        match probe.kind {
+            Kind::Data => self.meter.record(probe.run, probe.sequence, frame.len(), now),
+            Kind::Echo => self.reply(frame, probe),
+            Kind::Question => self.answer(&frame, &probe),
+            Kind::Reply => {
+                if let Some(Job::Echo(echo)) = &mut self.job {
+                    echo.handle_reply(&probe, now);
+                }
+            }
+            Kind::Answer => {
+                let trial = match &mut self.job {
+                    Some(Job::Trial(trial) | Job::Search(_, _, trial)) => Some(trial),
+                    Some(Job::Echo(_)) | None => None,
+                };
+                if let Some((trial, arrivals)) = trial.zip(Arrivals::parse(&frame)) {
+                    trial.handle_answer(probe.run, arrivals);
+                }
+            }
+        }
+    }
+
+    fn account(&mut self, frame: &Frame, now: Instant) {
+        if let Some((flows, key)) = self.flows.as_mut().zip(FlowKey::of_frame(frame)) {
+            flows.record(&key, frame.len(), now.as_nanos());
+        }
+    }
+
+    fn reply(&mut self, mut frame: Frame, probe: Probe) {
+        Probe { kind: Kind::Reply, ..probe }.emit(&mut frame);
+        self.send_back(frame);
+    }
+
+    fn send_back(&mut self, mut frame: Frame) {
+        if let Some(addresses) = frame.first_chunk_mut::<12>() {
+            addresses.rotate_left(6);
+            self.counters.returned += 1;
+            self.outgoing.push_back(frame);
+        }
+    }
+
+    fn answer(&mut self, question: &Frame, probe: &Probe) {
+        let to = question[6..12].try_into().expect("a probe has its header");
+        let template = Template::new(self.mac, to, ANSWER_SIZE);
+        let probe = Probe { kind: Kind::Answer, ..*probe };
+        // Without a buffer there is no answer now; the question comes again.
+        if let Some(mut frame) = template.frame(0, &probe, &self.pool) {
+            self.meter.arrivals(probe.run).emit(&mut frame);
+            self.outgoing.push_back(frame);
+        }
+    }
+
+    /// Does what is due. Then [`Station::outgoing`] has what is to be sent.
+    pub fn poll(&mut self, now: Instant) {
+        match &mut self.job {
+            None => return,
+            Some(Job::Trial(trial) | Job::Search(_, _, trial)) => {
+                trial.poll(now, &self.pool, &mut self.outgoing);
+            }
+            Some(Job::Echo(echo)) => self.outgoing.extend(echo.poll(now, &self.pool)),
+        }
+        if let Some(finished) = self.finish(now) {
+            (self.finished, self.job) = (Some(finished), None);
+        }
+    }
+
+    /// What came of the job, if that is over; a search goes on with its next trial.
+    fn finish(&mut self, now: Instant) -> Option<Finished> {
+        match self.job.as_mut()? {
+            Job::Trial(trial) => trial.outcome().map(Finished::Trial),
+            Job::Echo(echo) => echo.outcome().map(Finished::Echo),
+            Job::Search(plan, search, trial) => {
+                let outcome = trial.outcome()?;
+                let Some(rate) = search.next_rate(&outcome) else {
+                    return Some(Finished::Search(*search, outcome));
+                };
+                self.last_run = self.last_run.wrapping_add(1);
+                let plan = Plan { per_second: Some(rate), ..*plan };
+                *trial = Trial::new(&plan, self.mac, self.last_run, now);
+                None
+            }
+        }
+    }
+
+    /// Frames to send; those that the card does not take stay.
+    pub fn outgoing(&mut self) -> &mut VecDeque<Frame> {
+        &mut self.outgoing
+    }
+
+    /// A turn of the loop is over: so many frames were taken and given, in so long a time.
+    pub fn note_turn(&mut self, frames: usize, span: Duration, now: Instant) {
+        if frames > 0 {
+            self.awake_until = now + AWAKE_FOR;
+        }
+        if frames != BURST {
+            return;
+        }
+        let tenths = u32::try_from(span.as_nanos() * 10 / BURST as u64).unwrap_or(u32::MAX);
+        match self.costs.get_mut(self.next_cost) {
+            Some(cost) => *cost = tenths,
+            None => self.costs.push(tenths),
+        }
+        self.next_cost = (self.next_cost + 1) % COSTS_MAX;
+    }
+
+    /// Whether to look again at once, or to sleep until something comes.
+    pub fn is_awake(&self, now: Instant) -> bool {
+        self.job.is_some() || !self.outgoing.is_empty() || now < self.awake_until
+    }
+
+    /// What a frame of a full burst cost, at the median and the 99th percentile, in tenths of a nanosecond.
+    pub fn costs(&self) -> Option<(u32, u32)> {
+        let mut sorted = self.costs.clone();
+        sorted.sort_unstable();
+        let rank = |percent: usize| sorted.get((sorted.len() * percent).div_ceil(100).max(1) - 1);
+        rank(50).copied().zip(rank(99).copied())
+    }
+
+    /// Changes what it does with frames that come, and begins to count anew.
+    pub fn set_role(&mut self, role: Role, hash_key: [u64; 2]) {
+        self.role = role;
+        self.flows = (role == Role::FlowSink).then(|| FlowTable::new(hash_key, FLOW_IDLE_NS));
+        self.counters = Counters::default();
+        self.costs.clear();
+        self.next_cost = 0;
+    }
+
+    /// What it does with frames that come.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    fn next_run(&mut self) -> u8 {
+        self.finished = None;
+        self.costs.clear();
+        self.next_cost = 0;
+        self.last_run = self.last_run.wrapping_add(1);
+        self.last_run
+    }
+
+    /// Begins a trial; another job ends.
+    pub fn start_trial(&mut self, plan: &Plan, now: Instant) {
+        let run = self.next_run();
+        self.job = Some(Job::Trial(Trial::new(plan, self.mac, run, now)));
+    }
+
+    /// Begins a search; another job ends. The plan's rate is not looked at.
+    pub fn start_search(&mut self, plan: &Plan, now: Instant) {
+        let plan = Plan { per_second: None, ..*plan };
+        let trial = Trial::new(&plan, self.mac, self.next_run(), now);
+        self.job = Some(Job::Search(plan, Search::default(), trial));
+    }
+
+    /// Begins to send echoes; another job ends.
+    pub fn start_echo(&mut self, to: [u8; 6], size: usize, count: u32) {
+        let run = self.next_run();
+        self.job = Some(Job::Echo(Echo::new(to, self.mac, size, count, run)));
+    }
+
+    /// Ends the job.
+    pub fn stop(&mut self) {
+        self.job = None;
+    }
+
+    /// Whether a job runs.
+    pub fn is_busy(&self) -> bool {
+        self.job.is_some()
+    }
+
+    /// What came of the last job.
+    pub fn finished(&self) -> Option<&Finished> {
+        self.finished.as_ref()
+    }
+
+    /// What has arrived of the run that was heard last.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// What was counted since the role was given.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// How many flows are being heard, if it keeps account of them.
+    pub fn flows(&self) -> Option<usize> {
+        self.flows.as_ref().map(|flows| flows.iter().count())
+    }
+
+    /// Its buffers.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+}

@@ -1,0 +1,154 @@
+//! One trial: send for a while, let the network settle, ask what has arrived.
+
+use alloc::collections::VecDeque;
+
+use base::{Duration, Instant};
+use pool::{Frame, Pool};
+
+use crate::BURST;
+use crate::pace::Pace;
+use crate::probe::{Arrivals, Kind, Probe};
+use crate::template::Template;
+
+/// So long after the last frame nothing is on its way any more.
+const SETTLE: Duration = Duration::from_millis(50);
+/// How often, and after how long, the receiver is asked again.
+const QUESTIONS_MAX: u32 = 50;
+const ASK_EVERY: Duration = Duration::from_millis(20);
+
+/// What is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// To which station.
+    pub to: [u8; 6],
+    /// How long a frame is, in bytes with its checksum.
+    pub size: usize,
+    /// For how long.
+    pub duration: Duration,
+    /// So many frames a second, or as many as it goes.
+    pub per_second: Option<u64>,
+    /// In so many flows, in turn.
+    pub flows: u16,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// How many frames were sent.
+    pub sent: u64,
+    /// In how long a time, in nanoseconds.
+    pub span_ns: u64,
+    /// What the receiver says has arrived, if it says anything.
+    pub arrivals: Option<Arrivals>,
+}
+
+impl Outcome {
+    /// Frames that were sent and did not arrive.
+    pub fn lost(&self) -> Option<u64> {
+        self.arrivals.map(|arrivals| self.sent.saturating_sub(arrivals.frames))
+    }
+
+    /// How many frames were sent in a second.
+    pub fn per_second(&self) -> f64 {
+        if self.span_ns == 0 { 0.0 } else { self.sent as f64 * 1e9 / self.span_ns as f64 }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Sending,
+    Settling { until: Instant },
+    Asking { count: u32, next: Instant },
+    Done { arrivals: Option<Arrivals> },
+}
+
+/// A trial that runs.
+#[derive(Debug)]
+pub struct Trial {
+    template: Template,
+    question: Template,
+    run: u8,
+    flows: u16,
+    flow: u16,
+    pace: Pace,
+    started: Instant,
+    until: Instant,
+    ended: Instant,
+    phase: Phase,
+}
+
+impl Trial {
+    /// Begins. `run` tells it from those before.
+    pub fn new(plan: &Plan, from: [u8; 6], run: u8, now: Instant) -> Trial {
+        Trial {
+            template: Template::new(from, plan.to, plan.size),
+            question: Template::new(from, plan.to, *crate::SIZES.start()),
+            run,
+            flows: plan.flows.max(1),
+            flow: 0,
+            pace: Pace::new(plan.per_second, now),
+            started: now,
+            until: now + plan.duration,
+            ended: now,
+            phase: Phase::Sending,
+        }
+    }
+
+    /// Adds the frames that are due to `outgoing`, a burst at most in all.
+    pub fn poll(&mut self, now: Instant, pool: &Pool, outgoing: &mut VecDeque<Frame>) {
+        match self.phase {
+            Phase::Sending if now < self.until => self.send(now, pool, outgoing),
+            Phase::Sending => {
+                self.ended = now;
+                self.phase = Phase::Settling { until: now + SETTLE };
+            }
+            Phase::Settling { until } if now >= until => {
+                self.phase = Phase::Asking { count: 0, next: now };
+            }
+            Phase::Asking { count: QUESTIONS_MAX, next } if now >= next => {
+                self.phase = Phase::Done { arrivals: None };
+            }
+            Phase::Asking { count, next } if now >= next => {
+                outgoing.extend(self.question.frame(0, &self.probe(Kind::Question, now), pool));
+                self.phase = Phase::Asking { count: count + 1, next: now + ASK_EVERY };
+            }
+            Phase::Settling { .. } | Phase::Asking { .. } | Phase::Done { .. } => {}
+        }
+    }
+
+    fn probe(&self, kind: Kind, now: Instant) -> Probe {
+        // A run ends before 2^32 frames.
+        let sequence = self.pace.sent() as u32;
+        Probe { kind, run: self.run, sequence, sent_ns: now.as_nanos() }
+    }
+
+    fn send(&mut self, now: Instant, pool: &Pool, outgoing: &mut VecDeque<Frame>) {
+        let room = BURST.saturating_sub(outgoing.len());
+        for _ in 0..self.pace.due(now).min(room) {
+            let probe = self.probe(Kind::Data, now);
+            let Some(frame) = self.template.frame(self.flow, &probe, pool) else { return };
+            outgoing.push_back(frame);
+            self.pace.note(1);
+            self.flow = if self.flow + 1 < self.flows { self.flow + 1 } else { 0 };
+        }
+    }
+
+    /// The receiver has answered.
+    pub fn handle_answer(&mut self, run: u8, arrivals: Arrivals) {
+        if run == self.run && matches!(self.phase, Phase::Asking { .. }) {
+            self.phase = Phase::Done { arrivals: Some(arrivals) };
+        }
+    }
+
+    /// What came of it, once it is over.
+    pub fn outcome(&self) -> Option<Outcome> {
+        match self.phase {
+            Phase::Done { arrivals } => Some(Outcome {
+                sent: self.pace.sent(),
+                span_ns: self.ended.since(self.started).as_nanos(),
+                arrivals,
+            }),
+            Phase::Sending | Phase::Settling { .. } | Phase::Asking { .. } => None,
+        }
+    }
+}
