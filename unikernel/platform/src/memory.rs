@@ -41,3 +41,14 @@ pub fn take_arena() -> Option<Region> {
 pub fn flush_translations() {
     x86_64::instructions::tlb::flush_all();
 }
+
+// What the compiler calls where it copies or fills memory; its own are weak, and give way.
+core::arch::global_asm!(
+    ".globl memcpy, memmove, memset",
+    ".set memcpy, {memcpy}",
+    ".set memmove, {memmove}",
+    ".set memset, {memset}",
+    memcpy = sym mem::coterie_memcpy,
+    memmove = sym mem::coterie_memmove,
+    memset = sym mem::coterie_memset,
+);

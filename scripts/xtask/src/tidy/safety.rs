@@ -17,6 +17,7 @@ const UNSAFE_PLACES: &[(&str, &str)] = &[
     ("scripts/xtask/src/cluster/process.rs", "what a child does before it becomes another program"),
     ("scripts/xtask/src/interrupt.rs", "signal handlers"),
     ("tests/fuzz/src/targets/pci.rs", "a device at an address that is ours"),
+    ("unikernel/mem/", "memory is copied by address"),
     ("unikernel/platform/", "the machine itself"),
 ];
 

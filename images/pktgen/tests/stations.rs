@@ -1,0 +1,149 @@
+//! Two stations on a wire that the test plays.
+#![allow(missing_docs, reason = "a test")]
+
+use std::collections::VecDeque;
+
+use base::{Duration, Instant};
+use pktgen::station::{Finished, Role};
+use pktgen::trial::Plan;
+use pktgen::{BURST, Station};
+use pool::{Frame, PAGE_BYTES, Pool};
+
+const FROM: [u8; 6] = [2, 0x77, 0, 0, 0, 1];
+const TO: [u8; 6] = [2, 0x77, 0, 0, 0, 2];
+
+/// A wire that carries so many frames in 10 microseconds, and loses those that are too many.
+struct World {
+    now: Instant,
+    stations: [Station; 2],
+    per_step: usize,
+    delay: VecDeque<(usize, Frame)>,
+    lost: u64,
+}
+
+impl World {
+    fn new(per_step: usize) -> World {
+        let station = |mac| Station::new(mac, Pool::on_heap(256, PAGE_BYTES));
+        let stations = [station(FROM), station(TO)];
+        let now = Instant::from_millis(1);
+        World { now, stations, per_step, delay: VecDeque::new(), lost: 0 }
+    }
+
+    fn step(&mut self) {
+        self.now += Duration::from_micros(10);
+        for (to, frame) in std::mem::take(&mut self.delay) {
+            self.stations[to].handle_frame(frame, self.now);
+        }
+        for from in 0..2 {
+            let station = &mut self.stations[from];
+            station.poll(self.now);
+            assert!(station.outgoing().len() <= BURST + 1);
+            let sent: Vec<_> = station.outgoing().drain(..).collect();
+            for (count, frame) in sent.into_iter().enumerate() {
+                if count < self.per_step {
+                    self.delay.push_back((1 - from, frame));
+                } else {
+                    self.lost += 1;
+                }
+            }
+        }
+    }
+
+    fn run(&mut self) -> Finished {
+        for _ in 0..10_000_000 {
+            self.step();
+            if !self.stations[0].is_busy() {
+                return *self.stations[0].finished().expect("something was measured");
+            }
+        }
+        panic!("it does not end");
+    }
+}
+
+fn plan(rate: Option<u64>) -> Plan {
+    let duration = Duration::from_millis(100);
+    Plan { to: TO, size: 64, duration, per_second: rate, flows: 16 }
+}
+
+#[test]
+fn what_arrives_is_what_was_sent_less_what_was_lost() {
+    let mut world = World::new(20);
+    world.stations[1].set_role(Role::FlowSink, [1, 2]);
+    world.stations[0].start_trial(&plan(None), world.now);
+    let Finished::Trial(outcome) = world.run() else { panic!("a trial was begun") };
+    let arrivals = outcome.arrivals.expect("the receiver answered");
+    assert_eq!(outcome.sent, arrivals.frames + world.lost);
+    assert_eq!((outcome.lost(), arrivals.reordered), (Some(world.lost), 0));
+    assert!(world.lost > 0, "the wire carries 20 of 32");
+    assert_eq!(world.stations[1].flows(), Some(16));
+    let pool = world.stations[0].pool().statistics();
+    assert_eq!((pool.free, pool.copied_bytes), (pool.buffers, 0));
+}
+
+#[test]
+fn a_rate_is_kept_and_nothing_is_lost() {
+    let mut world = World::new(20);
+    world.stations[0].start_trial(&plan(Some(1_000_000)), world.now);
+    let Finished::Trial(outcome) = world.run() else { panic!("a trial was begun") };
+    assert_eq!(outcome.lost(), Some(0));
+    assert!((99_900..=100_100).contains(&outcome.sent), "{}", outcome.sent);
+    assert!((outcome.per_second() - 1e6).abs() < 5e3, "{}", outcome.per_second());
+}
+
+#[test]
+fn a_search_finds_what_the_wire_carries() {
+    let mut world = World::new(20);
+    world.stations[0].start_search(&plan(Some(1)), world.now);
+    let Finished::Search(search, _) = world.run() else { panic!("a search was begun") };
+    // 20 frames in 10 microseconds.
+    assert!((1_900_000..=2_050_000).contains(&search.best()), "{}", search.best());
+}
+
+#[test]
+fn echoes_take_their_time() {
+    let mut world = World::new(20);
+    world.stations[0].start_echo(TO, 128, 500);
+    let Finished::Echo(spans) = world.run() else { panic!("echoes were begun") };
+    // A step there, and one back.
+    assert_eq!((spans.count, spans.lost), (500, 0));
+    assert_eq!((spans.p50_ns, spans.max_ns), (20_000, 20_000));
+}
+
+#[test]
+fn a_forwarder_returns_everything_in_its_own_buffers() {
+    let mut world = World::new(BURST);
+    world.stations[1].set_role(Role::Forwarder, [1, 2]);
+    world.stations[0].start_trial(&plan(None), world.now);
+    for _ in 0..1_000 {
+        world.step();
+    }
+    let (sender, forwarder) = (world.stations[0].counters(), world.stations[1].counters());
+    assert!(forwarder.returned > 10_000 && forwarder.received == forwarder.returned);
+    assert!(sender.received >= forwarder.returned - BURST as u64);
+    assert_eq!(world.stations[1].pool().statistics().copied_bytes, 0);
+}
+
+#[test]
+fn a_silent_receiver_is_no_answer() {
+    let mut world = World::new(0);
+    world.stations[0].start_trial(&plan(None), world.now);
+    let Finished::Trial(outcome) = world.run() else { panic!("a trial was begun") };
+    assert!(outcome.sent > 0 && outcome.arrivals.is_none());
+}
+
+#[test]
+fn other_frames_are_counted_apart() {
+    let mut world = World::new(20);
+    let pool = Pool::on_heap(1, PAGE_BYTES);
+    for length in [0, 13, 14, 42, 57, 60, 1514] {
+        let mut frame = pool.allocate_frame().unwrap();
+        frame.append(length).fill(0xa5);
+        world.stations[1].handle_frame(frame, world.now);
+    }
+    assert_eq!(world.stations[1].counters().foreign, 7);
+    world.stations[1].set_role(Role::Forwarder, [1, 2]);
+    let mut short = pool.allocate_frame().unwrap();
+    short.append(11).fill(1);
+    world.stations[1].handle_frame(short, world.now);
+    assert_eq!(world.stations[1].counters().returned, 0);
+}
