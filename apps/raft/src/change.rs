@@ -7,7 +7,6 @@
 //! hands over.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 use base::{Instant, LogIndex, NodeId, limits};
 
@@ -40,7 +39,7 @@ impl RaftNode {
         let next = self.membership.current().changed(changes)?;
         for change in changes {
             if let Change::Promote(id) = change
-                && !leadership.progress.get(id).is_some_and(|learner| self.has_caught_up(learner))
+                && !leadership.followers.get(*id).is_some_and(|learner| self.has_caught_up(learner))
             {
                 return Err(ChangeError::NotCaughtUp(*id));
             }
@@ -66,7 +65,7 @@ impl RaftNode {
             heard.is_some_and(|silent| silent <= self.config.election_timeout_min)
         };
         let is_ready = |id: &&NodeId| {
-            let learner = leadership.progress.get(*id);
+            let learner = leadership.followers.get(**id);
             learner.is_some_and(|learner| self.has_caught_up(learner) && is_present(learner))
         };
         let current = self.membership.current();
@@ -91,7 +90,7 @@ impl RaftNode {
         self.adopt(index, next);
         let Role::Leader(leadership) = &mut self.role else { return index };
         for id in self.membership.current().members().filter(|id| *id != self.config.id) {
-            leadership.progress.entry(id).or_insert_with(|| Progress::new(last));
+            leadership.followers.add(id, Progress::new(last));
         }
         self.note_departing();
         index
@@ -101,7 +100,7 @@ impl RaftNode {
     fn note_departing(&mut self) {
         let current = self.membership.current();
         let Role::Leader(leadership) = &mut self.role else { return };
-        leadership.has_departing = leadership.progress.keys().any(|id| !current.contains(*id));
+        leadership.has_departing = leadership.followers.ids().any(|id| !current.contains(id));
     }
 
     /// A configuration has come into the log, and holds.
@@ -139,16 +138,12 @@ impl RaftNode {
         if !leadership.has_departing || index > commit || current.is_joint() {
             return;
         }
-        let knows = |(id, peer): (&NodeId, &Progress)| {
-            (!current.contains(*id) && peer.match_index >= index).then_some((*id, peer.match_index))
-        };
-        let dismissed: Vec<(NodeId, LogIndex)> =
-            leadership.progress.iter().filter_map(knows).collect();
-        for (to, matched) in dismissed {
-            leadership.progress.remove(&to);
-            let message = Message::Commit { term, commit: commit.min(matched) };
+        let knows = |id, peer: &Progress| !current.contains(id) && peer.match_index >= index;
+        for (to, peer) in leadership.followers.iter().filter(|(id, peer)| knows(*id, peer)) {
+            let message = Message::Commit { term, commit: commit.min(peer.match_index) };
             self.outputs.push_back(Output::Send { to, message });
         }
+        leadership.followers.retain(|id, peer| !knows(id, peer));
         self.note_departing();
     }
 
@@ -158,7 +153,7 @@ impl RaftNode {
         let current = self.membership.current();
         let Role::Leader(leadership) = &mut self.role else { return };
         if is_final && !current.is_joint() {
-            leadership.progress.retain(|id, peer| current.contains(*id) || peer.is_active);
+            leadership.followers.retain(|id, peer| current.contains(id) || peer.is_active);
         }
         self.note_departing();
     }
@@ -197,10 +192,10 @@ impl RaftNode {
     /// removed is listened to as long as it leads, and a follower as long as it is fed.
     pub fn is_stranger(&self, from: NodeId) -> bool {
         let is_retired = self.membership.at(self.commit).retired.contains(&from);
-        let is_fed = match &self.role {
-            Role::Leader(leadership) => leadership.progress.contains_key(&from),
+        let is_fed = || match &self.role {
+            Role::Leader(leadership) => leadership.followers.contains(from),
             Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => false,
         };
-        from == self.config.id || (is_retired && !is_fed && self.leader() != Some(from))
+        from == self.config.id || (is_retired && !is_fed() && self.leader() != Some(from))
     }
 }

@@ -44,7 +44,7 @@ impl RaftNode {
     pub(crate) fn advance_commit(&mut self) {
         let own = self.persistence.durable_index().min(self.whole_index());
         let Role::Leader(leadership) = &mut self.role else { return };
-        let has = |id: NodeId| match leadership.progress.get(&id) {
+        let has = |id: NodeId| match leadership.followers.get(id) {
             Some(progress) => progress.match_index,
             None if id == self.config.id => own,
             None => LogIndex(0),

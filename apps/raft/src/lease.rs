@@ -89,7 +89,7 @@ impl RaftNode {
         let own = self.config.id;
         let quorum = self.membership.current().quorum();
         let Role::Leader(leadership) = &mut self.role else { return };
-        let answered = |id| match leadership.progress.get(&id) {
+        let answered = |id| match leadership.followers.get(id) {
             Some(progress) => progress.bound_round,
             None if id == own => leadership.round,
             None => 0,

@@ -19,7 +19,7 @@
 //! | `canvass` | whom does a candidate ask first? |
 //! | `suspicion`, `heartbeats` | what if the leader is known to be gone, or silent for longer than usual? |
 //! | `transfer` | how does a leader hand over? |
-//! | `progress`, `replication` | what does each follower have, and what is it sent next? |
+//! | `followers`, `progress`, `replication` | what does each follower have, and what is it sent next? |
 //! | `following` | what does a follower take? |
 //! | `membership`, `change` | which configuration holds, and how does a leader change it? |
 //! | `sending`, `install` | how does a snapshot get to a follower, and into its place? |
@@ -43,6 +43,7 @@ mod configuration;
 mod damage;
 mod election;
 mod errors;
+mod followers;
 mod following;
 mod heartbeats;
 mod install;

@@ -115,7 +115,7 @@ impl RaftNode {
         let Role::Leader(leadership) = &mut self.role else { return };
         let is_confirmed = |round: &mut Round| {
             let has_acknowledged = |id| {
-                let progress = leadership.progress.get(&id);
+                let progress = leadership.followers.get(id);
                 progress.is_some_and(|peer| peer.acknowledged_round >= round.number)
             };
             needs_nobody || quorum.has(|id| id == own || has_acknowledged(id))

@@ -76,7 +76,7 @@ impl RaftNode {
     pub(crate) fn resume_after_repair(&mut self) {
         match &mut self.role {
             Role::Leader(leadership) => {
-                leadership.progress.values_mut().for_each(|peer| peer.wants_append = true);
+                leadership.followers.iter_mut().for_each(|(_, peer)| peer.wants_append = true);
                 self.advance_commit();
             }
             Role::Follower { leader: Some(leader) } => {
@@ -176,7 +176,7 @@ impl RaftNode {
     /// The entry that a follower lacks is in this leader's snapshot: that is what it needs.
     fn replace_log_of(&mut self, peer: NodeId) {
         let Role::Leader(leadership) = &mut self.role else { return };
-        if let Some(progress) = leadership.progress.get_mut(&peer)
+        if let Some(progress) = leadership.followers.get_mut(peer)
             && progress.sending().is_none()
         {
             progress.start_snapshot();

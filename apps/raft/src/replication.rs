@@ -1,12 +1,13 @@
 //! How the followers' logs become the leader's (section 5.3): batched, pipelined, and corrected by terms.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use base::{Instant, LogIndex, NodeId, Term};
 
 use crate::config::{Config, Mutant};
+use crate::followers::Followers;
 use crate::lease::Lease;
 use crate::log::Log;
 use crate::message::{LogEntry, Message, Payload};
@@ -19,7 +20,7 @@ use crate::transfer::Transfer;
 /// What only a leader has.
 #[derive(Clone, Debug)]
 pub(crate) struct Leadership {
-    pub(crate) progress: BTreeMap<NodeId, Progress>,
+    pub(crate) followers: Followers,
     /// The first entry of its own term: once that is committed, so is everything before it.
     pub(crate) first_own: LogIndex,
     /// The number of the latest heartbeat.
@@ -46,7 +47,7 @@ impl Leadership {
     ) -> Leadership {
         let last = log.last_index();
         Leadership {
-            progress: peers.map(|peer| (peer, Progress::new(last))).collect(),
+            followers: Followers::new(peers, || Progress::new(last)),
             first_own: last.next(),
             round: 0,
             heartbeat_due: now,
@@ -65,7 +66,7 @@ impl Leadership {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let is_alone = self.progress.is_empty();
+        let is_alone = self.followers.is_empty();
         let due = self.heartbeat_due.min(self.quorum_due);
         let transfer = self.transfer.as_ref().map(|transfer| transfer.deadline);
         (!is_alone).then(|| transfer.map_or(due, |deadline| due.min(deadline)))
@@ -83,7 +84,8 @@ impl Leadership {
     }
 
     pub(crate) fn check_invariants(&self, last: LogIndex) {
-        self.progress.values().for_each(|progress| progress.check_invariants(last));
+        self.followers.check_invariants();
+        self.followers.iter().for_each(|(_, progress)| progress.check_invariants(last));
         let bytes: usize = self.uncommitted.iter().map(|(_, length)| length).sum();
         assert_eq!(bytes, self.uncommitted_bytes);
     }
@@ -105,7 +107,7 @@ impl RaftNode {
         let entry = LogEntry { index, term: self.hard_state.term, payload };
         leadership.uncommitted.push_back((index, entry.weight()));
         leadership.uncommitted_bytes += entry.weight();
-        leadership.progress.values_mut().for_each(|progress| progress.wants_append = true);
+        leadership.followers.iter_mut().for_each(|(_, progress)| progress.wants_append = true);
         self.log.append(entry);
         index
     }
@@ -123,11 +125,11 @@ impl RaftNode {
         let Role::Leader(leadership) = &mut self.role else { return };
         if now >= leadership.quorum_due {
             leadership.quorum_due = now + self.config.election_timeout_max;
-            let is_active = |id| leadership.progress.get(&id).is_some_and(|peer| peer.is_active);
+            let is_active = |id| leadership.followers.get(id).is_some_and(|peer| peer.is_active);
             let has_quorum = quorum.has(|id| id == own || is_active(id));
             self.abandon_removed();
             let Role::Leader(leadership) = &mut self.role else { return };
-            for peer in leadership.progress.values_mut() {
+            for (_, peer) in leadership.followers.iter_mut() {
                 // Who is silent is not fed: it would only fill the links.
                 if !core::mem::take(&mut peer.is_active) {
                     peer.note_unreachable();
@@ -154,7 +156,7 @@ impl RaftNode {
         let round = leadership.round;
         // Not later than it leaves: the caller is at work since then.
         leadership.lease.note_sent(round, self.now);
-        for (&to, progress) in &mut leadership.progress {
+        for (to, progress) in leadership.followers.iter_mut() {
             let commit = if tells_all { commit } else { commit.min(progress.match_index) };
             progress.told_commit = progress.told_commit.max(commit);
             let message = Message::Heartbeat { term, commit, round };
@@ -168,9 +170,9 @@ impl RaftNode {
         let mut shared = None;
         loop {
             let Role::Leader(leadership) = &self.role else { return };
-            let wanting = leadership.progress.iter().filter(|(_, progress)| progress.wants_append);
+            let wanting = leadership.followers.iter().filter(|(_, progress)| progress.wants_append);
             let mut peers: Vec<(LogIndex, NodeId)> =
-                wanting.map(|(peer, progress)| (progress.next_index, *peer)).collect();
+                wanting.map(|(peer, progress)| (progress.next_index, peer)).collect();
             if peers.is_empty() {
                 break;
             }
@@ -194,7 +196,7 @@ impl RaftNode {
     fn feed(&mut self, peer: NodeId, shared: &mut Option<(LogIndex, Arc<Vec<LogEntry>>)>) {
         let (last, window) = (self.log.last_index(), self.window());
         let Role::Leader(leadership) = &mut self.role else { return };
-        let Some(progress) = leadership.progress.get_mut(&peer) else { return };
+        let Some(progress) = leadership.followers.get_mut(peer) else { return };
         if progress.state != ProgressState::Snapshot && progress.next_index <= self.log.base() {
             progress.start_snapshot();
         }
@@ -237,7 +239,7 @@ impl RaftNode {
     /// Sends `peer` these entries, which begin at its `next_index`.
     fn send_append(&mut self, peer: NodeId, entries: Arc<Vec<LogEntry>>) {
         let Role::Leader(leadership) = &mut self.role else { return };
-        let Some(progress) = leadership.progress.get_mut(&peer) else { return };
+        let Some(progress) = leadership.followers.get_mut(peer) else { return };
         let prev_index = progress.next_index.previous().expect("entries start at 1");
         let Some(prev_term) = self.log.term_at(prev_index) else {
             // The log was given up that far in the meantime.
@@ -259,7 +261,7 @@ impl RaftNode {
     fn spread_commit(&mut self) {
         let (term, commit) = (self.hard_state.term, self.commit);
         let Role::Leader(leadership) = &mut self.role else { return };
-        for (&to, progress) in &mut leadership.progress {
+        for (to, progress) in leadership.followers.iter_mut() {
             let commit = commit.min(progress.match_index);
             if progress.told_commit < commit && progress.state == ProgressState::Replicate {
                 progress.told_commit = commit;
@@ -287,7 +289,7 @@ impl RaftNode {
     pub(crate) fn append_fetched(&mut self, peer: NodeId, mut entries: Vec<LogEntry>) {
         let window = self.window();
         let Role::Leader(leadership) = &mut self.role else { return };
-        let Some(progress) = leadership.progress.get_mut(&peer) else { return };
+        let Some(progress) = leadership.followers.get_mut(peer) else { return };
         progress.is_fetching = false;
         if entries.is_empty() {
             // The disk has nothing to give now; to ask again at once would not change that.
@@ -308,7 +310,7 @@ impl RaftNode {
     /// Any word of a follower's of this term.
     pub(crate) fn hear(&mut self, from: NodeId, now: Instant) -> Option<&mut Progress> {
         let Role::Leader(leadership) = &mut self.role else { return None };
-        let progress = leadership.progress.get_mut(&from)?;
+        let progress = leadership.followers.get_mut(from)?;
         progress.last_heard = Some(now);
         progress.is_active = true;
         Some(progress)

@@ -5,7 +5,6 @@
 //! another leader. Then a few parts are under way at once.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 use base::{Instant, LogIndex, NodeId, Term, limits};
 use bytes::Bytes;
@@ -98,7 +97,7 @@ impl RaftNode {
     pub(crate) fn feed_snapshot(&mut self, peer: NodeId) {
         let id = FetchId(self.next_fetch);
         let Role::Leader(leadership) = &mut self.role else { return };
-        let Some(progress) = leadership.progress.get_mut(&peer) else { return };
+        let Some(progress) = leadership.followers.get_mut(peer) else { return };
         progress.wants_append = false;
         let Some(sending) = progress.sending_mut().filter(|sending| sending.has_window()) else {
             return;
@@ -126,7 +125,7 @@ impl RaftNode {
         let (term, first) = (self.hard_state.term, self.log.base());
         let Role::Leader(leadership) = &mut self.role else { return };
         let asked = |progress: &Progress| progress.sending().is_some_and(|s| s.fetch == Some(id));
-        let Some((&to, progress)) = leadership.progress.iter_mut().find(|(_, p)| asked(p)) else {
+        let Some((to, progress)) = leadership.followers.iter_mut().find(|(_, p)| asked(p)) else {
             return;
         };
         progress.wants_append = true;
@@ -209,8 +208,8 @@ impl RaftNode {
             let heard = progress.last_heard.is_some_and(|heard| now.since(heard) < patience);
             (heard && progress.sending().is_none()).then_some(progress.match_index)
         };
-        let needed: Vec<LogIndex> = leadership.progress.values().filter_map(needs).collect();
-        needed.into_iter().fold(own, LogIndex::min)
+        let needed = leadership.followers.iter().filter_map(|(_, progress)| needs(progress));
+        needed.fold(own, LogIndex::min)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::configuration::Configuration;
 use crate::log::TermRuns;
 use crate::message::LogEntry;
 use crate::node::{RaftNode, Role};
-use crate::progress::ProgressState;
+use crate::progress::{Progress, ProgressState};
 
 /// How far the log is committed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -265,7 +265,7 @@ impl RaftNode {
 
     fn peer_status(&self, now: Instant) -> Vec<PeerStatus> {
         let Role::Leader(leadership) = &self.role else { return Vec::new() };
-        let peer = |(&id, progress): (&NodeId, &crate::progress::Progress)| PeerStatus {
+        let peer = |(id, progress): (NodeId, &Progress)| PeerStatus {
             id,
             match_index: progress.match_index,
             next_index: progress.next_index,
@@ -274,7 +274,7 @@ impl RaftNode {
             in_flight_bytes: progress.in_flight_bytes(),
             silent: progress.last_heard.map(|heard| now.since(heard)),
         };
-        leadership.progress.iter().map(peer).collect()
+        leadership.followers.iter().map(peer).collect()
     }
 
     /// The elections that this member saw, the oldest first: the last few of them.
@@ -307,7 +307,7 @@ impl RaftNode {
     /// How far a follower's log is known to be this leader's.
     pub fn match_index(&self, id: NodeId) -> Option<LogIndex> {
         match &self.role {
-            Role::Leader(leadership) => leadership.progress.get(&id).map(|peer| peer.match_index),
+            Role::Leader(leadership) => leadership.followers.get(id).map(|peer| peer.match_index),
             Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => None,
         }
     }
@@ -316,7 +316,7 @@ impl RaftNode {
     /// that is committed, and those who are removed and still have to be told.
     pub fn contacts(&self) -> BTreeSet<NodeId> {
         let departing = match &self.role {
-            Role::Leader(leadership) => Some(leadership.progress.keys().copied()),
+            Role::Leader(leadership) => Some(leadership.followers.ids()),
             Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => None,
         };
         let members = self.configuration().members().chain(self.final_configuration().members());
@@ -327,7 +327,7 @@ impl RaftNode {
     /// Something that is another than before when [`RaftNode::contacts`] may be: to ask for it is cheap.
     pub fn contacts_version(&self) -> (u64, LogIndex, usize) {
         let fed = match &self.role {
-            Role::Leader(leadership) => leadership.progress.len(),
+            Role::Leader(leadership) => leadership.followers.len(),
             Role::Follower { .. } | Role::PreCandidate(_) | Role::Candidate(..) => 0,
         };
         let is_final = self.membership.current_index().min(self.commit);

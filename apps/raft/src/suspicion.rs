@@ -24,7 +24,7 @@ impl RaftNode {
         self.note_time(now);
         match &mut self.role {
             Role::Leader(leadership) => {
-                if let Some(progress) = leadership.progress.get_mut(&peer) {
+                if let Some(progress) = leadership.followers.get_mut(peer) {
                     progress.note_unreachable();
                 }
             }

@@ -66,9 +66,9 @@ impl RaftNode {
             progress.last_heard.is_some_and(|heard| now.since(heard) < patience)
         };
         let voters = &self.membership.current().voters;
-        let near = leadership.progress.iter().filter(|(id, p)| voters.contains(id) && is_near(p));
+        let near = leadership.followers.iter().filter(|(id, p)| voters.contains(id) && is_near(p));
         // Of equals, the first.
-        near.rev().max_by_key(|(_, progress)| progress.match_index).map(|(id, _)| *id)
+        near.rev().max_by_key(|(_, progress)| progress.match_index).map(|(id, _)| id)
     }
 
     /// The follower has said something: if it is the one that is to lead, and has everything, it is told. It
@@ -76,7 +76,7 @@ impl RaftNode {
     pub(crate) fn push_transfer(&mut self, from: NodeId) {
         let term = self.hard_state.term;
         let Role::Leader(leadership) = &mut self.role else { return };
-        let matched = leadership.progress.get(&from).map(|progress| progress.match_index);
+        let matched = leadership.followers.get(from).map(|progress| progress.match_index);
         let is_ready = matched == Some(self.log.last_index());
         if leadership.transferring_to() == Some(from) && is_ready {
             leadership.lease.give_up();
