@@ -42,6 +42,10 @@ impl RaftNode {
     /// A leader looks whether a majority has more than it has committed: counting itself for what is on its
     /// own disk, and counting only entries of its own term (figure 8; pitfall 23).
     pub(crate) fn advance_commit(&mut self) {
+        if self.commit == self.log.last_index() {
+            // The answer of one follower more than a majority.
+            return;
+        }
         let own = self.persistence.durable_index().min(self.whole_index());
         let Role::Leader(leadership) = &mut self.role else { return };
         let has = |id: NodeId| match leadership.followers.get(id) {

@@ -1,9 +1,7 @@
 //! When enough members agree: a majority of the voters, and while the voters are being exchanged a majority
 //! of the old ones too (thesis, section 4.3). Elections, commitment, CheckQuorum and reads all ask here.
 
-use alloc::vec::Vec;
-
-use base::NodeId;
+use base::{NodeId, limits};
 
 /// The voters whose agreement is needed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,9 +26,12 @@ impl<'a> Quorum<'a> {
     }
 
     /// The greatest value that enough voters have reached; `None` without voters.
-    pub(crate) fn reached<T: Ord + Copy>(self, of: impl Fn(NodeId) -> T) -> Option<T> {
+    pub(crate) fn reached<T: Ord + Copy + Default>(self, of: impl Fn(NodeId) -> T) -> Option<T> {
         let majority = |voters: &[NodeId]| {
-            let mut values: Vec<T> = voters.iter().map(|voter| of(*voter)).collect();
+            // A leader asks after each answer of a follower: no allocation for that.
+            let mut values = [T::default(); limits::CLUSTER_NODES_MAX];
+            let values = &mut values[..voters.len()];
+            values.iter_mut().zip(voters).for_each(|(value, voter)| *value = of(*voter));
             values.sort_unstable_by(|a, b| b.cmp(a));
             // Of the values in descending order, the one that the last member of a majority has.
             values.get(voters.len() / 2).copied()
