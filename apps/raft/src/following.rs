@@ -1,7 +1,5 @@
 //! How a follower takes its leader's entries (section 5.3), and learns what is committed.
 
-use alloc::vec::Vec;
-
 use base::{LogIndex, NodeId, Term};
 
 use crate::config::Mutant;
@@ -16,10 +14,10 @@ impl RaftNode {
         prev_index: LogIndex,
         prev_term: Term,
         commit: LogIndex,
-        entries: Vec<LogEntry>,
+        entries: &[LogEntry],
     ) {
         let term = self.hard_state.term;
-        if !is_well_formed(prev_index, prev_term, &entries, term) {
+        if !is_well_formed(prev_index, prev_term, entries, term) {
             self.counters.malformed += 1;
             return;
         }
@@ -53,17 +51,17 @@ impl RaftNode {
     }
 
     /// What lies behind the end of the snapshot, which has everything up to there as the leader has it.
-    fn behind_base(
+    fn behind_base<'a>(
         &self,
         prev_index: LogIndex,
         prev_term: Term,
-        mut entries: Vec<LogEntry>,
-    ) -> (LogIndex, Term, Vec<LogEntry>) {
+        entries: &'a [LogEntry],
+    ) -> (LogIndex, Term, &'a [LogEntry]) {
         let base = self.log.base();
         match self.log.term_at(base) {
             Some(base_term) if prev_index < base => {
-                entries.retain(|entry| entry.index > base);
-                (base, base_term, entries)
+                let begun = entries.partition_point(|entry| entry.index <= base);
+                (base, base_term, &entries[begun..])
             }
             _ => (prev_index, prev_term, entries),
         }
@@ -72,20 +70,17 @@ impl RaftNode {
     /// Appends those entries that are new. What conflicts with them is cut off first; what agrees with them
     /// stays, and so does what lies behind them: the message may be an old one (pitfall 26). False if they
     /// cannot be taken.
-    fn take_entries(&mut self, entries: Vec<LogEntry>) -> bool {
+    fn take_entries(&mut self, entries: &[LogEntry]) -> bool {
         let is_known = |entry: &LogEntry| self.log.term_at(entry.index) == Some(entry.term);
         let cuts_always = self.config.has_bug(Mutant::TruncateAlways);
         let is_kept =
             |entry: &&LogEntry| is_known(entry) && !(cuts_always && entry.index > self.commit);
         let known = entries.iter().take_while(is_kept).count();
-        let first_new = entries.get(known).map(|entry| entry.index);
+        let (known, new) = entries.split_at(known);
         // What the leader sends once more may be just what is damaged here.
-        let copies = entries[..known].iter().filter(|entry| self.damage.contains(entry.index));
-        let copies: Vec<LogEntry> = copies.cloned().collect();
-        copies.into_iter().for_each(|entry| self.mend(entry));
-        let Some(first_new) = first_new else { return true };
-        let has_command =
-            entries[known..].iter().any(|entry| matches!(entry.payload, Payload::Command(_)));
+        known.iter().for_each(|entry| self.mend(entry));
+        let Some(first_new) = new.first().map(|entry| entry.index) else { return true };
+        let has_command = new.iter().any(|entry| matches!(entry.payload, Payload::Command(_)));
         if self.is_log_full && has_command {
             self.counters.refused_full += 1;
             return false;
@@ -101,7 +96,7 @@ impl RaftNode {
             }
             self.cut(first_new);
         }
-        for entry in entries.into_iter().skip(known) {
+        for entry in new {
             if let Payload::Configuration(configuration) = &entry.payload {
                 if self.membership.is_full() {
                     // The leader sends it again; by then some are applied.
@@ -109,7 +104,7 @@ impl RaftNode {
                 }
                 self.adopt(entry.index, (**configuration).clone());
             }
-            self.log.append(entry);
+            self.log.append(entry.clone());
         }
         true
     }

@@ -1,7 +1,6 @@
 //! One member: what came in, and whose business it is.
 
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
@@ -93,6 +92,8 @@ pub struct RaftNode {
     /// The time, as the latest call told it.
     pub(crate) now: Instant,
     pub(crate) outputs: VecDeque<Output>,
+    /// Empty: where `prepare_appends` sorts the followers that are served next.
+    pub(crate) turn: Vec<(LogIndex, NodeId)>,
     pub(crate) fetches: BTreeMap<FetchId, FetchPurpose>,
     pub(crate) next_fetch: u64,
     pub(crate) is_log_full: bool,
@@ -238,8 +239,7 @@ impl RaftNode {
             Message::VoteReply { granted, .. } => self.handle_vote_reply(from, granted, now),
             Message::Append { prev_index, prev_term, commit, entries, .. } => {
                 if self.follow(from, now) {
-                    let entries = Arc::unwrap_or_clone(entries);
-                    self.handle_append(from, prev_index, prev_term, commit, entries);
+                    self.handle_append(from, prev_index, prev_term, commit, &entries);
                 }
             }
             Message::AppendAccepted { match_index, .. } => {

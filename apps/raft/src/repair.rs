@@ -46,7 +46,7 @@ impl RaftNode {
         self.acknowledged = self.acknowledged.min(self.whole_index());
         self.note(Event::Damaged { index });
         if let Some(entry) = self.log.entry_in_memory(index).cloned() {
-            self.mend(entry);
+            self.mend(&entry);
         }
     }
 
@@ -116,7 +116,7 @@ impl RaftNode {
     }
 
     /// Gives the caller an intact copy of a damaged entry.
-    pub(crate) fn mend(&mut self, entry: LogEntry) {
+    pub(crate) fn mend(&mut self, entry: &LogEntry) {
         if !self.damage.begin_writing(entry.index) {
             return;
         }
@@ -124,7 +124,7 @@ impl RaftNode {
             // Perhaps it could not be read when this member started.
             self.membership.insert(entry.index, (**configuration).clone());
         }
-        self.outputs.push_back(Output::Repair(entry));
+        self.outputs.push_back(Output::Repair(entry.clone()));
     }
 
     /// Asks for the next damaged entries, if it is time.
@@ -245,7 +245,7 @@ impl RaftNode {
             RepairAnswer::Damaged => self.damage.note_lack(peer, from, Lack::Damaged),
             RepairAnswer::Compacted => self.damage.note_lack(peer, from, Lack::Compacted),
             RepairAnswer::Copies(entries) => {
-                for entry in Arc::unwrap_or_clone(entries) {
+                for entry in entries.iter() {
                     if self.log.term_at(entry.index) == Some(entry.term) {
                         self.mend(entry);
                     }

@@ -168,19 +168,20 @@ impl RaftNode {
     /// same place are served next to each other, so that they share what is sent.
     pub(crate) fn prepare_appends(&mut self) {
         let mut shared = None;
+        let mut turn = core::mem::take(&mut self.turn);
         loop {
             let Role::Leader(leadership) = &self.role else { return };
             let wanting = leadership.followers.iter().filter(|(_, progress)| progress.wants_append);
-            let mut peers: Vec<(LogIndex, NodeId)> =
-                wanting.map(|(peer, progress)| (progress.next_index, peer)).collect();
-            if peers.is_empty() {
+            turn.extend(wanting.map(|(peer, progress)| (progress.next_index, peer)));
+            if turn.is_empty() {
                 break;
             }
-            peers.sort_unstable();
-            for (_, peer) in peers {
+            turn.sort_unstable();
+            for (_, peer) in turn.drain(..) {
                 self.feed(peer, &mut shared);
             }
         }
+        self.turn = turn;
         self.spread_commit();
     }
 

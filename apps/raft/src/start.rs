@@ -95,6 +95,7 @@ impl RaftNode {
             started: now,
             now,
             outputs: VecDeque::new(),
+            turn: Vec::new(),
             fetches: BTreeMap::new(),
             next_fetch: 0,
             is_log_full: false,
