@@ -66,11 +66,11 @@ impl RaftNode {
     /// Gives the caller what it may apply next. Nothing while a snapshot is being installed: its state takes
     /// the place of all that, and the entries may be gone from the disk already.
     pub(crate) fn prepare_apply(&mut self) {
+        let from = self.applying.applied.next();
         let is_busy = self.applying.given.is_some() || self.applying.is_fetching;
-        if is_busy || self.installing().is_some() || self.lacks_state() {
+        if from > self.commit || is_busy || self.installing().is_some() || self.lacks_state() {
             return;
         }
-        let from = self.applying.applied.next();
         let damaged = self.damage.first_from(from).and_then(LogIndex::previous);
         let end = self.commit.min(damaged.unwrap_or(self.commit));
         if from > end {

@@ -235,9 +235,22 @@ impl Log {
     ) -> Option<Vec<LogEntry>> {
         let skip = usize::try_from(from.0.checked_sub(self.recent_first().0)?).ok()?;
         let wanted = usize::try_from((to.0 + 1).saturating_sub(from.0)).unwrap_or(usize::MAX);
-        let entries =
-            self.recent.range(skip.min(self.recent.len())..).take(wanted.min(max_entries));
-        Some(take_bytes(entries, max_bytes))
+        let end = self.recent.len().min(skip.saturating_add(wanted.min(max_entries)));
+        let start = skip.min(end);
+        let mut bytes = 0;
+        let fits = |entry: &&LogEntry| {
+            let is_first = bytes == 0;
+            bytes += entry.weight();
+            is_first || bytes <= max_bytes
+        };
+        let count = self.recent.range(start..end).take_while(fits).count();
+        Some(self.recent.range(start..start + count).cloned().collect())
+    }
+
+    /// All entries from `from` on, or `None` if the first is no longer in memory.
+    pub(crate) fn tail(&self, from: LogIndex) -> Option<Vec<LogEntry>> {
+        let skip = usize::try_from(from.0.checked_sub(self.recent_first().0)?).ok()?;
+        Some(self.recent.range(skip.min(self.recent.len())..).cloned().collect())
     }
 
     /// Lets go of old entries while there are more than `max_bytes`, but of none behind `needed`.
@@ -262,23 +275,6 @@ impl Log {
         let first = self.terms.runs.first();
         assert!(first.is_none_or(|(index, _)| *index == self.first_index()), "and no other has");
     }
-}
-
-/// As many of the entries as have `max_bytes` together, one at the least.
-fn take_bytes<'a>(
-    entries: impl Iterator<Item = &'a LogEntry> + Clone,
-    max_bytes: usize,
-) -> Vec<LogEntry> {
-    let mut bytes = 0;
-    let fits = |entry: &&LogEntry| {
-        let is_first = bytes == 0;
-        bytes += entry.weight();
-        is_first || bytes <= max_bytes
-    };
-    let count = entries.clone().take_while(fits).count();
-    let mut taken = Vec::with_capacity(count);
-    taken.extend(entries.take(count).cloned());
-    taken
 }
 
 #[cfg(test)]

@@ -56,6 +56,9 @@ impl Membership {
 
     /// The configuration that holds at `index`, or the earliest that is remembered.
     pub(crate) fn at(&self, index: LogIndex) -> &Configuration {
+        if index >= self.current_index() {
+            return self.current();
+        }
         let behind = self.known.partition_point(|(at, _)| *at <= index);
         &self.known[behind.saturating_sub(1)].1
     }

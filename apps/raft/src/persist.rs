@@ -5,7 +5,6 @@
 //! them; a message that reveals nothing new leaves at once.
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 
 use base::{Instant, LogIndex, NodeId};
 
@@ -131,12 +130,7 @@ impl Persistence {
             return None;
         }
         self.issued = Ticket(self.issued.0 + 1);
-        let entries = if self.unwritten <= log.last_index() {
-            log.recent(self.unwritten, log.last_index(), usize::MAX, usize::MAX)
-                .expect("what is not on the disk is in memory")
-        } else {
-            Vec::new()
-        };
+        let entries = log.tail(self.unwritten).expect("what is not on the disk is in memory");
         let (ticket, last) = (self.issued, log.last_index());
         self.pending.push_back(Pending { ticket, issued: now, last });
         self.unwritten = log.last_index().next();

@@ -78,7 +78,8 @@ impl RaftNode {
 
     /// Asks for the next part of somebody's snapshot, if it is time.
     pub(crate) fn prepare_recall(&mut self) {
-        let (Some(due), Some(recall)) = (self.recall_due(), self.recall) else { return };
+        let Some(recall) = self.recall else { return };
+        let Some(due) = self.recall_due() else { return };
         if self.now < due {
             return;
         }
