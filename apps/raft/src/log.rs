@@ -237,13 +237,14 @@ impl Log {
         let wanted = usize::try_from((to.0 + 1).saturating_sub(from.0)).unwrap_or(usize::MAX);
         let end = self.recent.len().min(skip.saturating_add(wanted.min(max_entries)));
         let start = skip.min(end);
-        let mut bytes = 0;
-        let fits = |entry: &&LogEntry| {
-            let is_first = bytes == 0;
+        let (mut count, mut bytes) = (0, 0);
+        for entry in self.recent.range(start..end) {
             bytes += entry.weight();
-            is_first || bytes <= max_bytes
-        };
-        let count = self.recent.range(start..end).take_while(fits).count();
+            if count > 0 && bytes > max_bytes {
+                break;
+            }
+            count += 1;
+        }
         Some(self.recent.range(start..start + count).cloned().collect())
     }
 

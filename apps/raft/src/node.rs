@@ -383,7 +383,8 @@ impl RaftNode {
     /// Turns what has changed since the last call into outputs: one write, and for each peer as few messages
     /// as will do. The write comes first, so that the disk and the network work at the same time.
     fn prepare_outputs(&mut self) {
-        if let Some(persist) = self.persistence.take_write(self.hard_state, &self.log, self.now) {
+        if self.persistence.is_dirty(&self.log) {
+            let persist = self.persistence.take_write(self.hard_state, &self.log, self.now);
             self.outputs.push_back(Output::Persist(persist));
         }
         while let Some((to, message)) = self.persistence.release() {
@@ -392,9 +393,14 @@ impl RaftNode {
         }
         self.prepare_repairs();
         self.prepare_recall();
-        self.prepare_appends();
-        self.prepare_reads();
-        self.prepare_questions();
+        match self.role {
+            Role::Leader(_) => {
+                self.prepare_appends();
+                self.prepare_reads();
+            }
+            Role::Follower { leader: Some(leader) } => self.prepare_questions(leader),
+            Role::Follower { leader: None } | Role::PreCandidate(_) | Role::Candidate(..) => {}
+        }
         self.prepare_apply();
     }
 

@@ -89,7 +89,8 @@ impl Persistence {
         self.pending.front().map(|pending| pending.issued)
     }
 
-    fn is_dirty(&self, log: &Log) -> bool {
+    /// Whether something has changed that no write has taken yet.
+    pub(crate) fn is_dirty(&self, log: &Log) -> bool {
         self.hard_state_changed || self.unwritten <= log.last_index()
     }
 
@@ -119,23 +120,15 @@ impl Persistence {
         self.withheld.clear();
     }
 
-    /// The write of everything that has changed, if anything has.
-    pub(crate) fn take_write(
-        &mut self,
-        hard_state: HardState,
-        log: &Log,
-        now: Instant,
-    ) -> Option<Persist> {
-        if !self.is_dirty(log) {
-            return None;
-        }
+    /// The write of everything that has changed.
+    pub(crate) fn take_write(&mut self, hard_state: HardState, log: &Log, now: Instant) -> Persist {
         self.issued = Ticket(self.issued.0 + 1);
         let entries = log.tail(self.unwritten).expect("what is not on the disk is in memory");
         let (ticket, last) = (self.issued, log.last_index());
         self.pending.push_back(Pending { ticket, issued: now, last });
         self.unwritten = log.last_index().next();
         let changed = core::mem::take(&mut self.hard_state_changed);
-        Some(Persist { ticket: self.issued, hard_state: changed.then_some(hard_state), entries })
+        Persist { ticket, hard_state: changed.then_some(hard_state), entries }
     }
 
     /// The disk has confirmed all writes up to `ticket`. Answers whether that is news.

@@ -8,11 +8,11 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use base::limits::{READ_CONFIRM_WITHIN_MS, READS_WAITING_MAX};
-use base::{Duration, Instant, LogIndex};
+use base::{Duration, Instant, LogIndex, NodeId};
 
 use crate::errors::ReadError;
 use crate::message::Message;
-use crate::node::{RaftNode, Role};
+use crate::node::RaftNode;
 use crate::output::Output;
 
 /// Reads for which the leader was asked.
@@ -62,10 +62,9 @@ impl RaftNode {
     }
 
     /// Asks the leader on behalf of everything that waits, if no question is under way.
-    pub(crate) fn prepare_questions(&mut self) {
-        let Role::Follower { leader: Some(leader) } = self.role else { return };
-        let is_under_way = self.question_due().is_some_and(|due| self.now < due);
+    pub(crate) fn prepare_questions(&mut self, leader: NodeId) {
         let Some(&context) = self.reads.waiting.first() else { return };
+        let is_under_way = self.question_due().is_some_and(|due| self.now < due);
         if is_under_way {
             return;
         }

@@ -37,7 +37,10 @@ impl<'a> Quorum<'a> {
             values.get(voters.len() / 2).copied()
         };
         let incoming = majority(self.incoming)?;
-        Some(majority(self.outgoing).map_or(incoming, |outgoing| incoming.min(outgoing)))
+        if self.outgoing.is_empty() {
+            return Some(incoming);
+        }
+        majority(self.outgoing).map(|outgoing| incoming.min(outgoing))
     }
 }
 

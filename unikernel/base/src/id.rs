@@ -14,6 +14,7 @@ pub struct NodeId(NonZeroU16);
 
 impl NodeId {
     /// The node with this number, or `None` outside `1..=`[`limits::NODE_ID_MAX`].
+    #[inline]
     pub const fn new(number: u16) -> Option<NodeId> {
         if number > limits::NODE_ID_MAX {
             return None;
@@ -25,6 +26,7 @@ impl NodeId {
     }
 
     /// The number, at least 1.
+    #[inline]
     pub const fn get(self) -> u16 {
         self.0.get()
     }
@@ -75,6 +77,7 @@ impl Term {
     ///
     /// # Panics
     /// After 2^64 - 1 terms, which a correct cluster never reaches.
+    #[inline]
     pub const fn next(self) -> Term {
         Term(self.0.checked_add(1).expect("terms are never exhausted"))
     }
@@ -95,11 +98,13 @@ impl LogIndex {
     ///
     /// # Panics
     /// After 2^64 - 1 entries, which no disk holds.
+    #[inline]
     pub const fn next(self) -> LogIndex {
         LogIndex(self.0.checked_add(1).expect("indices are never exhausted"))
     }
 
     /// The position before, or `None` at 0.
+    #[inline]
     pub const fn previous(self) -> Option<LogIndex> {
         match self.0.checked_sub(1) {
             Some(index) => Some(LogIndex(index)),

@@ -18,31 +18,37 @@ impl Instant {
     pub const ORIGIN: Instant = Instant(0);
 
     /// The point `nanos` nanoseconds after the origin.
+    #[inline]
     pub const fn from_nanos(nanos: u64) -> Instant {
         Instant(nanos)
     }
 
     /// The point `millis` milliseconds after the origin.
+    #[inline]
     pub const fn from_millis(millis: u64) -> Instant {
         Instant(millis.saturating_mul(1_000_000))
     }
 
     /// Nanoseconds since the origin.
+    #[inline]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
     /// Whole microseconds since the origin.
+    #[inline]
     pub const fn as_micros(self) -> u64 {
         self.0 / 1_000
     }
 
     /// Whole milliseconds since the origin.
+    #[inline]
     pub const fn as_millis(self) -> u64 {
         self.0 / 1_000_000
     }
 
     /// The time that passed since `earlier`; zero if `earlier` is later.
+    #[inline]
     pub const fn since(self, earlier: Instant) -> Duration {
         Duration(self.0.saturating_sub(earlier.0))
     }
@@ -67,41 +73,49 @@ impl Duration {
     pub const ZERO: Duration = Duration(0);
 
     /// A span of `nanos` nanoseconds.
+    #[inline]
     pub const fn from_nanos(nanos: u64) -> Duration {
         Duration(nanos)
     }
 
     /// A span of `micros` microseconds.
+    #[inline]
     pub const fn from_micros(micros: u64) -> Duration {
         Duration(micros.saturating_mul(1_000))
     }
 
     /// A span of `millis` milliseconds.
+    #[inline]
     pub const fn from_millis(millis: u64) -> Duration {
         Duration(millis.saturating_mul(1_000_000))
     }
 
     /// A span of `secs` seconds.
+    #[inline]
     pub const fn from_secs(secs: u64) -> Duration {
         Duration(secs.saturating_mul(1_000_000_000))
     }
 
     /// The span in nanoseconds.
+    #[inline]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
     /// The span in whole microseconds.
+    #[inline]
     pub const fn as_micros(self) -> u64 {
         self.0 / 1_000
     }
 
     /// The span in whole milliseconds.
+    #[inline]
     pub const fn as_millis(self) -> u64 {
         self.0 / 1_000_000
     }
 
     /// This span `factor` times; saturates.
+    #[inline]
     pub const fn times(self, factor: u64) -> Duration {
         Duration(self.0.saturating_mul(factor))
     }
