@@ -4,49 +4,11 @@
 //! gives an enemy no cheap way to pile up keys at one place: SipHash must still be searched by
 //! force.
 
+use siphasher::sip::SipHasher24;
+
 /// The 64-bit SipHash-2-4 of `bytes` under the 128-bit key `(k0, k1)`.
 pub fn siphash(k0: u64, k1: u64, bytes: &[u8]) -> u64 {
-    let mut state = [
-        k0 ^ 0x736f_6d65_7073_6575,
-        k1 ^ 0x646f_7261_6e64_6f6d,
-        k0 ^ 0x6c79_6765_6e65_7261,
-        k1 ^ 0x7465_6462_7974_6573,
-    ];
-    let mut words = bytes.chunks_exact(8);
-    for word in &mut words {
-        absorb(&mut state, u64::from_le_bytes(word.try_into().expect("chunks have eight bytes")));
-    }
-    let mut last = [0; 8];
-    last[..words.remainder().len()].copy_from_slice(words.remainder());
-    last[7] = bytes.len().to_le_bytes()[0];
-    absorb(&mut state, u64::from_le_bytes(last));
-    state[2] ^= 0xff;
-    for _ in 0..4 {
-        round(&mut state);
-    }
-    state[0] ^ state[1] ^ state[2] ^ state[3]
-}
-
-fn absorb(state: &mut [u64; 4], word: u64) {
-    state[3] ^= word;
-    round(state);
-    round(state);
-    state[0] ^= word;
-}
-
-fn round(state: &mut [u64; 4]) {
-    let [mut a, mut b, mut c, mut d] = *state;
-    a = a.wrapping_add(b);
-    b = b.rotate_left(13) ^ a;
-    a = a.rotate_left(32);
-    c = c.wrapping_add(d);
-    d = d.rotate_left(16) ^ c;
-    a = a.wrapping_add(d);
-    d = d.rotate_left(21) ^ a;
-    c = c.wrapping_add(b);
-    b = b.rotate_left(17) ^ c;
-    c = c.rotate_left(32);
-    *state = [a, b, c, d];
+    SipHasher24::new_with_keys(k0, k1).hash(bytes)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Copying and filling memory, eight bytes at a time.
 //!
 //! The compiler's own `memcpy` for a processor without vector registers uses `rep movs`, which is quick on
-//! hardware but is translated element by element by QEMU: 185 MB/s, and some hundred instructions of overhead
-//! for the dozen bytes that most copies have. Plain moves are as quick on hardware for what a node copies, and
-//! ten times quicker where QEMU translates.
+//! hardware but is translated element by element by QEMU: 185 MB/s, and much overhead for the dozen bytes that
+//! most copies have. Plain moves are as quick on hardware for what a node copies, and far quicker where QEMU
+//! translates.
 //!
 //! It is written in assembly because the compiler recognises such a loop in Rust, and calls `memcpy` for it.
 //! The names here are our own; `unikernel/platform` gives them those that the compiler calls.

@@ -209,6 +209,16 @@ fn one_entry_removes_a_bounded_number_of_keys_but_none_is_seen_again() {
     assert_eq!(bench.machine.len(), 1);
 }
 
+/// Nodes of another version compare theirs with it, and a cursor of `SCAN` outlives an upgrade.
+#[test]
+fn the_fingerprint_of_a_state_is_the_same_for_ever() {
+    let mut bench = Bench::new();
+    bench.check(7, "SET key value", Reply::Ok);
+    bench.check(8, "SET another value-of-17-bytes PX 50", Reply::Ok);
+    assert_eq!(bench.machine.keyspace.digest(), 0x9fec_1dce_b922_5186);
+    assert_eq!(bench.machine.digest(), 0x1db7_763b_cec8_92d3);
+}
+
 #[test]
 fn memory_at_and_above_its_limit() {
     let mut bench = Bench::new();

@@ -5,16 +5,17 @@
 //! that they cannot make collide.
 
 mod histogram;
-mod siphash;
 #[cfg(test)]
 mod tests;
 
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
 
 pub use self::histogram::LatencyHistogram;
-use self::siphash::{Key, siphash};
 use crate::FlowKey;
 use crate::limits::{FLOW_CHAINS, FLOWS_EXPIRED_PER_CALL, FLOWS_MAX};
 
@@ -68,7 +69,8 @@ struct Entry {
 /// From newest to oldest, `last_seen_ns` never grows.
 #[derive(Clone, Debug)]
 pub struct FlowTable {
-    hash_key: Key,
+    /// The secret of the hash; random for every boot.
+    hash_key: [u64; 2],
     idle_ns: u64,
     /// Its capacity is reserved at the start, so that it never allocates again.
     entries: Vec<Option<Entry>>,
@@ -291,4 +293,12 @@ impl FlowTable {
     fn entry_mut(&mut self, place: u16) -> &mut Entry {
         self.entries[usize::from(place)].as_mut().expect("links lead to flows")
     }
+}
+
+/// SipHash-1-3, as in the tables of Rust's and Python's standard libraries, of the words' bytes in
+/// little-endian order.
+fn siphash(key: [u64; 2], words: &[u64]) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(key[0], key[1]);
+    words.iter().for_each(|word| hasher.write(&word.to_le_bytes()));
+    hasher.finish()
 }
