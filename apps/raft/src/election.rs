@@ -121,7 +121,7 @@ impl RaftNode {
             self.note(Event::Leader { term: self.hard_state.term, leader });
             self.remember_leader(leader, now);
             self.fruitless = 0;
-            self.draw_election_deadline(now);
+            self.draw_election_timeout();
         }
         self.refute_suspicion(now);
         self.leader_heard = Some(now);

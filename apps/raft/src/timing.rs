@@ -38,16 +38,21 @@ impl Rank {
 }
 
 impl RaftNode {
-    /// The election timeout starts anew. After elections that nobody won it is longer: the network may be
+    /// Draws another election timeout. After elections that nobody won it is longer: the network may be
     /// slower than it was taken to be.
-    pub(crate) fn draw_election_deadline(&mut self, now: Instant) {
+    pub(crate) fn draw_election_timeout(&mut self) {
         let (low, high) = (self.config.election_timeout_min, self.config.election_timeout_max);
         let high = high + (high - low).times(self.fruitless);
         self.election_timeout = self.draw_by_rank(low, high);
+    }
+
+    /// Another election timeout starts.
+    pub(crate) fn draw_election_deadline(&mut self, now: Instant) {
+        self.draw_election_timeout();
         self.put_off_election(now);
     }
 
-    /// The election timeout starts anew, as long as it was: its leader goes on.
+    /// The election timeout starts anew, as long as it was.
     pub(crate) fn put_off_election(&mut self, now: Instant) {
         self.election_deadline = now + self.election_timeout;
     }
