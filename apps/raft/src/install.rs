@@ -15,6 +15,25 @@ use crate::message::{Message, SnapshotMeta};
 use crate::node::{FetchPurpose, RaftNode, Role};
 use crate::output::{Event, Output};
 
+/// A part of a snapshot, as a peer has sent it.
+pub(crate) struct Part {
+    pub(crate) meta: SnapshotMeta,
+    /// How long the whole is.
+    pub(crate) total_bytes: u64,
+    /// Where the part begins.
+    pub(crate) offset: u64,
+    pub(crate) bytes: Bytes,
+}
+
+impl Part {
+    /// Where it ends; `None` if no correct member sends it.
+    fn end(&self) -> Option<u64> {
+        let end = self.offset.checked_add(self.bytes.len() as u64)?;
+        let is_sound = !self.bytes.is_empty() && self.meta.configuration.is_valid();
+        (is_sound && end <= self.total_bytes).then_some(end)
+    }
+}
+
 /// A snapshot that comes in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Receiving {
@@ -32,8 +51,8 @@ pub(crate) struct Receiving {
 }
 
 impl Receiving {
-    fn new(meta: &SnapshotMeta, total: u64, is_pushed: bool) -> Receiving {
-        let (index, term) = (meta.index, meta.term);
+    fn new(part: &Part, is_pushed: bool) -> Receiving {
+        let (index, term, total) = (part.meta.index, part.meta.term, part.total_bytes);
         Receiving { index, term, total, given: 0, stored: 0, is_pushed }
     }
 
@@ -69,25 +88,18 @@ impl RaftNode {
     }
 
     /// A part of a snapshot has come from the leader.
-    pub(crate) fn handle_snapshot(
-        &mut self,
-        from: NodeId,
-        meta: SnapshotMeta,
-        total_bytes: u64,
-        offset: u64,
-        bytes: Bytes,
-    ) {
+    pub(crate) fn handle_snapshot(&mut self, from: NodeId, part: Part) {
         if self.installing().is_some() {
             return;
         }
-        if meta.index <= self.commit && !self.is_cured_by(meta.index) {
+        let snapshot = (part.meta.index, part.meta.term);
+        if snapshot.0 <= self.commit && !self.is_cured_by(snapshot.0) {
             // It is of no use any more: all of it is here already (pitfall 28).
             self.receiving = None;
-            self.answer_snapshot(from, (meta.index, meta.term), total_bytes);
+            self.answer_snapshot(from, snapshot, part.total_bytes);
             return;
         }
-        let snapshot = (meta.index, meta.term);
-        if !self.take_part(true, meta, total_bytes, offset, bytes)
+        if !self.take_part(part, true)
             && let Some(stored) = self.receiving.as_ref().map(|receiving| receiving.stored)
         {
             self.answer_snapshot(from, snapshot, stored);
@@ -95,28 +107,22 @@ impl RaftNode {
     }
 
     /// A part of a snapshot goes to the caller; false if it does not fit behind what the caller has.
-    pub(crate) fn take_part(
-        &mut self,
-        is_pushed: bool,
-        meta: SnapshotMeta,
-        total_bytes: u64,
-        offset: u64,
-        bytes: Bytes,
-    ) -> bool {
-        let end = offset.saturating_add(bytes.len() as u64);
-        if bytes.is_empty() || end > total_bytes || !meta.configuration.is_valid() {
+    pub(crate) fn take_part(&mut self, part: Part, is_pushed: bool) -> bool {
+        let Some(end) = part.end() else {
             self.counters.malformed += 1;
             return true;
-        }
-        let is_known = |known: &Receiving| known.is_of(&meta) && known.total == total_bytes;
+        };
+        let is_known =
+            |known: &Receiving| known.is_of(&part.meta) && known.total == part.total_bytes;
         if !self.receiving.as_ref().is_some_and(is_known) {
-            self.receiving = Some(Receiving::new(&meta, total_bytes, is_pushed));
+            self.receiving = Some(Receiving::new(&part, is_pushed));
         }
         let Some(receiving) = &mut self.receiving else { return false };
-        let fits = offset == receiving.given;
+        let fits = part.offset == receiving.given;
         if fits {
             receiving.given = end;
             self.counters.snapshot_parts_stored += 1;
+            let Part { meta, total_bytes, offset, bytes } = part;
             let meta = Box::new(meta);
             self.outputs.push_back(Output::StoreSnapshot { meta, total_bytes, offset, bytes });
         }

@@ -13,7 +13,7 @@ use crate::damage::Damage;
 use crate::election::Ballot;
 use crate::errors::{ProposeError, ReadError};
 use crate::heartbeats::Heartbeats;
-use crate::install::Receiving;
+use crate::install::{Part, Receiving};
 use crate::log::Log;
 use crate::membership::Membership;
 use crate::message::{HardState, LogEntry, Message, Payload};
@@ -146,7 +146,8 @@ impl RaftNode {
                 return self.handle_recall(from, (index, term), offset);
             }
             Message::Recalled { meta, total_bytes, offset, bytes } => {
-                return self.handle_recalled(from, *meta, total_bytes, offset, bytes);
+                let part = Part { meta: *meta, total_bytes, offset, bytes };
+                return self.handle_recalled(from, part);
             }
             message => message,
         };
@@ -271,7 +272,8 @@ impl RaftNode {
             }
             Message::Snapshot { meta, total_bytes, offset, bytes, .. } => {
                 if self.follow(from, now) {
-                    self.handle_snapshot(from, *meta, total_bytes, offset, bytes);
+                    let part = Part { meta: *meta, total_bytes, offset, bytes };
+                    self.handle_snapshot(from, part);
                 }
             }
             Message::SnapshotAccepted { index, snapshot_term, next_offset, .. } => {

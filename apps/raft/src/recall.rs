@@ -21,7 +21,7 @@ use base::limits::{REPAIR_ANSWER_WITHIN_MS, SNAPSHOT_PART_MAX_BYTES};
 use base::{Duration, Instant, LogIndex, NodeId, Term};
 use bytes::Bytes;
 
-use crate::install::Receiving;
+use crate::install::{Part, Receiving};
 use crate::message::{Message, SnapshotMeta};
 use crate::node::RaftNode;
 use crate::output::{Event, FetchId, Output};
@@ -166,19 +166,13 @@ impl RaftNode {
     }
 
     /// A part of a peer's snapshot has come.
-    pub(crate) fn handle_recalled(
-        &mut self,
-        from: NodeId,
-        meta: SnapshotMeta,
-        total_bytes: u64,
-        offset: u64,
-        bytes: Bytes,
-    ) {
-        let is_wanted = |recall: &Recall| recall.peer == Some(from) && meta.index >= recall.index;
+    pub(crate) fn handle_recalled(&mut self, from: NodeId, part: Part) {
+        let index = part.meta.index;
+        let is_wanted = |recall: &Recall| recall.peer == Some(from) && index >= recall.index;
         let is_pushed = self.receiving.as_ref().is_some_and(Receiving::is_pushed);
         let is_free = self.installing().is_none() && !is_pushed;
         if is_free && self.recall.as_ref().is_some_and(is_wanted) {
-            self.take_part(false, meta, total_bytes, offset, bytes);
+            self.take_part(part, false);
         }
     }
 
