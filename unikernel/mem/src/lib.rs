@@ -1,7 +1,7 @@
 //! Copying and filling memory, eight bytes at a time.
 //!
 //! The compiler's own `memcpy` for a processor without vector registers uses `rep movs`, which is quick on
-//! hardware but is translated element by element by QEMU: 185 MB/s, and much overhead for the dozen bytes that
+//! hardware but is translated element by element by QEMU: 185 MB/s, and slow for the dozen bytes that
 //! most copies have. Plain moves are as quick on hardware for what a node copies, and far quicker where QEMU
 //! translates.
 //!

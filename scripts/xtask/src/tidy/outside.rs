@@ -23,7 +23,6 @@ const ALLOWED: &[(&str, &str)] = &[
     ("sha2", "crypto"),
     ("siphasher", "kv netio"),
     ("smoltcp", "net netio pktgen"),
-    ("smoltcp", "net netio"),
     ("spin", "pool platform"),
     ("uart_16550", "platform"),
     ("virtio-drivers", "virtio platform"),
