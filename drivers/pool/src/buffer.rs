@@ -1,5 +1,6 @@
 //! One buffer, owned.
 
+use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
@@ -8,7 +9,8 @@ use crate::Pool;
 /// A whole buffer of a pool. The holder owns its bytes; dropping it gives it back to the pool.
 #[derive(Debug)]
 pub struct PacketBuffer {
-    pool: Pool,
+    /// A handle that is not counted: the pool keeps one for all buffers that are out.
+    pool: ManuallyDrop<Pool>,
     base: NonNull<u8>,
     index: u32,
 }
@@ -19,12 +21,14 @@ unsafe impl Send for PacketBuffer {}
 unsafe impl Sync for PacketBuffer {}
 
 impl PacketBuffer {
-    pub(crate) fn new(pool: Pool, index: u32) -> PacketBuffer {
+    #[inline]
+    pub(crate) fn new(pool: ManuallyDrop<Pool>, index: u32) -> PacketBuffer {
         let base = pool.base_of(index);
         PacketBuffer { pool, base, index }
     }
 
     /// The address at which a device finds the first byte.
+    #[inline]
     pub fn device_address(&self) -> u64 {
         self.pool.device_address_of(self.index)
     }
@@ -33,11 +37,16 @@ impl PacketBuffer {
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
+
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
 }
 
 impl Deref for PacketBuffer {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: the pool gave these initialised bytes to this handle alone.
         unsafe { core::slice::from_raw_parts(self.base.as_ptr(), self.pool.buffer_bytes()) }
@@ -45,6 +54,7 @@ impl Deref for PacketBuffer {
 }
 
 impl DerefMut for PacketBuffer {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: the pool gave these initialised bytes to this handle alone, which is borrowed mutably.
         unsafe { core::slice::from_raw_parts_mut(self.base.as_ptr(), self.pool.buffer_bytes()) }
@@ -52,7 +62,9 @@ impl DerefMut for PacketBuffer {
 }
 
 impl Drop for PacketBuffer {
+    #[inline]
     fn drop(&mut self) {
-        self.pool.give_back(self.index);
+        // The last one that comes back may be the last handle of the pool, too.
+        drop(self.pool.give_back([self.index]));
     }
 }

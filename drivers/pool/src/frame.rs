@@ -16,23 +16,27 @@ pub struct Frame {
 
 impl Frame {
     /// An empty frame that starts behind the usual headroom.
+    #[inline]
     pub fn new(buffer: PacketBuffer) -> Frame {
         Frame { buffer, start: HEADROOM_BYTES, end: HEADROOM_BYTES }
     }
 
     /// A frame whose bytes are already in the buffer, at `start..start + length`; `None` if they are not
     /// inside it.
+    #[inline]
     pub fn from_received(buffer: PacketBuffer, start: usize, length: usize) -> Option<Frame> {
         let end = start.checked_add(length)?;
         (end <= buffer.len()).then_some(Frame { buffer, start, end })
     }
 
     /// How many bytes can be put in front.
+    #[inline]
     pub fn headroom(&self) -> usize {
         self.start
     }
 
     /// How many bytes can be put behind.
+    #[inline]
     pub fn tailroom(&self) -> usize {
         self.buffer.len() - self.end
     }
@@ -41,6 +45,7 @@ impl Frame {
     ///
     /// # Panics
     /// If there is less headroom.
+    #[inline]
     pub fn prepend(&mut self, count: usize) -> &mut [u8] {
         self.start = self.start.checked_sub(count).expect("the headroom suffices");
         &mut self.buffer[self.start..self.start + count]
@@ -50,6 +55,7 @@ impl Frame {
     ///
     /// # Panics
     /// If there is less tailroom.
+    #[inline]
     pub fn append(&mut self, count: usize) -> &mut [u8] {
         assert!(count <= self.tailroom(), "the tailroom suffices");
         let old_end = self.end;
@@ -70,22 +76,26 @@ impl Frame {
     ///
     /// # Panics
     /// If the frame is shorter.
+    #[inline]
     pub fn trim_front(&mut self, count: usize) {
         assert!(count <= self.len(), "the frame has that many bytes");
         self.start += count;
     }
 
     /// Drops what is behind the first `length` bytes; nothing if the frame is not longer.
+    #[inline]
     pub fn truncate(&mut self, length: usize) {
         self.end = self.end.min(self.start + length);
     }
 
     /// The address at which a device finds the frame's first byte.
+    #[inline]
     pub fn device_address(&self) -> u64 {
         self.buffer.device_address() + self.start as u64
     }
 
     /// The whole buffer, its window forgotten.
+    #[inline]
     pub fn into_buffer(self) -> PacketBuffer {
         self.buffer
     }
@@ -99,12 +109,14 @@ impl Frame {
 impl Deref for Frame {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 }
 
 impl DerefMut for Frame {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.start..self.end]
     }

@@ -2,12 +2,13 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Mutex;
 
-use crate::{Frame, PAGE_BYTES, PacketBuffer, Region};
+use crate::{BURST, Frame, PAGE_BYTES, PacketBuffer, Region};
 
 /// A fixed number of equal buffers. Cheap to clone: every clone is the same pool.
 #[derive(Clone, Debug)]
@@ -18,12 +19,22 @@ struct Shared {
     region: Region,
     buffer_bytes: usize,
     buffers: usize,
+    state: Mutex<State>,
+    exhausted: AtomicU64,
+    copied_bytes: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
     /// Indices of free buffers; its capacity is reserved at the start, so that it never allocates again.
     ///
     /// Invariant: an index is either here, once, or in exactly one live `PacketBuffer`.
-    free: Mutex<Vec<u32>>,
-    exhausted: AtomicU64,
-    copied_bytes: AtomicU64,
+    free: Vec<u32>,
+    /// One handle that stands for all buffers that are out: to count each would take two atomic operations
+    /// per packet.
+    ///
+    /// Invariant: present exactly if some index is not in `free`.
+    keeper: Option<Pool>,
 }
 
 /// What a pool has counted since it was made.
@@ -58,7 +69,7 @@ impl Pool {
             buffer_bytes,
             buffers,
             // Reversed, so that the first taken is the first in memory: captures and dumps read better.
-            free: Mutex::new((0..=last).rev().collect()),
+            state: Mutex::new(State { free: (0..=last).rev().collect(), keeper: None }),
             exhausted: AtomicU64::new(0),
             copied_bytes: AtomicU64::new(0),
         }))
@@ -75,12 +86,42 @@ impl Pool {
     /// A free buffer, or `None` (counted) if every buffer is held.
     ///
     /// Its bytes are those that its last holder left.
+    #[inline]
     pub fn allocate(&self) -> Option<PacketBuffer> {
-        let index = self.0.free.lock().pop();
+        let mut state = self.0.state.lock();
+        let index = state.free.pop();
         if index.is_none() {
             self.0.exhausted.fetch_add(1, Ordering::Relaxed);
+        } else if state.keeper.is_none() {
+            state.keeper = Some(self.clone());
         }
-        index.map(|index| PacketBuffer::new(self.clone(), index))
+        drop(state);
+        index.map(|index| self.buffer(index))
+    }
+
+    /// So many free buffers, at most [`BURST`], and fewer (counted) if there are not as many.
+    #[inline]
+    pub fn allocate_burst(&self, count: usize) -> heapless::Vec<PacketBuffer, BURST> {
+        let count = count.min(BURST);
+        let mut state = self.0.state.lock();
+        let first = state.free.len().saturating_sub(count);
+        let buffers: heapless::Vec<_, BURST> =
+            state.free.drain(first..).rev().map(|index| self.buffer(index)).collect();
+        if buffers.len() < count {
+            self.0.exhausted.fetch_add(1, Ordering::Relaxed);
+        }
+        if !buffers.is_empty() && state.keeper.is_none() {
+            state.keeper = Some(self.clone());
+        }
+        buffers
+    }
+
+    /// The handle of a buffer that was just taken from the free list.
+    fn buffer(&self, index: u32) -> PacketBuffer {
+        // SAFETY: the copy is never dropped, and does not outlive the keeper, which is there until the
+        // last buffer has come back.
+        let pool = unsafe { core::ptr::read(self) };
+        PacketBuffer::new(ManuallyDrop::new(pool), index)
     }
 
     /// An empty frame with the usual headroom, or `None` (counted) if every buffer is held.
@@ -90,10 +131,11 @@ impl Pool {
 
     /// How many buffers nobody holds.
     pub fn free(&self) -> usize {
-        self.0.free.lock().len()
+        self.0.state.lock().free.len()
     }
 
     /// The length of every buffer.
+    #[inline]
     pub fn buffer_bytes(&self) -> usize {
         self.0.buffer_bytes
     }
@@ -113,11 +155,13 @@ impl Pool {
         }
     }
 
+    #[inline]
     pub(crate) fn base_of(&self, index: u32) -> NonNull<u8> {
         // SAFETY: `index` is below `buffers`, so the offset lies inside the region.
         unsafe { self.0.region.base().add(self.offset_of(index)) }
     }
 
+    #[inline]
     pub(crate) fn device_address_of(&self, index: u32) -> u64 {
         self.0.region.device_address() + self.offset_of(index) as u64
     }
@@ -128,9 +172,20 @@ impl Pool {
         index * self.0.buffer_bytes
     }
 
-    pub(crate) fn give_back(&self, index: u32) {
-        let mut free = self.0.free.lock();
-        debug_assert!(free.len() < self.0.buffers, "a buffer is given back once");
-        free.push(index);
+    /// Whether both are handles of one pool.
+    pub(crate) fn is_same(&self, other: &Pool) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Takes buffers back. If they are the last that were out, the caller gets the handle that stood for
+    /// them, to drop it when nothing of the pool is borrowed any more.
+    #[inline]
+    pub(crate) fn give_back(&self, indices: impl IntoIterator<Item = u32>) -> Option<Pool> {
+        let mut state = self.0.state.lock();
+        for index in indices {
+            debug_assert!(state.free.len() < self.0.buffers, "a buffer is given back once");
+            state.free.push(index);
+        }
+        if state.free.len() == self.0.buffers { state.keeper.take() } else { None }
     }
 }

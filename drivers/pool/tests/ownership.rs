@@ -1,6 +1,9 @@
 //! Buffers move by ownership: none is ever held twice, none is ever lost.
 
-use pool::{Frame, HEADROOM_BYTES, PAGE_BYTES, Pool};
+use pool::{
+    BURST, CHAIN_FRAMES_MAX, Frame, FrameChain, HEADROOM_BYTES, LARGE_BUFFER_BYTES, PAGE_BYTES,
+    Pool, Returns,
+};
 
 #[test]
 fn every_buffer_is_taken_once_and_comes_back() {
@@ -62,4 +65,86 @@ fn a_received_frame_lies_inside_its_buffer() {
 fn a_frame_never_grows_beyond_its_buffer() {
     let pool = Pool::on_heap(1, PAGE_BYTES);
     pool.allocate_frame().unwrap().append(PAGE_BYTES);
+}
+
+#[test]
+fn a_burst_is_taken_and_given_back_whole() {
+    let pool = Pool::on_heap(40, PAGE_BYTES);
+    let first = pool.allocate_burst(100);
+    assert_eq!((first.len(), pool.free()), (BURST, 40 - BURST));
+    let second = pool.allocate_burst(20);
+    assert_eq!(second.len(), 8, "there are no more");
+    assert_eq!(pool.statistics().exhausted, 1);
+    let mut addresses: Vec<_> = first.iter().chain(&second).map(|it| it.device_address()).collect();
+    assert!(addresses.is_sorted(), "the first taken is the first in memory");
+    addresses.dedup();
+    assert_eq!(addresses.len(), 40);
+
+    let mut returns = Returns::default();
+    first.into_iter().for_each(|buffer| returns.push(buffer));
+    assert_eq!(pool.free(), 0, "they go back together");
+    second.into_iter().for_each(|buffer| returns.push(buffer));
+    assert_eq!(pool.free(), BURST);
+    returns.give_back();
+    returns.give_back();
+    assert_eq!(pool.free(), 40);
+}
+
+#[test]
+fn buffers_of_two_pools_find_their_way_back() {
+    let pools = [Pool::on_heap(3, PAGE_BYTES), Pool::on_heap(3, LARGE_BUFFER_BYTES)];
+    let mut returns = Returns::default();
+    for _ in 0..3 {
+        pools.iter().for_each(|pool| returns.push(pool.allocate().unwrap()));
+    }
+    drop(returns);
+    assert_eq!(pools.map(|pool| pool.free()), [3, 3]);
+}
+
+#[test]
+fn the_last_buffer_takes_the_pool_with_it() {
+    // Under a checker of memory this fails if the pool goes too early, or never.
+    let pool = Pool::on_heap(4, PAGE_BYTES);
+    let held = pool.allocate_burst(3);
+    drop(pool);
+    let mut returns = Returns::default();
+    for mut buffer in held {
+        buffer.fill(1);
+        let again = buffer.pool().allocate();
+        returns.push(buffer);
+        drop(again);
+    }
+    drop(returns);
+}
+
+#[test]
+fn a_packet_in_several_frames_is_copied_only_on_demand() {
+    let (pool, large) =
+        (Pool::on_heap(CHAIN_FRAMES_MAX + 2, PAGE_BYTES), Pool::on_heap(1, LARGE_BUFFER_BYTES));
+    let frame = |byte: u8| {
+        let mut frame = pool.allocate_frame().unwrap();
+        frame.append(PAGE_BYTES - HEADROOM_BYTES).fill(byte);
+        frame
+    };
+    let single = FrameChain::new(frame(9)).into_contiguous(&large).unwrap();
+    assert_eq!((large.free(), large.statistics().copied_bytes), (1, 0), "it lay in one");
+    drop(single);
+
+    let chain = || {
+        let mut chain = FrameChain::new(frame(0));
+        (1..CHAIN_FRAMES_MAX as u8).for_each(|byte| chain.push(frame(byte)).unwrap());
+        chain
+    };
+    let mut full = chain();
+    assert!(full.push(frame(99)).is_err(), "a chain has an end");
+    assert_eq!(full.bytes(), CHAIN_FRAMES_MAX * (PAGE_BYTES - HEADROOM_BYTES));
+    let expected: Vec<u8> = full.frames().iter().flat_map(|frame| frame.to_vec()).collect();
+    let whole = full.into_contiguous(&large).unwrap();
+    assert_eq!(*whole, *expected);
+    assert_eq!(large.statistics().copied_bytes, expected.len() as u64);
+
+    assert!(chain().into_contiguous(&large).is_none(), "the only buffer is held");
+    assert!(chain().into_contiguous(&pool).is_none(), "a page does not hold it");
+    assert!(chain().into_single().is_none());
+    assert_eq!(pool.free(), CHAIN_FRAMES_MAX + 2);
 }

@@ -89,45 +89,58 @@ impl core::error::Error for Fault {}
 #[derive(Debug)]
 pub(crate) struct Device<T: Transport> {
     transport: T,
+    device_type: DeviceType,
+    offered: u64,
     features: u64,
     kicks: u64,
 }
 
 impl<T: Transport> Device<T> {
-    /// Resets the device and negotiates those of the `wanted` features that it offers; version 1 and
-    /// event indices are always wanted (Virtio 1.3, section 3.1.1, steps 1 to 6).
-    pub(crate) fn negotiate(
-        transport: T,
-        device_type: DeviceType,
-        wanted: u64,
-    ) -> Result<Device<T>, InitError> {
-        if transport.device_type() != device_type {
+    /// The device behind `transport`, of which nothing is known yet but what it is.
+    pub(crate) fn new(transport: T, device_type: DeviceType) -> Device<T> {
+        Device { transport, device_type, offered: 0, features: 0, kicks: 0 }
+    }
+
+    /// Resets the device and takes those features that `select` picks of those that it offers; version 1 and
+    /// event indices are always taken (Virtio 1.3, section 3.1.1, steps 1 to 6).
+    pub(crate) fn negotiate(&mut self, select: impl FnOnce(u64) -> u64) -> Result<(), InitError> {
+        if self.transport.device_type() != self.device_type {
             return Err(InitError::WrongDevice);
         }
-        let mut device = Device { transport, features: 0, kicks: 0 };
-        if !device.reset() {
+        if !self.reset() {
             return Err(InitError::ResetIgnored);
         }
-        device.add_status(DeviceStatus::ACKNOWLEDGE);
-        device.add_status(DeviceStatus::DRIVER);
-        let wanted = wanted | FEATURE_VERSION_1 | FEATURE_EVENT_INDEX;
-        device.features = device.transport.read_device_features() & wanted;
-        if !device.has(FEATURE_VERSION_1) {
-            device.add_status(DeviceStatus::FAILED);
+        self.add_status(DeviceStatus::ACKNOWLEDGE);
+        self.add_status(DeviceStatus::DRIVER);
+        self.offered = self.transport.read_device_features();
+        let wanted = select(self.offered) | FEATURE_VERSION_1 | FEATURE_EVENT_INDEX;
+        self.features = self.offered & wanted;
+        if !self.has(FEATURE_VERSION_1) {
+            self.add_status(DeviceStatus::FAILED);
             return Err(InitError::Legacy);
         }
-        device.transport.write_driver_features(device.features);
-        device.add_status(DeviceStatus::FEATURES_OK);
-        if !device.transport.get_status().contains(DeviceStatus::FEATURES_OK) {
-            device.add_status(DeviceStatus::FAILED);
+        self.transport.write_driver_features(self.features);
+        self.add_status(DeviceStatus::FEATURES_OK);
+        if !self.transport.get_status().contains(DeviceStatus::FEATURES_OK) {
+            self.add_status(DeviceStatus::FAILED);
             return Err(InitError::FeaturesRefused);
         }
-        Ok(device)
+        Ok(())
     }
 
     fn add_status(&mut self, status: DeviceStatus) {
         let status = self.transport.get_status() | status;
         self.transport.set_status(status);
+    }
+
+    /// The features that the device offers.
+    pub(crate) fn offered(&self) -> u64 {
+        self.offered
+    }
+
+    /// Those that were negotiated.
+    pub(crate) fn features(&self) -> u64 {
+        self.features
     }
 
     /// Whether the feature with this bit was negotiated.
@@ -154,19 +167,28 @@ impl<T: Transport> Device<T> {
             Suppression::Flags
         };
         let mut ring = SplitQueue::new(region, layout, suppression);
+        self.connect(queue, &mut ring)?;
+        Ok(ring)
+    }
+
+    /// Tells the device where the ring for `queue` is.
+    pub(crate) fn connect<Token>(
+        &mut self,
+        queue: u16,
+        ring: &mut SplitQueue<Token>,
+    ) -> Result<(), InitError> {
+        if self.transport.max_queue_size(queue) < u32::from(ring.size()) {
+            return Err(InitError::NoQueue(queue));
+        }
         let addresses = ring.attach();
         self.transport.queue_set(
             queue,
-            layout.size().into(),
+            ring.size().into(),
             addresses.descriptors,
             addresses.driver,
             addresses.device,
         );
-        if self.transport.queue_used(queue) {
-            Ok(ring)
-        } else {
-            Err(InitError::QueueRefused(queue))
-        }
+        if self.transport.queue_used(queue) { Ok(()) } else { Err(InitError::QueueRefused(queue)) }
     }
 
     /// Lets the device work.
@@ -174,7 +196,7 @@ impl<T: Transport> Device<T> {
         self.add_status(DeviceStatus::DRIVER_OK);
     }
 
-    /// Stops the device for good, and says whether it has confirmed it: only then is its memory ours again.
+    /// Stops the device, and says whether it has confirmed it: only then is its memory ours again.
     pub(crate) fn reset(&mut self) -> bool {
         self.transport.set_status(DeviceStatus::empty());
         (0..RESET_POLLS_MAX).any(|_| {

@@ -25,7 +25,7 @@ fn a_lying_card_does_no_harm() {
         let mut options = FakeNetwork::options();
         options.features &= if seed % 2 == 0 { !EVENT_INDEX } else { u64::MAX };
         let (transport, network) = FakeNetwork::new(options);
-        let config = NetConfig { queue_size_max: 16, receive_buffers: 12 };
+        let config = NetConfig { queue_size_max: 16, receive_buffers: 12, ..NetConfig::DEFAULT };
         let mut card = VirtioNet::new(transport, config, pool.clone(), allocate).unwrap();
         let mut liars = [RECEIVE_QUEUE, TRANSMIT_QUEUE]
             .map(|queue| Liar::new(network.device().clone(), queue, 2 * seed + u64::from(queue)));

@@ -14,7 +14,8 @@ use virtio::{Fault, InitError, VirtioNet};
 type Card = VirtioNet<FakeTransport>;
 
 const BUFFERS: usize = 64;
-const CONFIG: NetConfig = NetConfig { queue_size_max: 32, receive_buffers: 16 };
+const CONFIG: NetConfig =
+    NetConfig { queue_size_max: 32, receive_buffers: 16, ..NetConfig::DEFAULT };
 
 fn start(options: FakeOptions) -> (Card, FakeNetwork, Pool) {
     let pool = Pool::on_heap(BUFFERS, PAGE_BYTES);
@@ -115,7 +116,8 @@ fn the_largest_ring_is_filled_and_emptied() {
     options.queue_sizes = vec![32_768, 1024];
     let pool = Pool::on_heap(1100, PAGE_BYTES);
     let (transport, network) = FakeNetwork::new(options);
-    let config = NetConfig { queue_size_max: u16::MAX, receive_buffers: u16::MAX };
+    let config =
+        NetConfig { queue_size_max: u16::MAX, receive_buffers: u16::MAX, ..NetConfig::DEFAULT };
     let mut card = VirtioNet::new(transport, config, pool.clone(), allocate).unwrap();
     assert_eq!(card.statistics().receive_buffers, 1024);
     let frames = vec![vec![9; 60]; 1024];
@@ -309,6 +311,8 @@ fn a_card_that_lies_is_reset_and_gives_everything_back() {
         assert_eq!(card.receive_burst(32, drop), 0);
         outgoing.push_back(frame(&pool, &[2; 60]));
         card.send_burst(&mut outgoing);
+        // What the card says of frames that have left is not looked at for every burst.
+        card.reclaim();
         assert_eq!(card.fault(), Some(Fault::Queue(error)));
         assert!(network.device().status().is_empty(), "it was reset");
         let held = outgoing.len();
@@ -347,16 +351,58 @@ fn a_card_that_cannot_be_reset_keeps_its_buffers() {
 }
 
 #[test]
-fn a_card_that_needs_a_reset_is_given_up() {
+fn a_card_that_needs_a_reset_is_started_again() {
     let (mut card, network, pool) = start(FakeNetwork::options());
     assert_eq!(card.check_link(), LinkState::Up);
     network.device().change(|it| it.configuration[6] = 0);
     assert_eq!(card.check_link(), LinkState::Down);
     assert_eq!(card.fault(), None);
+    assert_eq!(card.statistics().link_changes, 1);
+
+    // Frames on their way out, frames on their way in, and some that nobody has taken.
+    let mut queue: VecDeque<_> = (0..5).map(|_| frame(&pool, &[1; 60])).collect();
+    card.send_burst(&mut queue);
+    network.deliver(&numbered(3));
     network.device().demand_reset();
-    assert_eq!(card.check_link(), LinkState::Down);
-    assert_eq!(card.fault(), Some(Fault::NeedsReset));
-    assert_eq!(pool.free(), BUFFERS);
+    network.device().change(|it| it.configuration[6] = 1);
+    for round in 1..100 {
+        assert_eq!(card.check_link(), LinkState::Up);
+        assert_eq!(card.fault(), None);
+        let statistics = card.statistics();
+        assert_eq!((statistics.restarts, statistics.transmit_buffers), (round, 0));
+        assert_eq!(pool.free(), BUFFERS - 16, "every buffer is free, or waits to be filled");
+        assert_eq!(receive_all(&mut card).len(), 0, "what the card held is lost");
+
+        queue.push_back(frame(&pool, &[2; 60]));
+        assert_eq!(card.send_burst(&mut queue), 1);
+        assert_eq!(network.echo(), 1);
+        assert_eq!(receive_all(&mut card), [vec![2; 60]]);
+        network.device().demand_reset();
+    }
+    assert_eq!(card.statistics().link_changes, 2);
+}
+
+#[test]
+fn a_card_that_does_not_start_again_is_given_up() {
+    let refusals: [fn(&mut FakeOptions); 5] = [
+        |it| it.ignores_reset = true,
+        |it| it.refuses_features = true,
+        |it| it.refuses_queues = true,
+        |it| it.features &= !EVENT_INDEX,
+        |it| it.queue_sizes[1] = 16,
+    ];
+    for refusal in refusals {
+        let (mut card, network, pool) = start(FakeNetwork::options());
+        network.device().change(refusal);
+        network.device().demand_reset();
+        assert_eq!(card.check_link(), LinkState::Down);
+        assert_eq!(card.fault(), Some(Fault::NeedsReset));
+        assert_eq!((card.statistics().restarts, card.statistics().link_changes), (0, 1));
+        assert_eq!(card.receive_burst(1, drop), 0);
+        network.device().change(|it| it.ignores_reset = false);
+        drop(card);
+        assert_eq!(pool.free(), BUFFERS);
+    }
 }
 
 #[test]

@@ -241,7 +241,7 @@ fn a_card_starts_with_its_interrupts() {
 
     memory.set(COMMON + 0x1e, 5_u16);
     let pool = Pool::on_heap(64, PAGE_BYTES);
-    let config = NetConfig { queue_size_max: 256, receive_buffers: 16 };
+    let config = NetConfig { queue_size_max: 256, receive_buffers: 16, ..NetConfig::DEFAULT };
     let card = VirtioNet::new(device, config, pool.clone(), allocate).unwrap();
     assert_eq!(memory.get::<u8>(COMMON + 0x14), 0xf, "acknowledged, driver, features, driver ok");
     assert_eq!(memory.get::<u16>(COMMON + 0x10), 0, "the configuration shares the first entry");
@@ -393,7 +393,7 @@ proptest! {
         if let Ok(mut device) = open(&spaces, &memory) {
             let _ = device.set_interrupt(InterruptSource::Queue(0), MESSAGE);
             let pool = Pool::on_heap(16, PAGE_BYTES);
-            let config = NetConfig { queue_size_max: 16, receive_buffers: 4 };
+            let config = NetConfig { queue_size_max: 16, receive_buffers: 4, ..NetConfig::DEFAULT };
             if let Ok(mut card) = VirtioNet::new(device, config, pool.clone(), allocate) {
                 card.receive_burst(4, drop);
                 card.check_link();

@@ -15,7 +15,8 @@ use virtio::net::{NetConfig, RECEIVE_QUEUE, TRANSMIT_QUEUE};
 
 const LOST_AFTER: Duration = Duration::from_secs(20);
 const FRAMES: u64 = 200_000;
-const CONFIG: NetConfig = NetConfig { queue_size_max: 32, receive_buffers: 16 };
+const CONFIG: NetConfig =
+    NetConfig { queue_size_max: 32, receive_buffers: 16, ..NetConfig::DEFAULT };
 
 /// Echoes what is sent until told to stop, and sleeps when there is nothing.
 fn play_device(network: &FakeNetwork, stop: &AtomicBool) {

@@ -83,7 +83,8 @@ impl<T: Transport> VirtioBlk<T> {
         config: BlkConfig,
         mut allocate: impl FnMut(usize) -> Option<Region>,
     ) -> Result<VirtioBlk<T>, InitError> {
-        let mut device = Device::negotiate(transport, DeviceType::Block, configuration::FEATURES)?;
+        let mut device = Device::new(transport, DeviceType::Block);
+        device.negotiate(|_| configuration::FEATURES)?;
         if device.has(configuration::FEATURE_READ_ONLY) {
             return Err(InitError::ReadOnly);
         }

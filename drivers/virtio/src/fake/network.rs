@@ -52,20 +52,27 @@ impl FakeNetwork {
     /// # Panics
     /// If the driver sends a header that is not all zeros, or too short.
     pub fn take_sent(&self, frames_max: usize) -> Vec<Vec<u8>> {
+        let mut frames = self.take_packets(frames_max);
+        for frame in &mut frames {
+            let header: Vec<u8> = frame.drain(..HEADER_BYTES).collect();
+            assert_eq!(header, [0; HEADER_BYTES], "nothing was asked of the card");
+        }
+        frames
+    }
+
+    /// Takes what the driver has sent, at most `packets_max`, each behind the card's header.
+    pub fn take_packets(&self, packets_max: usize) -> Vec<Vec<u8>> {
         let taken = self.device.with_ring(TRANSMIT_QUEUE, |ring| {
-            let mut frames = Vec::new();
-            while frames.len() < frames_max {
+            let mut packets = Vec::new();
+            while packets.len() < packets_max {
                 let Some(chain) = ring.take() else { break };
-                let mut frame = ring.read(&chain);
+                packets.push(ring.read(&chain));
                 ring.complete(chain, 0);
-                let header: Vec<u8> = frame.drain(..HEADER_BYTES).collect();
-                assert_eq!(header, [0; HEADER_BYTES], "no offload was negotiated");
-                frames.push(frame);
             }
-            if !frames.is_empty() {
+            if !packets.is_empty() {
                 ring.announce();
             }
-            frames
+            packets
         });
         taken.unwrap_or_default()
     }
@@ -86,6 +93,27 @@ impl FakeNetwork {
                 ring.announce();
             }
             delivered
+        });
+        delivered.unwrap_or(0)
+    }
+
+    /// Lets a packet arrive, the card's header in front, in as many of the driver's buffers as it needs, all
+    /// of them at once. The header is written as it is. Returns how many buffers there were.
+    ///
+    /// # Panics
+    /// If the driver has too few buffers.
+    pub fn deliver_packet(&self, bytes: &[u8]) -> usize {
+        let delivered = self.device.with_ring(RECEIVE_QUEUE, |ring| {
+            let (mut rest, mut buffers) = (bytes, 0);
+            while !rest.is_empty() {
+                let chain = ring.take().expect("the driver has buffers");
+                let (now, later) = rest.split_at(rest.len().min(chain.writable_bytes()));
+                ring.write(&chain, 0, now);
+                ring.complete(chain, now.len() as u32);
+                (rest, buffers) = (later, buffers + 1);
+            }
+            ring.announce();
+            buffers
         });
         delivered.unwrap_or(0)
     }

@@ -2,14 +2,15 @@
 
 use core::fmt;
 
+use netio::OffloadSet;
 use pool::HEADROOM_BYTES;
 use virtio_drivers::transport::Transport;
 
+use super::header::HEADER_BYTES;
+use super::offloads;
 use crate::device::{Device, InitError};
 use crate::queue::SIZE_MAX;
 
-/// The header in front of every frame, in both directions (section 5.1.6).
-pub const HEADER_BYTES: usize = 12;
 /// The shortest frame on an Ethernet, its checksum not counted: shorter ones are padded.
 pub const FRAME_BYTES_MIN: usize = 60;
 
@@ -21,7 +22,7 @@ const FEATURE_MTU: u64 = 1 << 3;
 const FEATURE_MAC: u64 = 1 << 5;
 const FEATURE_STATUS: u64 = 1 << 16;
 /// What the driver accepts besides what every driver does.
-pub(super) const FEATURES: u64 = FEATURE_MTU | FEATURE_MAC | FEATURE_STATUS;
+const FEATURES: u64 = FEATURE_MTU | FEATURE_MAC | FEATURE_STATUS;
 
 const OFFSET_MAC: usize = 0;
 const OFFSET_STATUS: usize = 6;
@@ -43,12 +44,20 @@ pub struct NetConfig {
     /// How many buffers wait for frames to arrive; no more than the ring has descriptors. The rest of the
     /// pool is for what is being sent and worked on.
     pub receive_buffers: u16,
+    /// What the card is to take over, if it can. Whoever asks for something of arrivals must take them with
+    /// [`super::VirtioNet::receive_packets`].
+    pub offloads: OffloadSet,
+}
+
+impl NetConfig {
+    /// For a pool of 512 buffers: 192 to receive. The card is asked for nothing.
+    pub const DEFAULT: NetConfig =
+        NetConfig { queue_size_max: 256, receive_buffers: 192, offloads: offloads::NONE };
 }
 
 impl Default for NetConfig {
-    /// For a pool of 512 buffers: 192 to receive.
     fn default() -> NetConfig {
-        NetConfig { queue_size_max: 256, receive_buffers: 192 }
+        NetConfig::DEFAULT
     }
 }
 
@@ -72,6 +81,11 @@ pub enum LinkState {
     Up,
     /// It is not, or the card was given up.
     Down,
+}
+
+/// The features to take of those that are offered.
+pub(super) fn select(offered: u64, config: &NetConfig) -> u64 {
+    offered & FEATURES | offloads::select(offered, config.offloads)
 }
 
 /// The card's address, which must be that of a single card.

@@ -1,7 +1,11 @@
 //! The network card (Virtio 1.3, section 5.1): bursts of frames, one descriptor each, none copied.
 //!
 //! The 12 bytes of header that the device wants in front of a frame lie in the frame's headroom, so header
-//! and frame are one run of memory. No offload is negotiated: the header of what is sent is all zeros.
+//! and frame are one run of memory, also of a large segment, for which a pool has long buffers.
+//!
+//! What a card can take over it is asked for only if [`NetConfig::offloads`] says so: checksums, cutting what
+//! is sent, and handing up large segments in several buffers. Then packets travel with what is to be done
+//! with them, in [`VirtioNet::send_packets`] and [`VirtioNet::receive_packets`].
 //!
 //! How a loop uses the card, without missing anything and without a needless interrupt:
 //!
@@ -26,6 +30,9 @@
 //! or by [`VirtioNet::reclaim`]; interrupts for them are asked for only while frames wait for room.
 
 mod configuration;
+mod header;
+mod offloads;
+mod pair;
 mod receive;
 mod statistics;
 mod transmit;
@@ -36,9 +43,16 @@ use pool::{Frame, Pool, Region};
 use virtio_drivers::transport::{DeviceType, Transport};
 
 use crate::device::{Device, Fault, InitError};
-pub use configuration::{FRAME_BYTES_MIN, HEADER_BYTES, LinkState, MacAddress, NetConfig};
+pub use configuration::{FRAME_BYTES_MIN, LinkState, MacAddress, NetConfig};
+pub use header::{
+    Checksum, HEADER_BYTES, Header, HeaderError, PartialChecksum, SegmentKind, Segmentation,
+};
+use offloads::Agreement;
+pub use offloads::{CardOffloads, OffloadCounts, Packet, Received, TransmitOffload};
+use pair::{Doorbell, QueuePair};
 use receive::Receiver;
 pub use statistics::NetStatistics;
+pub use transmit::RECLAIM_WITHIN_NS;
 use transmit::Transmitter;
 
 /// The number of the queue that brings frames in.
@@ -46,14 +60,17 @@ pub const RECEIVE_QUEUE: u16 = 0;
 /// The number of the queue that takes frames out.
 pub const TRANSMIT_QUEUE: u16 = 1;
 
-/// A network card.
+/// A network card with one pair of queues.
 #[derive(Debug)]
 pub struct VirtioNet<T: Transport> {
     device: Device<T>,
-    receiver: Receiver,
-    transmitter: Transmitter,
+    pair: QueuePair,
+    config: NetConfig,
     mac: MacAddress,
     mtu: u16,
+    link: LinkState,
+    link_changes: u64,
+    restarts: u64,
     fault: Option<Fault>,
 }
 
@@ -72,24 +89,30 @@ impl<T: Transport> VirtioNet<T> {
         pool: Pool,
         mut allocate: impl FnMut(usize) -> Option<Region>,
     ) -> Result<VirtioNet<T>, InitError> {
-        let mut device =
-            Device::negotiate(transport, DeviceType::Network, configuration::FEATURES)?;
+        let mut device = Device::new(transport, DeviceType::Network);
+        device.negotiate(|offered| configuration::select(offered, &config))?;
         let mac = configuration::mac(&device)?;
         let mtu = configuration::mtu(&device, pool.buffer_bytes())?;
+        let agreement = Agreement::new(device.features());
         let receive_ring =
             device.set_up_queue(RECEIVE_QUEUE, config.queue_size_max, &mut allocate)?;
         let transmit_ring =
             device.set_up_queue(TRANSMIT_QUEUE, config.queue_size_max, &mut allocate)?;
-        device.start();
+        let receiver = Receiver::new(receive_ring, pool, config.receive_buffers, agreement);
+        let transmitter = Transmitter::new(transmit_ring, mtu, agreement);
         let mut card = VirtioNet {
+            link: configuration::link(&device),
             device,
-            receiver: Receiver::new(receive_ring, pool, config.receive_buffers),
-            transmitter: Transmitter::new(transmit_ring, mtu),
+            pair: QueuePair::new(0, receiver, transmitter),
+            config,
             mac,
             mtu,
+            link_changes: 0,
+            restarts: 0,
             fault: None,
         };
-        card.refill();
+        card.device.start();
+        card.pair.refill(&mut card.device);
         Ok(card)
     }
 
@@ -112,99 +135,133 @@ impl<T: Transport> VirtioNet<T> {
     pub fn statistics(&self) -> NetStatistics {
         NetStatistics {
             kicks: self.device.kicks(),
-            receive_buffers: self.receiver.outstanding(),
-            transmit_buffers: self.transmitter.outstanding(),
-            ..self.receiver.statistics() + self.transmitter.statistics()
+            restarts: self.restarts,
+            link_changes: self.link_changes,
+            ..self.pair.statistics()
+        }
+    }
+
+    /// What the card can take over, what it was asked to, and how often it did.
+    pub fn offloads(&self) -> CardOffloads {
+        CardOffloads {
+            offered: offloads::set_of(self.device.offered()),
+            negotiated: offloads::set_of(self.device.features()),
+            used: self.pair.used(),
         }
     }
 
     /// Gives at most `frames_max` frames that have arrived to `receive`, and the card new buffers in their
     /// place. Returns how many.
+    ///
+    /// # Panics
+    /// If the card hands up more than frames, as [`NetConfig::offloads`] may ask it to.
     pub fn receive_burst(&mut self, frames_max: usize, receive: impl FnMut(Frame)) -> usize {
-        if self.fault.is_some() {
-            return 0;
-        }
-        let received = self.receiver.receive(frames_max, receive);
-        self.refill();
-        self.or_fail(received.map_err(Fault::Queue)).unwrap_or(0)
+        let received = self.pair.receive_burst(&mut self.device, frames_max, receive);
+        self.notice_fault();
+        received
+    }
+
+    /// As [`VirtioNet::receive_burst`], with what the card says of each packet.
+    pub fn receive_packets(&mut self, packets_max: usize, receive: impl FnMut(Received)) -> usize {
+        let received = self.pair.receive_packets(&mut self.device, packets_max, receive);
+        self.notice_fault();
+        received
     }
 
     /// Sends frames from the front of `frames`, as many as the ring has room for; the others stay. Returns
     /// how many were taken. Short frames are padded with zeros; a frame that is empty, longer than the
     /// network carries, or without room for its header is dropped, and counted.
     pub fn send_burst(&mut self, frames: &mut VecDeque<Frame>) -> usize {
-        if self.fault.is_some() {
-            return 0;
-        }
-        let sent = self.transmitter.send(frames);
-        if self.transmitter.publish() {
-            self.device.kick(TRANSMIT_QUEUE);
-        }
-        self.or_fail(sent.map_err(Fault::Queue)).unwrap_or(0)
+        let sent = self.pair.send_burst(&mut self.device, frames);
+        self.notice_fault();
+        sent
     }
 
-    /// Gives the buffers of frames that are on their way back to the pool. Returns how many.
+    /// As [`VirtioNet::send_burst`], with what the card is to do with each packet. One for which it was not
+    /// asked that when it was started is dropped, and counted.
+    pub fn send_packets(&mut self, packets: &mut VecDeque<Packet>) -> usize {
+        let sent = self.pair.send_packets(&mut self.device, packets);
+        self.notice_fault();
+        sent
+    }
+
+    /// Gives the buffers of frames that have left back to the pool. Returns how many.
     pub fn reclaim(&mut self) -> usize {
-        if self.fault.is_some() {
-            return 0;
-        }
-        let reclaimed = self.transmitter.reclaim();
-        self.or_fail(reclaimed.map_err(Fault::Queue)).unwrap_or(0)
+        let reclaimed = self.pair.reclaim();
+        self.notice_fault();
+        reclaimed
+    }
+
+    /// Does so if that is due: at most [`RECLAIM_WITHIN_NS`] pass from the first call after a frame was sent
+    /// until its buffer is looked for. Returns how many came back.
+    pub fn handle_timeout(&mut self, now_ns: u64) -> usize {
+        let reclaimed = self.pair.handle_timeout(now_ns);
+        self.notice_fault();
+        reclaimed
+    }
+
+    /// When [`VirtioNet::handle_timeout`] has something to do, in nanoseconds.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.pair.transmitter.poll_timeout()
     }
 
     /// Asks for an interrupt when the next frame arrives, and, if frames wait for room, when there is room.
     /// True if there is something to do already: then look again before you halt.
     #[must_use = "what is there already causes no interrupt"]
     pub fn arm_interrupts(&mut self) -> bool {
-        if self.fault.is_none() {
-            // Buffers that came back to the pool since the last burst: a ring without any never interrupts.
-            self.refill();
-        }
         if self.fault.is_some() {
             return false;
         }
-        // Acknowledged before the last look: what happens after it makes the line rise again.
-        self.device.acknowledge_interrupt();
-        let has_received = self.receiver.arm();
-        let has_room = self.transmitter.arm();
-        has_received || has_room
+        let is_overtaken =
+            self.pair.arm_interrupts(&mut self.device, Device::acknowledge_interrupt);
+        self.notice_fault();
+        is_overtaken
     }
 
     /// Declines interrupts while the caller looks by itself.
     pub fn disarm_interrupts(&mut self) {
-        self.receiver.disarm();
-        self.transmitter.disarm();
+        self.pair.disarm_interrupts();
     }
 
     /// Asks the card how it is: a slow register access, for once in a while. A card that needs a reset is
-    /// given up.
+    /// started again: what it was sending is lost, and all its buffers come back first. If it does not start
+    /// it is given up.
     pub fn check_link(&mut self) -> LinkState {
         if self.fault.is_none() && self.device.needs_reset() {
-            self.fail(Fault::NeedsReset);
+            match self.restart() {
+                Ok(()) => self.restarts += 1,
+                Err(_) => self.fail(Fault::NeedsReset),
+            }
         }
-        match self.fault {
+        let link = match self.fault {
             Some(_) => LinkState::Down,
             None => configuration::link(&self.device),
-        }
+        };
+        self.link_changes += u64::from(link != self.link);
+        self.link = link;
+        link
     }
 
-    /// Gives the card as many buffers as it should have, if the pool has them.
-    fn refill(&mut self) {
-        if !self.receiver.refill() && self.reclaim() > 0 {
-            self.receiver.refill();
+    /// Resets the card and starts it as before, on the same rings.
+    fn restart(&mut self) -> Result<(), InitError> {
+        if !self.stop() {
+            return Err(InitError::ResetIgnored);
         }
-        if self.receiver.publish() {
-            self.device.kick(RECEIVE_QUEUE);
+        let features = self.device.features();
+        self.device.negotiate(|offered| configuration::select(offered, &self.config))?;
+        if self.device.features() != features {
+            return Err(InitError::FeaturesRefused);
         }
+        self.device.connect(RECEIVE_QUEUE, self.pair.receiver.queue())?;
+        self.device.connect(TRANSMIT_QUEUE, self.pair.transmitter.queue())?;
+        self.device.start();
+        self.pair.refill(&mut self.device);
+        Ok(())
     }
 
-    fn or_fail<V>(&mut self, result: Result<V, Fault>) -> Option<V> {
-        match result {
-            Ok(value) => Some(value),
-            Err(fault) => {
-                self.fail(fault);
-                None
-            }
+    fn notice_fault(&mut self) {
+        if let Some(error) = self.pair.fault() {
+            self.fail(Fault::Queue(error));
         }
     }
 
@@ -212,19 +269,26 @@ impl<T: Transport> VirtioNet<T> {
     fn fail(&mut self, fault: Fault) {
         if self.fault.is_none() {
             self.fault = Some(fault);
+            self.pair.close();
             self.stop();
         }
     }
 
-    /// Resets the card. If it does not confirm that, it keeps its buffers, for it may still write to them.
-    fn stop(&mut self) {
-        if self.device.reset() {
+    /// Resets the card, and says whether it has confirmed that. If not, it keeps its buffers, for it may
+    /// still write to them.
+    fn stop(&mut self) -> bool {
+        let is_reset = self.device.reset();
+        if is_reset {
             // SAFETY: the card has just confirmed its reset.
-            unsafe {
-                self.receiver.detach();
-                self.transmitter.detach();
-            }
+            unsafe { self.pair.detach() };
         }
+        is_reset
+    }
+}
+
+impl<T: Transport> Doorbell for Device<T> {
+    fn ring(&mut self, queue: u16) {
+        self.kick(queue);
     }
 }
 

@@ -1,9 +1,11 @@
 //! The half of a card that brings frames in.
 
-use pool::{Frame, HEADROOM_BYTES, PacketBuffer, Pool};
+use pool::{Frame, FrameChain, HEADROOM_BYTES, PacketBuffer, Pool};
 
-use super::NetStatistics;
-use super::configuration::{ETHERNET_HEADER_BYTES, HEADER_BYTES};
+use super::configuration::ETHERNET_HEADER_BYTES;
+use super::header::{Checksum, HEADER_BYTES, Header};
+use super::offloads::{Agreement, OffloadCounts, Received};
+use super::statistics::NetStatistics;
 use crate::queue::{Completion, Direction, QueueError, Segment, SplitQueue};
 
 /// Where the card starts writing: its header ends where a fresh frame starts.
@@ -16,79 +18,177 @@ pub(super) struct Receiver {
     pool: Pool,
     /// How many buffers the ring should hold.
     depth: u16,
+    agreement: Agreement,
     statistics: NetStatistics,
+    used: OffloadCounts,
 }
 
 impl Receiver {
     /// A receiver that keeps `depth` buffers in its ring, or as many as it holds.
-    pub(super) fn new(queue: SplitQueue<PacketBuffer>, pool: Pool, depth: u16) -> Receiver {
+    pub(super) fn new(
+        queue: SplitQueue<PacketBuffer>,
+        pool: Pool,
+        depth: u16,
+        agreement: Agreement,
+    ) -> Receiver {
         let depth = depth.clamp(1, queue.size());
-        Receiver { queue, pool, depth, statistics: NetStatistics::default() }
+        let (statistics, used) = (NetStatistics::default(), OffloadCounts::default());
+        Receiver { queue, pool, depth, agreement, statistics, used }
+    }
+
+    pub(super) fn queue(&mut self) -> &mut SplitQueue<PacketBuffer> {
+        &mut self.queue
     }
 
     pub(super) fn statistics(&self) -> NetStatistics {
-        self.statistics
+        NetStatistics { receive_buffers: self.queue.outstanding(), ..self.statistics }
     }
 
-    pub(super) fn outstanding(&self) -> u16 {
-        self.queue.outstanding()
+    pub(super) fn used(&self) -> OffloadCounts {
+        self.used
     }
 
     /// Gives at most `frames_max` frames that have arrived to `receive`. Fails only if there was none before
     /// the fault, so that every frame is counted by the caller.
+    ///
+    /// # Panics
+    /// If arrivals may be more than a frame: see [`Receiver::receive_packets`].
     pub(super) fn receive(
         &mut self,
         frames_max: usize,
         mut receive: impl FnMut(Frame),
     ) -> Result<usize, QueueError> {
-        let mut received = 0;
-        while received < frames_max {
+        assert!(self.agreement.is_received_plain(), "headers of arrivals say nothing");
+        self.take(frames_max, |receiver, completion| {
+            let frame = receiver.first_frame(completion)?;
+            receiver.count(frame.len());
+            receive(frame);
+            Some(())
+        })
+    }
+
+    /// As [`Receiver::receive`], with what the card says of each packet.
+    pub(super) fn receive_packets(
+        &mut self,
+        packets_max: usize,
+        mut receive: impl FnMut(Received),
+    ) -> Result<usize, QueueError> {
+        self.take(packets_max, |receiver, completion| {
+            let packet = receiver.packet(completion)?;
+            receiver.count(packet.frames.bytes());
+            receive(packet);
+            Some(())
+        })
+    }
+
+    /// Takes completions until `deliver` has delivered `packets_max`, or there are no more.
+    fn take(
+        &mut self,
+        packets_max: usize,
+        mut deliver: impl FnMut(&mut Receiver, Completion<PacketBuffer>) -> Option<()>,
+    ) -> Result<usize, QueueError> {
+        let mut delivered = 0;
+        while delivered < packets_max {
             let completion = match self.queue.pop() {
                 Ok(Some(completion)) => completion,
                 Ok(None) => break,
-                Err(error) if received == 0 => return Err(error),
+                Err(error) if delivered == 0 => return Err(error),
                 // The queue remembers its fault, and tells of it next time.
                 Err(_) => break,
             };
-            if let Some(frame) = self.frame(completion) {
-                received += 1;
-                receive(frame);
-            }
+            delivered += usize::from(deliver(self, completion).is_some());
         }
-        Ok(received)
+        Ok(delivered)
     }
 
-    fn frame(&mut self, completion: Completion<PacketBuffer>) -> Option<Frame> {
+    fn count(&mut self, bytes: usize) {
+        self.statistics.received_frames += 1;
+        self.statistics.received_bytes += bytes as u64;
+    }
+
+    /// The frame behind the header, if there is one.
+    fn first_frame(&mut self, completion: Completion<PacketBuffer>) -> Option<Frame> {
         let length = (completion.written as usize).checked_sub(HEADER_BYTES);
         let Some(length) = length.filter(|length| *length >= ETHERNET_HEADER_BYTES) else {
             self.statistics.receive_bad_length += 1;
             return None;
         };
-        self.statistics.received_frames += 1;
-        self.statistics.received_bytes += length as u64;
         let frame = Frame::from_received(completion.token, HEADROOM_BYTES, length);
         Some(frame.expect("the queue has checked the length against the buffer"))
     }
 
-    /// Fills the ring up. False if the pool has no buffer for that.
+    /// The packet that starts with this buffer, if the card's header is one.
+    fn packet(&mut self, completion: Completion<PacketBuffer>) -> Option<Received> {
+        let header = completion.token[START..].first_chunk().map(Header::parse);
+        let first = self.first_frame(completion)?;
+        let is_mergeable = self.agreement.set.mergeable_buffers;
+        let header = header
+            .expect("a buffer is longer than a header")
+            .ok()
+            .filter(|header| self.agreement.allows(header, first.len()))
+            .filter(|header| header.buffers > 0 || !is_mergeable);
+        let Some(Header { checksum, segmentation, buffers }) = header else {
+            self.statistics.receive_bad_header += 1;
+            return None;
+        };
+        let mut frames = FrameChain::new(first);
+        if is_mergeable && buffers > 1 {
+            self.gather(&mut frames, buffers - 1)?;
+        }
+        self.used.received_partial += u64::from(matches!(checksum, Checksum::Partial(_)));
+        self.used.received_valid += u64::from(checksum == Checksum::Valid);
+        self.used.received_large += u64::from(segmentation.is_some());
+        self.used.received_in_several += u64::from(frames.frames().len() > 1);
+        Some(Received { frames, checksum, segmentation })
+    }
+
+    /// Adds so many more buffers to a packet. The card completes all of them together (section 5.1.6.4): if
+    /// one is not there, empty, or one too many, those that are there are dropped.
+    fn gather(&mut self, frames: &mut FrameChain, more: u16) -> Option<()> {
+        let mut is_sound = true;
+        for _ in 0..more {
+            let Ok(Some(Completion { token, written })) = self.queue.pop() else {
+                is_sound = false;
+                break;
+            };
+            let frame = Frame::from_received(token, START, written as usize);
+            let frame = frame.expect("the queue has checked the length against the buffer");
+            is_sound &= !frame.is_empty() && frames.push(frame).is_ok();
+        }
+        self.statistics.receive_bad_chain += u64::from(!is_sound);
+        is_sound.then_some(())
+    }
+
+    /// Fills the ring up. False if the pool has too few buffers for that.
     pub(super) fn refill(&mut self) -> bool {
-        while self.queue.outstanding() < self.depth {
-            let Some(buffer) = self.pool.allocate() else {
+        loop {
+            let missing = usize::from(self.depth.saturating_sub(self.queue.outstanding()));
+            if missing == 0 {
+                return true;
+            }
+            let buffers = self.pool.allocate_burst(missing);
+            let is_short = buffers.len() < missing.min(pool::BURST);
+            for buffer in buffers {
+                if !self.add(buffer) {
+                    // The device has broken the rules, which the next `pop` reports.
+                    return true;
+                }
+            }
+            if is_short {
                 self.statistics.receive_pool_empty += 1;
                 return false;
-            };
-            let segment = Segment {
-                address: buffer.device_address() + START as u64,
-                length: u32::try_from(buffer.len() - START).expect("buffers are a few pages"),
-                direction: Direction::DeviceWrites,
-            };
-            // SAFETY: the segment lies in the buffer, which is the token.
-            if unsafe { self.queue.add(&[segment], buffer) }.is_err() {
-                // The device has broken the rules, which the next `pop` reports.
-                break;
             }
         }
-        true
+    }
+
+    fn add(&mut self, buffer: PacketBuffer) -> bool {
+        let segment = Segment {
+            address: buffer.device_address() + START as u64,
+            length: u32::try_from(buffer.len() - START).expect("buffers are a few pages"),
+            direction: Direction::DeviceWrites,
+        };
+        // SAFETY: the segment lies in the buffer, which is the token.
+        unsafe { self.queue.add(&[segment], buffer) }.is_ok()
     }
 
     /// Shows the card its new buffers. True if it wants to be notified.

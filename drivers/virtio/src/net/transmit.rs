@@ -2,44 +2,87 @@
 
 use alloc::collections::VecDeque;
 
-use pool::Frame;
+use pool::{Frame, Returns};
 
-use super::NetStatistics;
-use super::configuration::{FRAME_BYTES_MIN, HEADER_BYTES, frame_bytes_max};
+use super::configuration::{FRAME_BYTES_MIN, frame_bytes_max};
+use super::header::{HEADER_BYTES, Header};
+use super::offloads::{Agreement, OffloadCounts, Packet, TransmitOffload};
+use super::statistics::NetStatistics;
 use crate::queue::{Direction, QueueError, Segment, SplitQueue};
+
+/// So many frames may be on their way before those that have left are looked for: that costs a look at what
+/// the device writes, and is cheaper for many at once.
+const RECLAIM_ABOVE: u16 = 32;
+
+/// Frames that have left are looked for at the latest so long after somebody has asked for the time, in
+/// nanoseconds: others want the buffers.
+pub const RECLAIM_WITHIN_NS: u64 = 1_000_000;
 
 /// The transmit ring and the frames in it.
 #[derive(Debug)]
 pub(super) struct Transmitter {
     queue: SplitQueue<Frame>,
+    agreement: Agreement,
     frame_bytes_max: usize,
     /// Frames were left with the caller, who wants to know when there is room.
     is_room_awaited: bool,
+    /// When frames are looked for that have left, in nanoseconds, if any are on their way.
+    reclaim_at: Option<u64>,
     statistics: NetStatistics,
+    used: OffloadCounts,
 }
 
 impl Transmitter {
     /// A transmitter of packets of up to `mtu` bytes.
-    pub(super) fn new(queue: SplitQueue<Frame>, mtu: u16) -> Transmitter {
-        let frame_bytes_max = frame_bytes_max(mtu);
-        let statistics = NetStatistics::default();
-        Transmitter { queue, frame_bytes_max, is_room_awaited: false, statistics }
+    pub(super) fn new(queue: SplitQueue<Frame>, mtu: u16, agreement: Agreement) -> Transmitter {
+        Transmitter {
+            queue,
+            agreement,
+            frame_bytes_max: frame_bytes_max(mtu),
+            is_room_awaited: false,
+            reclaim_at: None,
+            statistics: NetStatistics::default(),
+            used: OffloadCounts::default(),
+        }
+    }
+
+    pub(super) fn queue(&mut self) -> &mut SplitQueue<Frame> {
+        &mut self.queue
     }
 
     pub(super) fn statistics(&self) -> NetStatistics {
-        self.statistics
+        NetStatistics { transmit_buffers: self.queue.outstanding(), ..self.statistics }
     }
 
-    pub(super) fn outstanding(&self) -> u16 {
-        self.queue.outstanding()
+    pub(super) fn used(&self) -> OffloadCounts {
+        self.used
     }
 
-    /// Gives the buffers of frames that are on their way back to the pool.
+    /// Gives the buffers of frames that have left back to the pool.
     pub(super) fn reclaim(&mut self) -> Result<usize, QueueError> {
+        let mut returns = Returns::default();
         let mut reclaimed = 0;
         while let Some(completion) = self.queue.pop()? {
-            drop(completion.token);
+            returns.push(completion.token.into_buffer());
             reclaimed += 1;
+        }
+        Ok(reclaimed)
+    }
+
+    /// When [`Transmitter::reclaim_due`] has something to do, in nanoseconds.
+    pub(super) fn poll_timeout(&self) -> Option<u64> {
+        self.reclaim_at
+    }
+
+    /// Gives back what has left, if frames have been on their way for [`RECLAIM_WITHIN_NS`].
+    pub(super) fn reclaim_due(&mut self, now_ns: u64) -> Result<usize, QueueError> {
+        let mut reclaimed = 0;
+        if self.reclaim_at.is_some_and(|at| at <= now_ns) {
+            reclaimed = self.reclaim()?;
+            self.reclaim_at = None;
+        }
+        if self.reclaim_at.is_none() && self.queue.outstanding() > 0 {
+            self.reclaim_at = Some(now_ns.saturating_add(RECLAIM_WITHIN_NS));
         }
         Ok(reclaimed)
     }
@@ -47,33 +90,55 @@ impl Transmitter {
     /// Puts frames into the ring while there is room. The card does not see them before
     /// [`Transmitter::publish`].
     pub(super) fn send(&mut self, frames: &mut VecDeque<Frame>) -> Result<usize, QueueError> {
-        self.reclaim()?;
+        self.fill(frames, |transmitter, frame| transmitter.add(frame, TransmitOffload::None))
+    }
+
+    /// As [`Transmitter::send`], with what the card is to do with each packet.
+    pub(super) fn send_packets(
+        &mut self,
+        packets: &mut VecDeque<Packet>,
+    ) -> Result<usize, QueueError> {
+        self.fill(packets, |transmitter, Packet { frame, offload }| transmitter.add(frame, offload))
+    }
+
+    fn fill<Item>(
+        &mut self,
+        waiting: &mut VecDeque<Item>,
+        mut add: impl FnMut(&mut Transmitter, Item),
+    ) -> Result<usize, QueueError> {
+        let free = usize::from(self.queue.free());
+        if free < waiting.len() || self.queue.outstanding() > RECLAIM_ABOVE {
+            self.reclaim()?;
+        }
         let mut taken = 0;
         while self.queue.free() > 0 {
-            let Some(frame) = frames.pop_front() else { break };
+            let Some(item) = waiting.pop_front() else { break };
             taken += 1;
-            self.add(frame);
+            add(self, item);
         }
-        self.is_room_awaited = !frames.is_empty();
+        self.is_room_awaited = !waiting.is_empty();
         self.statistics.send_ring_full += u64::from(self.is_room_awaited);
         Ok(taken)
     }
 
-    fn add(&mut self, mut frame: Frame) {
+    fn add(&mut self, mut frame: Frame, offload: TransmitOffload) {
         let missing = FRAME_BYTES_MIN.saturating_sub(frame.len());
-        let is_sendable = !frame.is_empty()
-            && frame.len() <= self.frame_bytes_max
-            && frame.tailroom() >= missing
-            && frame.headroom() >= HEADER_BYTES;
-        if !is_sendable {
+        let header = self
+            .agreement
+            .header(offload, frame.len(), self.frame_bytes_max)
+            .filter(|_| !frame.is_empty())
+            .filter(|_| frame.tailroom() >= missing && frame.headroom() >= HEADER_BYTES);
+        let Some(header) = header else {
             self.statistics.send_refused += 1;
             return;
-        }
+        };
         // Zeroed, as all that is sent must be written: the buffer holds what its last owner left.
         frame.append(missing).fill(0);
         self.statistics.sent_frames += 1;
         self.statistics.sent_bytes += frame.len() as u64;
-        frame.prepend(HEADER_BYTES).fill(0);
+        self.count(&header);
+        let place = frame.prepend(HEADER_BYTES).first_chunk_mut();
+        header.emit(place.expect("as many bytes as it has"));
         let segment = Segment {
             address: frame.device_address(),
             length: u32::try_from(frame.len()).expect("it was compared with the longest"),
@@ -82,6 +147,14 @@ impl Transmitter {
         // SAFETY: the segment lies in the frame, which is the token.
         let added = unsafe { self.queue.add(&[segment], frame) };
         assert!(added.is_ok(), "there was a free descriptor, and no fault since");
+    }
+
+    fn count(&mut self, header: &Header) {
+        if *header != Header::PLAIN {
+            let is_large = header.segmentation.is_some();
+            self.used.sent_large += u64::from(is_large);
+            self.used.sent_partial += u64::from(!is_large);
+        }
     }
 
     /// Shows the card its new frames. True if it wants to be notified.
@@ -105,5 +178,6 @@ impl Transmitter {
     pub(super) unsafe fn detach(&mut self) {
         // SAFETY: the caller's promise.
         unsafe { self.queue.detach(drop) };
+        self.reclaim_at = None;
     }
 }

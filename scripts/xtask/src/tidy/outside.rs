@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("bytes", "bft raft kv net store node sim bench fuzz"),
     ("crc", "base"),
     ("ed25519-dalek", "crypto bench"),
+    ("heapless", "pool"),
     ("hermit-entry", "platform"),
     ("hermit-kernel", "platform"),
     ("heapless", "virtio vswitch"),

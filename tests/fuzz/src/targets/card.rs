@@ -19,7 +19,7 @@ pub(super) fn run(bytes: &[u8]) {
     let mut options = FakeNetwork::options();
     options.features &= if input.u8() & 1 == 0 { !EVENT_INDEX } else { u64::MAX };
     let (transport, network) = FakeNetwork::new(options);
-    let config = NetConfig { queue_size_max: 16, receive_buffers: 12 };
+    let config = NetConfig { queue_size_max: 16, receive_buffers: 12, ..NetConfig::DEFAULT };
     let mut card = VirtioNet::new(transport, config, pool.clone(), allocate).expect("it starts");
     let mut liars =
         [RECEIVE_QUEUE, TRANSMIT_QUEUE].map(|queue| Liar::new(network.device().clone(), queue));

@@ -125,7 +125,7 @@ fn start(space: Space, memory: &Memory) {
     // A device without messages refuses.
     let _ = device.set_interrupt(InterruptSource::Queue(0), message);
     let pool = Pool::on_heap(BUFFERS, PAGE_BYTES);
-    let config = NetConfig { queue_size_max: 16, receive_buffers: 4 };
+    let config = NetConfig { queue_size_max: 16, receive_buffers: 4, ..NetConfig::DEFAULT };
     if let Ok(mut card) = VirtioNet::new(device, config, pool.clone(), allocate) {
         card.receive_burst(4, drop);
         card.check_link();
