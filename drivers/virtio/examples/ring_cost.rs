@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use pool::{Frame, PAGE_BYTES, Pool};
 use virtio::VirtioNet;
-use virtio::fake::{FakeNetwork, allocate};
-use virtio::net::NetConfig;
+use virtio::fake::{FakeNetwork, PACKED, allocate};
+use virtio::net::{NetConfig, RECEIVE_QUEUE, TRANSMIT_QUEUE};
 
 const FRAMES: usize = 2_000_000;
 const FRAME_BYTES: usize = 64;
@@ -23,11 +23,17 @@ fn timed<R>(total: &mut Duration, work: impl FnOnce() -> R) -> R {
     result
 }
 
-fn measure(burst: usize) {
+fn measure(rings: u64, burst: usize) {
     let pool = Pool::on_heap(512, PAGE_BYTES);
-    let (transport, network) = FakeNetwork::new(FakeNetwork::options());
+    let mut options = FakeNetwork::options();
+    options.features |= rings;
+    let (transport, network) = FakeNetwork::new(options);
     let mut card = VirtioNet::new(transport, NetConfig::default(), pool.clone(), allocate)
         .expect("the card is well-behaved");
+    // A card that polls wants no notifications.
+    for queue in [RECEIVE_QUEUE, TRANSMIT_QUEUE] {
+        network.device().with_ring(queue, |ring| ring.disable_notifications());
+    }
     let arrivals = vec![vec![7; FRAME_BYTES]; burst];
     let mut frames: VecDeque<Frame> = VecDeque::with_capacity(burst);
     let (mut receiving, mut sending) = (Duration::ZERO, Duration::ZERO);
@@ -39,9 +45,9 @@ fn measure(burst: usize) {
         timed(&mut sending, || card.send_burst(&mut frames));
         network.take_sent(burst);
     }
-    let per_packet = |total: Duration| total.as_nanos() / count as u128;
+    let per_packet = |total: Duration| total.as_nanos() as f64 / count as f64;
     println!(
-        "burst {burst:3}: receive {:3} ns, send {:3} ns, copied {} bytes",
+        "burst {burst:3}: receive {:5.1} ns, send {:5.1} ns, copied {} bytes",
         per_packet(receiving),
         per_packet(sending),
         pool.statistics().copied_bytes,
@@ -50,7 +56,10 @@ fn measure(burst: usize) {
 
 fn main() {
     println!("{FRAMES} frames of {FRAME_BYTES} bytes, refill and reclaim included:");
-    for burst in [1, 8, 32, 128] {
-        measure(burst);
+    for (name, rings) in [("split", 0), ("packed", PACKED)] {
+        println!("{name} rings:");
+        for burst in [1, 8, 32, 128] {
+            measure(rings, burst);
+        }
     }
 }

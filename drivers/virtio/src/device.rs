@@ -6,10 +6,12 @@ use pool::Region;
 use virtio_drivers::transport::{DeviceStatus, DeviceType, Transport};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::queue::{QueueError, RingLayout, SIZE_MAX, SplitQueue, Suppression};
+use crate::queue::{Queue, QueueError, RingFormat, SIZE_MAX, Suppression};
 
 /// The device may ask for notifications by index, and so may the driver (`VIRTIO_F_EVENT_IDX`).
 pub(crate) const FEATURE_EVENT_INDEX: u64 = 1 << 29;
+/// Rings may be packed (`VIRTIO_F_RING_PACKED`). Whoever runs the device has to ask for that.
+pub(crate) const FEATURE_PACKED: u64 = 1 << 34;
 /// The device follows the standard since version 1.0 (`VIRTIO_F_VERSION_1`).
 pub(crate) const FEATURE_VERSION_1: u64 = 1 << 32;
 
@@ -101,8 +103,8 @@ impl<T: Transport> Device<T> {
         Device { transport, device_type, offered: 0, features: 0, kicks: 0 }
     }
 
-    /// Resets the device and takes those features that `select` picks of those that it offers; version 1 and
-    /// event indices are always taken (Virtio 1.3, section 3.1.1, steps 1 to 6).
+    /// Resets the device and takes those features that `select` picks of those that it offers; version 1,
+    /// event indices and packed rings are always taken (Virtio 1.3, section 3.1.1, steps 1 to 6).
     pub(crate) fn negotiate(&mut self, select: impl FnOnce(u64) -> u64) -> Result<(), InitError> {
         if self.transport.device_type() != self.device_type {
             return Err(InitError::WrongDevice);
@@ -113,8 +115,8 @@ impl<T: Transport> Device<T> {
         self.add_status(DeviceStatus::ACKNOWLEDGE);
         self.add_status(DeviceStatus::DRIVER);
         self.offered = self.transport.read_device_features();
-        let wanted = select(self.offered) | FEATURE_VERSION_1 | FEATURE_EVENT_INDEX;
-        self.features = self.offered & wanted;
+        let always = FEATURE_VERSION_1 | FEATURE_EVENT_INDEX | FEATURE_PACKED;
+        self.features = self.offered & (select(self.offered) | always);
         if !self.has(FEATURE_VERSION_1) {
             self.add_status(DeviceStatus::FAILED);
             return Err(InitError::Legacy);
@@ -148,25 +150,30 @@ impl<T: Transport> Device<T> {
         self.features & feature != 0
     }
 
+    /// How rings lie in memory.
+    pub(crate) fn ring_format(&self) -> RingFormat {
+        if self.has(FEATURE_PACKED) { RingFormat::Packed } else { RingFormat::Split }
+    }
+
     /// A ring for `queue`, of as many descriptors as the device allows, up to `size_max`.
     pub(crate) fn set_up_queue<Token>(
         &mut self,
         queue: u16,
         size_max: u16,
         allocate: &mut impl FnMut(usize) -> Option<Region>,
-    ) -> Result<SplitQueue<Token>, InitError> {
+    ) -> Result<Queue<Token>, InitError> {
         let size_max = self.transport.max_queue_size(queue).min(size_max.min(SIZE_MAX).into());
         let power = size_max.checked_ilog2().ok_or(InitError::NoQueue(queue))?;
-        let layout = RingLayout::new(1 << power);
-        let region = allocate(layout.bytes())
-            .filter(|region| region.length() >= layout.bytes())
-            .ok_or(InitError::NoMemory)?;
+        let (size, format) = (1 << power, self.ring_format());
+        let bytes = Queue::<Token>::bytes(format, size);
+        let region =
+            allocate(bytes).filter(|region| region.length() >= bytes).ok_or(InitError::NoMemory)?;
         let suppression = if self.has(FEATURE_EVENT_INDEX) {
             Suppression::EventIndex
         } else {
             Suppression::Flags
         };
-        let mut ring = SplitQueue::new(region, layout, suppression);
+        let mut ring = Queue::new(format, region, size, suppression);
         self.connect(queue, &mut ring)?;
         Ok(ring)
     }
@@ -175,7 +182,7 @@ impl<T: Transport> Device<T> {
     pub(crate) fn connect<Token>(
         &mut self,
         queue: u16,
-        ring: &mut SplitQueue<Token>,
+        ring: &mut Queue<Token>,
     ) -> Result<(), InitError> {
         if self.transport.max_queue_size(queue) < u32::from(ring.size()) {
             return Err(InitError::NoQueue(queue));

@@ -5,7 +5,8 @@
 //! 1. [`transport`] finds devices and reaches their registers. The trait, the types and the transport for
 //!    memory-mapped devices are those of the `virtio-drivers` crate; the transport for PCI is ours, because
 //!    the crate's has no MSI-X, touches three registers for a kick, and waits without bound.
-//! 2. [`queue`] is the split virtqueue: buffers go in with their owner's token, tokens come out again.
+//! 2. [`queue`] is the virtqueue, split or packed: buffers go in with their owner's token, tokens come out
+//!    again.
 //! 3. [`net`] and [`blk`] are the drivers: bursts of frames, and requests to a disk.
 //!
 //! The device is not trusted. Whatever it writes into a ring is checked against the driver's own records

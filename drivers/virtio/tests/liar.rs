@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use block::{BlockDevice, BlockRequest, Operation};
 use pool::{PAGE_BYTES, Pool};
 use virtio::blk::{BlkConfig, REQUEST_QUEUE};
-use virtio::fake::{EVENT_INDEX, FakeDisk, FakeNetwork, Liar, allocate};
+use virtio::fake::{EVENT_INDEX, FakeDisk, FakeNetwork, Liar, PACKED, allocate};
 use virtio::net::{NetConfig, RECEIVE_QUEUE, TRANSMIT_QUEUE};
 use virtio::{VirtioBlk, VirtioNet};
 
@@ -24,6 +24,7 @@ fn a_lying_card_does_no_harm() {
         let pool = Pool::on_heap(BUFFERS, PAGE_BYTES);
         let mut options = FakeNetwork::options();
         options.features &= if seed % 2 == 0 { !EVENT_INDEX } else { u64::MAX };
+        options.features |= if seed % 4 < 2 { 0 } else { PACKED };
         let (transport, network) = FakeNetwork::new(options);
         let config = NetConfig { queue_size_max: 16, receive_buffers: 12, ..NetConfig::DEFAULT };
         let mut card = VirtioNet::new(transport, config, pool.clone(), allocate).unwrap();
@@ -63,7 +64,9 @@ fn a_lying_disk_does_no_harm() {
     for seed in 0..SEEDS {
         let lie_every = LIE_EVERY[seed as usize % 3];
         let pool = Pool::on_heap(BUFFERS, PAGE_BYTES);
-        let (transport, fake) = FakeDisk::new(FakeDisk::options(64));
+        let mut options = FakeDisk::options(64);
+        options.features |= if seed % 2 == 0 { 0 } else { PACKED };
+        let (transport, fake) = FakeDisk::new(options);
         let config = BlkConfig { queue_size_max: 32, ..BlkConfig::default() };
         let mut disk = VirtioBlk::new(transport, config, allocate).unwrap();
         let mut liar = Liar::new(fake.device().clone(), REQUEST_QUEUE, seed);

@@ -43,12 +43,7 @@ fn start(bits: u64, wanted: OffloadSet) -> Bench {
     let mut options = FakeNetwork::options();
     options.features |= bits;
     let (transport, network) = FakeNetwork::new(options);
-    let config = NetConfig {
-        queue_size_max: 64,
-        receive_buffers: 32,
-        offloads: wanted,
-        ..NetConfig::DEFAULT
-    };
+    let config = NetConfig { queue_size_max: 64, receive_buffers: 32, offloads: wanted };
     let card = VirtioNet::new(transport, config, pool.clone(), allocate).unwrap();
     Bench { card, network, pool, large }
 }

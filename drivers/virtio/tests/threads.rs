@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pool::{PAGE_BYTES, Pool};
 use virtio::VirtioNet;
-use virtio::fake::{EVENT_INDEX, FakeNetwork, FakeTransport, InterruptKind, allocate};
+use virtio::fake::{EVENT_INDEX, FakeNetwork, FakeTransport, InterruptKind, PACKED, allocate};
 use virtio::net::{NetConfig, RECEIVE_QUEUE, TRANSMIT_QUEUE};
 
 const LOST_AFTER: Duration = Duration::from_secs(20);
@@ -104,4 +104,14 @@ fn nothing_is_lost_with_flags() {
 #[test]
 fn nothing_is_lost_on_an_interrupt_line() {
     hammer(EVENT_INDEX, InterruptKind::Line);
+}
+
+#[test]
+fn nothing_is_lost_on_packed_rings() {
+    hammer(EVENT_INDEX | PACKED, InterruptKind::Message);
+}
+
+#[test]
+fn nothing_is_lost_on_packed_rings_with_flags() {
+    hammer(PACKED, InterruptKind::Line);
 }

@@ -18,7 +18,7 @@ use pool::{PacketBuffer, Region};
 use virtio_drivers::transport::{DeviceType, Transport};
 
 use crate::device::{Device, Fault, InitError};
-use crate::queue::{Completion, Direction, Segment, SplitQueue};
+use crate::queue::{Completion, Direction, Queue, Segment};
 use area::{RequestArea, SlotIndex};
 pub use configuration::{BlkConfig, WithoutFlush};
 
@@ -60,7 +60,7 @@ struct InFlight {
 #[derive(Debug)]
 pub struct VirtioBlk<T: Transport> {
     device: Device<T>,
-    queue: SplitQueue<InFlight>,
+    queue: Queue<InFlight>,
     area: RequestArea,
     /// Requests that ended without the device: at most as many as the ring has descriptors, and once, when
     /// the device is given up, those that were in its hands.
@@ -94,7 +94,7 @@ impl<T: Transport> VirtioBlk<T> {
         }
         let capacity_sectors = configuration::capacity_sectors(&device)?;
         let request_bytes_max = configuration::request_bytes_max(&device)?;
-        let queue: SplitQueue<InFlight> =
+        let queue: Queue<InFlight> =
             device.set_up_queue(REQUEST_QUEUE, config.queue_size_max, &mut allocate)?;
         let queue_size = usize::from(queue.size());
         let requests = queue.size() / SEGMENTS_MAX;
@@ -295,7 +295,7 @@ impl<T: Transport> VirtioBlk<T> {
             unsafe { self.queue.detach(give_back) };
             self.area.release();
         } else {
-            self.queue.tokens().for_each(|request| end(request.tag, request.operation, None));
+            self.queue.for_each_token(|request| end(request.tag, request.operation, None));
         }
     }
 }

@@ -23,6 +23,8 @@ pub use transport::{FakeDevice, FakeOptions, FakeTransport, InterruptKind, devic
 
 /// `VIRTIO_F_EVENT_IDX`.
 pub const EVENT_INDEX: u64 = 1 << 29;
+/// `VIRTIO_F_RING_PACKED`.
+pub const PACKED: u64 = 1 << 34;
 /// `VIRTIO_F_VERSION_1`.
 pub const VERSION_1: u64 = 1 << 32;
 

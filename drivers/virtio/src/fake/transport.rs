@@ -8,8 +8,8 @@ use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Trans
 use virtio_drivers::{Error, PhysAddr};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{Bell, DeviceRing, EVENT_INDEX};
-use crate::queue::RingAddresses;
+use super::{Bell, DeviceRing, EVENT_INDEX, PACKED};
+use crate::queue::{RingAddresses, RingFormat};
 
 /// How a device interrupts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -213,9 +213,11 @@ impl Transport for FakeTransport {
         }
         let addresses = RingAddresses { descriptors, driver: driver_area, device: device_area };
         let has_event_index = registers.accepted & EVENT_INDEX != 0;
+        let is_packed = registers.accepted & PACKED != 0;
+        let format = if is_packed { RingFormat::Packed } else { RingFormat::Split };
         let size = u16::try_from(size).expect("the driver chooses from what it was offered");
         registers.rings[usize::from(queue)] =
-            Some(DeviceRing::new(addresses, size, has_event_index));
+            Some(DeviceRing::new(format, addresses, size, has_event_index));
     }
 
     fn queue_unset(&mut self, queue: u16) {

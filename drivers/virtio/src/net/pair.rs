@@ -188,7 +188,7 @@ impl QueuePair {
     /// Gives every buffer back to its pool, and forgets a fault.
     ///
     /// # Safety
-    /// As [`crate::queue::SplitQueue::detach`], for both queues.
+    /// As [`crate::queue::Queue::detach`], for both queues.
     pub(super) unsafe fn detach(&mut self) {
         // SAFETY: the caller's promise.
         unsafe {

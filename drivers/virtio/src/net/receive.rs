@@ -6,7 +6,7 @@ use super::configuration::ETHERNET_HEADER_BYTES;
 use super::header::{Checksum, HEADER_BYTES, Header};
 use super::offloads::{Agreement, OffloadCounts, Received};
 use super::statistics::NetStatistics;
-use crate::queue::{Completion, Direction, QueueError, Segment, SplitQueue};
+use crate::queue::{Completion, Direction, Queue, QueueError, Segment};
 
 /// Where the card starts writing: its header ends where a fresh frame starts.
 const START: usize = HEADROOM_BYTES - HEADER_BYTES;
@@ -14,7 +14,7 @@ const START: usize = HEADROOM_BYTES - HEADER_BYTES;
 /// The receive ring and the buffers in it.
 #[derive(Debug)]
 pub(super) struct Receiver {
-    queue: SplitQueue<PacketBuffer>,
+    queue: Queue<PacketBuffer>,
     pool: Pool,
     /// How many buffers the ring should hold.
     depth: u16,
@@ -26,7 +26,7 @@ pub(super) struct Receiver {
 impl Receiver {
     /// A receiver that keeps `depth` buffers in its ring, or as many as it holds.
     pub(super) fn new(
-        queue: SplitQueue<PacketBuffer>,
+        queue: Queue<PacketBuffer>,
         pool: Pool,
         depth: u16,
         agreement: Agreement,
@@ -36,7 +36,7 @@ impl Receiver {
         Receiver { queue, pool, depth, agreement, statistics, used }
     }
 
-    pub(super) fn queue(&mut self) -> &mut SplitQueue<PacketBuffer> {
+    pub(super) fn queue(&mut self) -> &mut Queue<PacketBuffer> {
         &mut self.queue
     }
 
@@ -196,7 +196,7 @@ impl Receiver {
         self.queue.publish()
     }
 
-    /// See [`SplitQueue::arm`].
+    /// See [`Queue::arm`].
     pub(super) fn arm(&mut self) -> bool {
         let is_overtaken = self.queue.arm();
         self.statistics.interrupts_armed += 1;
@@ -211,7 +211,7 @@ impl Receiver {
     /// Gives every buffer back to the pool.
     ///
     /// # Safety
-    /// As [`SplitQueue::detach`].
+    /// As [`Queue::detach`].
     pub(super) unsafe fn detach(&mut self) {
         // SAFETY: the caller's promise.
         unsafe { self.queue.detach(drop) };

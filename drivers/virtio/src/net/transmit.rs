@@ -8,7 +8,7 @@ use super::configuration::{FRAME_BYTES_MIN, frame_bytes_max};
 use super::header::{HEADER_BYTES, Header};
 use super::offloads::{Agreement, OffloadCounts, Packet, TransmitOffload};
 use super::statistics::NetStatistics;
-use crate::queue::{Direction, QueueError, Segment, SplitQueue};
+use crate::queue::{Direction, Queue, QueueError, Segment};
 
 /// So many frames may be on their way before those that have left are looked for: that costs a look at what
 /// the device writes, and is cheaper for many at once.
@@ -21,7 +21,7 @@ pub const RECLAIM_WITHIN_NS: u64 = 1_000_000;
 /// The transmit ring and the frames in it.
 #[derive(Debug)]
 pub(super) struct Transmitter {
-    queue: SplitQueue<Frame>,
+    queue: Queue<Frame>,
     agreement: Agreement,
     frame_bytes_max: usize,
     /// Frames were left with the caller, who wants to know when there is room.
@@ -34,7 +34,7 @@ pub(super) struct Transmitter {
 
 impl Transmitter {
     /// A transmitter of packets of up to `mtu` bytes.
-    pub(super) fn new(queue: SplitQueue<Frame>, mtu: u16, agreement: Agreement) -> Transmitter {
+    pub(super) fn new(queue: Queue<Frame>, mtu: u16, agreement: Agreement) -> Transmitter {
         Transmitter {
             queue,
             agreement,
@@ -46,7 +46,7 @@ impl Transmitter {
         }
     }
 
-    pub(super) fn queue(&mut self) -> &mut SplitQueue<Frame> {
+    pub(super) fn queue(&mut self) -> &mut Queue<Frame> {
         &mut self.queue
     }
 
@@ -174,7 +174,7 @@ impl Transmitter {
     /// Gives every buffer back to the pool.
     ///
     /// # Safety
-    /// As [`SplitQueue::detach`].
+    /// As [`Queue::detach`].
     pub(super) unsafe fn detach(&mut self) {
         // SAFETY: the caller's promise.
         unsafe { self.queue.detach(drop) };

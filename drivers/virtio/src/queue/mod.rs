@@ -1,19 +1,25 @@
-//! The split virtqueue (Virtio 1.3, section 2.7): how buffers reach a device and come back.
+//! Virtqueues, split and packed (Virtio 1.3, sections 2.7 and 2.8): how buffers reach a device and come back.
+//!
+//! The two formats differ in memory, not in what they do; [`Queue`] is either.
 //!
 //! A buffer goes in as a chain of [`Segment`]s together with a *token*, the value that owns the memory.
 //! The token rests in a table beside the ring until the device has used the chain, and comes out in a
 //! [`Completion`], in whatever order the device likes.
 //!
-//! Three things make the ring cheap. Adding writes no index: [`SplitQueue::publish`] does, once per burst,
-//! and says whether the device wants a notification. Completions are looked for in memory, not by
-//! interrupt: [`SplitQueue::arm`] asks for an interrupt only when the driver is about to sleep. And the
-//! device's index is read again only when everything that it last announced has been taken.
+//! Three things make the ring cheap. What is added is not shown to the device before [`Queue::publish`], once
+//! per burst, which says whether the device wants a notification. Completions are looked for in memory, not
+//! by interrupt: [`Queue::arm`] asks for an interrupt only when the driver is about to sleep. And the
+//! device's index is read again only when everything that it last announced has been taken (split), or
+//! there is none (packed).
 //!
 //! Two things make it safe. Nothing that is needed to find or free a chain is read back from memory that
 //! the device can write. And every number of the device is checked: what it breaks is a [`QueueError`].
 
+mod either;
 mod event;
 mod layout;
+mod packed;
+mod packed_ring;
 #[cfg(test)]
 mod races;
 mod ring;
@@ -23,9 +29,22 @@ mod tests;
 
 use core::fmt;
 
+pub use either::{Queue, RingFormat};
 pub use event::notification_wanted;
 pub use layout::{RingLayout, SIZE_MAX};
-pub use split::{RingAddresses, SplitQueue};
+pub use packed::PackedQueue;
+pub use split::SplitQueue;
+
+/// What a device must be told to find a ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RingAddresses {
+    /// Of the descriptors.
+    pub descriptors: u64,
+    /// Of the driver's part: the available ring, or the event word of the driver.
+    pub driver: u64,
+    /// Of the device's part: the used ring, or the event word of the device.
+    pub device: u64,
+}
 
 /// Who uses a segment, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pool::Region;
 
-use super::{Direction, RingLayout, Segment, SplitQueue, Suppression};
+use super::{Direction, Queue, RingFormat, Segment, Suppression};
 use crate::fake::DeviceRing;
 
 const ROUNDS: u32 = 400_000;
@@ -85,7 +85,7 @@ fn play_device(mut ring: DeviceRing, signals: &Signals) {
     }
 }
 
-fn play_driver(queue: &mut SplitQueue<u32>, signals: &Signals) {
+fn play_driver(queue: &mut Queue<u32>, signals: &Signals) {
     for round in 0..ROUNDS {
         let segment = Segment { address: 0, length: 1, direction: Direction::DeviceWrites };
         // SAFETY: the device of this test never touches the memory of a segment.
@@ -114,11 +114,13 @@ fn play_driver(queue: &mut SplitQueue<u32>, signals: &Signals) {
 /// One test, so that the two threads have two processors if there are two.
 #[test]
 fn the_two_sides_never_both_sleep() {
-    for suppression in [Suppression::EventIndex, Suppression::Flags] {
-        let layout = RingLayout::new(2);
-        let mut queue = SplitQueue::new(Region::on_heap(layout.bytes()), layout, suppression);
+    let formats = [RingFormat::Split, RingFormat::Packed];
+    let kinds = formats.map(|it| [(it, Suppression::EventIndex), (it, Suppression::Flags)]);
+    for (format, suppression) in kinds.into_iter().flatten() {
+        let region = Region::on_heap(Queue::<u32>::bytes(format, 2));
+        let mut queue = Queue::new(format, region, 2, suppression);
         let has_event_index = suppression == Suppression::EventIndex;
-        let ring = DeviceRing::new(queue.attach(), layout.size(), has_event_index);
+        let ring = DeviceRing::new(format, queue.attach(), 2, has_event_index);
         let signals = Signals::default();
         thread::scope(|scope| {
             scope.spawn(|| play_device(ring, &signals));

@@ -9,19 +9,9 @@ use pool::Region;
 
 use super::ring::Ring;
 use super::{
-    Completion, Direction, QueueError, RingLayout, Segment, Suppression, notification_wanted,
+    Completion, Direction, QueueError, RingAddresses, RingLayout, Segment, Suppression,
+    notification_wanted,
 };
-
-/// What a device must be told to find a ring.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RingAddresses {
-    /// Of the descriptor table.
-    pub descriptors: u64,
-    /// Of the driver's (available) ring.
-    pub driver: u64,
-    /// Of the device's (used) ring.
-    pub device: u64,
-}
 
 /// The driver's record of a descriptor, out of the device's reach.
 #[derive(Debug)]
@@ -106,16 +96,19 @@ impl<T> SplitQueue<T> {
     }
 
     /// How many descriptors there are.
+    #[inline]
     pub fn size(&self) -> u16 {
         self.ring.layout().size()
     }
 
     /// How many descriptors no chain uses.
+    #[inline]
     pub fn free(&self) -> u16 {
         self.free
     }
 
     /// How many chains are in the device's hands.
+    #[inline]
     pub fn outstanding(&self) -> u16 {
         self.outstanding
     }
@@ -159,6 +152,7 @@ impl<T> SplitQueue<T> {
     /// # Safety
     /// The segments lie in memory that the token owns, or that outlives the queue, and nobody uses that
     /// memory while the queue has the token.
+    #[inline]
     pub unsafe fn add(&mut self, segments: &[Segment], token: T) -> Result<(), T> {
         assert!(!segments.is_empty(), "a chain has a segment");
         assert!(
@@ -211,6 +205,7 @@ impl<T> SplitQueue<T> {
     }
 
     /// Whether the device has announced completions that were not taken.
+    #[inline]
     pub fn has_completions(&self) -> bool {
         self.announced != self.taken || self.ring.device_index() != self.taken
     }
@@ -219,6 +214,7 @@ impl<T> SplitQueue<T> {
     ///
     /// # Errors
     /// If the device breaks the rules; then for ever, and every token stays in the queue.
+    #[inline]
     pub fn pop(&mut self) -> Result<Option<Completion<T>>, QueueError> {
         if let Some(fault) = self.fault {
             return Err(fault);

@@ -1,21 +1,30 @@
-//! Tests of the split ring, against a device in the same memory.
+//! Tests of both kinds of rings, against a device in the same memory.
 
 use std::rc::Rc;
 
 use pool::Region;
 use proptest::prelude::*;
 
-use super::{Completion, Direction, QueueError, RingLayout, Segment, SplitQueue, Suppression};
+use super::{Completion, Direction, Queue, QueueError, RingFormat, Segment, Suppression};
 use crate::fake::DeviceRing;
 
-const SUPPRESSIONS: [Suppression; 2] = [Suppression::EventIndex, Suppression::Flags];
+type Kind = (RingFormat, Suppression);
+
+const SPLIT: Kind = (RingFormat::Split, Suppression::EventIndex);
+const PACKED: Kind = (RingFormat::Packed, Suppression::EventIndex);
+const KINDS: [Kind; 4] = [
+    SPLIT,
+    (RingFormat::Split, Suppression::Flags),
+    PACKED,
+    (RingFormat::Packed, Suppression::Flags),
+];
 
 /// The two sides of one ring.
-fn pair<T>(size: u16, suppression: Suppression) -> (SplitQueue<T>, DeviceRing) {
-    let layout = RingLayout::new(size);
-    let mut queue = SplitQueue::new(Region::on_heap(layout.bytes()), layout, suppression);
+fn pair<T>(size: u16, (format, suppression): Kind) -> (Queue<T>, DeviceRing) {
+    let region = Region::on_heap(Queue::<T>::bytes(format, size));
+    let mut queue = Queue::new(format, region, size, suppression);
     let has_event_index = suppression == Suppression::EventIndex;
-    let ring = DeviceRing::new(queue.attach(), size, has_event_index);
+    let ring = DeviceRing::new(format, queue.attach(), size, has_event_index);
     (queue, ring)
 }
 
@@ -24,13 +33,13 @@ fn segment(length: u32, direction: Direction) -> Segment {
 }
 
 /// Adds a chain of one segment, which neither side looks into.
-fn add<T>(queue: &mut SplitQueue<T>, length: u32, direction: Direction, token: T) -> bool {
+fn add<T>(queue: &mut Queue<T>, length: u32, direction: Direction, token: T) -> bool {
     // SAFETY: the device of these tests never touches the memory of a segment.
     unsafe { queue.add(&[segment(length, direction)], token) }.is_ok()
 }
 
 /// The device is no more: everything comes back.
-fn detach<T>(queue: &mut SplitQueue<T>, ring: DeviceRing) -> Vec<T> {
+fn detach<T>(queue: &mut Queue<T>, ring: DeviceRing) -> Vec<T> {
     drop(ring);
     let mut tokens = Vec::new();
     // SAFETY: the device is gone.
@@ -41,8 +50,8 @@ fn detach<T>(queue: &mut SplitQueue<T>, ring: DeviceRing) -> Vec<T> {
 
 #[test]
 fn a_burst_shows_at_once_and_only_when_published() {
-    for suppression in SUPPRESSIONS {
-        let (mut queue, ring) = pair(8, suppression);
+    for kind in KINDS {
+        let (mut queue, ring) = pair(8, kind);
         for token in 0..5 {
             assert!(add(&mut queue, 1, Direction::DeviceReads, token));
         }
@@ -56,55 +65,59 @@ fn a_burst_shows_at_once_and_only_when_published() {
 
 #[test]
 fn completions_come_in_any_order() {
-    let (mut queue, mut ring) = pair(8, Suppression::EventIndex);
-    for token in 0..8 {
-        assert!(add(&mut queue, 100, Direction::DeviceWrites, token));
+    for kind in KINDS {
+        let (mut queue, mut ring) = pair(8, kind);
+        for token in 0..8 {
+            assert!(add(&mut queue, 100, Direction::DeviceWrites, token));
+        }
+        let _ = queue.publish();
+        let mut chains: Vec<_> = core::iter::from_fn(|| ring.take()).collect();
+        for (position, written) in [(5, 50), (0, 10), (3, 30)] {
+            ring.complete(chains.remove(position), written);
+        }
+        ring.announce();
+        let popped: Vec<_> = core::iter::from_fn(|| queue.pop().unwrap()).collect();
+        let expected =
+            [(5, 50), (0, 10), (4, 30)].map(|(token, written)| Completion { token, written });
+        assert_eq!(popped, expected);
+        queue.check_invariants();
+        assert_eq!((queue.outstanding(), queue.free()), (5, 3));
+        let mut rest = detach(&mut queue, ring);
+        rest.sort_unstable();
+        assert_eq!(rest, [1, 2, 3, 6, 7]);
     }
-    let _ = queue.publish();
-    let mut chains: Vec<_> = core::iter::from_fn(|| ring.take()).collect();
-    for (position, written) in [(5, 50), (0, 10), (3, 30)] {
-        ring.complete(chains.remove(position), written);
-    }
-    ring.announce();
-    let popped: Vec<_> = core::iter::from_fn(|| queue.pop().unwrap()).collect();
-    let expected =
-        [(5, 50), (0, 10), (4, 30)].map(|(token, written)| Completion { token, written });
-    assert_eq!(popped, expected);
-    queue.check_invariants();
-    assert_eq!((queue.outstanding(), queue.free()), (5, 3));
-    let mut rest = detach(&mut queue, ring);
-    rest.sort_unstable();
-    assert_eq!(rest, [1, 2, 3, 6, 7]);
 }
 
 #[test]
 fn chains_keep_their_order_and_their_descriptors() {
-    let (mut queue, mut ring) = pair(4, Suppression::Flags);
-    let chain = [
-        segment(16, Direction::DeviceReads),
-        segment(512, Direction::DeviceWrites),
-        segment(1, Direction::DeviceWrites),
-    ];
-    for round in 0..100 {
-        // SAFETY: the device of these tests never touches the memory of a segment.
-        assert_eq!(unsafe { queue.add(&chain, round) }, Ok(()));
-        // SAFETY: as above.
-        assert_eq!(unsafe { queue.add(&chain, 1000) }, Err(1000), "one descriptor is left");
-        let _ = queue.publish();
-        let taken = ring.take().unwrap();
-        assert_eq!((taken.segments(), taken.writable_bytes()), ((1, 2), 513));
-        ring.complete(taken, 513);
-        ring.announce();
-        assert_eq!(queue.pop(), Ok(Some(Completion { token: round, written: 513 })));
-        queue.check_invariants();
+    for kind in KINDS {
+        let (mut queue, mut ring) = pair(4, kind);
+        let chain = [
+            segment(16, Direction::DeviceReads),
+            segment(512, Direction::DeviceWrites),
+            segment(1, Direction::DeviceWrites),
+        ];
+        for round in 0..100 {
+            // SAFETY: the device of these tests never touches the memory of a segment.
+            assert_eq!(unsafe { queue.add(&chain, round) }, Ok(()));
+            // SAFETY: as above.
+            assert_eq!(unsafe { queue.add(&chain, 1000) }, Err(1000), "one descriptor is left");
+            let _ = queue.publish();
+            let taken = ring.take().unwrap();
+            assert_eq!((taken.segments(), taken.writable_bytes()), ((1, 2), 513));
+            ring.complete(taken, 513);
+            ring.announce();
+            assert_eq!(queue.pop(), Ok(Some(Completion { token: round, written: 513 })));
+            queue.check_invariants();
+        }
+        assert!(detach(&mut queue, ring).is_empty());
     }
-    assert!(detach(&mut queue, ring).is_empty());
 }
 
 #[test]
 fn indices_wrap_without_a_lost_or_needless_notification() {
-    for suppression in SUPPRESSIONS {
-        let (mut queue, mut ring) = pair(4, suppression);
+    for kind in KINDS {
+        let (mut queue, mut ring) = pair(4, kind);
         let mut sent = 0_u32;
         for round in 0..60_000_u32 {
             let is_declined = round % 3 == 0;
@@ -138,8 +151,8 @@ fn indices_wrap_without_a_lost_or_needless_notification() {
 
 #[test]
 fn a_disarmed_queue_is_interrupted_at_most_once_per_wrap() {
-    for (suppression, allowed) in [(Suppression::EventIndex, 1), (Suppression::Flags, 0)] {
-        let (mut queue, mut ring) = pair(2, suppression);
+    for (kind, allowed) in KINDS.into_iter().zip([1, 0, 0, 0]) {
+        let (mut queue, mut ring) = pair(2, kind);
         queue.disarm();
         let mut interrupts = 0;
         for token in 0..65_536 {
@@ -158,18 +171,20 @@ fn a_disarmed_queue_is_interrupted_at_most_once_per_wrap() {
 
 #[test]
 fn a_full_ring_gives_the_token_back() {
-    let (mut queue, ring) = pair(2, Suppression::EventIndex);
-    assert!(add(&mut queue, 1, Direction::DeviceReads, 1));
-    assert!(add(&mut queue, 1, Direction::DeviceReads, 2));
-    // SAFETY: the device of these tests never touches the memory of a segment.
-    let third = unsafe { queue.add(&[segment(1, Direction::DeviceReads)], 3) };
-    assert_eq!(third, Err(3));
-    assert_eq!(detach(&mut queue, ring), [1, 2]);
+    for kind in KINDS {
+        let (mut queue, ring) = pair(2, kind);
+        assert!(add(&mut queue, 1, Direction::DeviceReads, 1));
+        assert!(add(&mut queue, 1, Direction::DeviceReads, 2));
+        // SAFETY: the device of these tests never touches the memory of a segment.
+        let third = unsafe { queue.add(&[segment(1, Direction::DeviceReads)], 3) };
+        assert_eq!(third, Err(3));
+        assert_eq!(detach(&mut queue, ring), [1, 2]);
+    }
 }
 
 /// A queue of eight with chains 0 to 3 in the device's hands, of 100 bytes to write, and what a liar does.
-fn after_lie(lie: impl FnOnce(&mut DeviceRing)) -> QueueError {
-    let (mut queue, mut ring) = pair(8, Suppression::EventIndex);
+fn after_lie(kind: Kind, lie: impl FnOnce(&mut DeviceRing)) -> QueueError {
+    let (mut queue, mut ring) = pair(8, kind);
     for token in 0..4 {
         assert!(add(&mut queue, 100, Direction::DeviceWrites, token));
     }
@@ -198,101 +213,168 @@ fn every_lie_has_its_name() {
             ring.announce();
         }
     };
-    assert_eq!(after_lie(complete(8, 0)), QueueError::UnknownDescriptor);
-    assert_eq!(after_lie(complete(0x1_0000, 0)), QueueError::UnknownDescriptor);
-    assert_eq!(after_lie(complete(u32::MAX, 0)), QueueError::UnknownDescriptor);
-    assert_eq!(after_lie(complete(4, 0)), QueueError::NotOutstanding);
-    assert_eq!(after_lie(complete(0, 101)), QueueError::TooLong);
-    assert_eq!(after_lie(complete(0, u32::MAX)), QueueError::TooLong);
-    assert_eq!(after_lie(|ring| ring.raw_announce(5)), QueueError::IndexJump);
-    assert_eq!(after_lie(|ring| ring.raw_announce(0xffff)), QueueError::IndexJump);
-    let twice = |ring: &mut DeviceRing| {
-        ring.raw_complete(2, 100);
-        ring.raw_complete(2, 100);
+    for kind in KINDS {
+        assert_eq!(after_lie(kind, complete(8, 0)), QueueError::UnknownDescriptor);
+        assert_eq!(after_lie(kind, complete(0xffff, 0)), QueueError::UnknownDescriptor);
+        assert_eq!(after_lie(kind, complete(4, 0)), QueueError::NotOutstanding);
+        assert_eq!(after_lie(kind, complete(0, 101)), QueueError::TooLong);
+        assert_eq!(after_lie(kind, complete(0, u32::MAX)), QueueError::TooLong);
+        let twice = |ring: &mut DeviceRing| {
+            ring.raw_complete(2, 100);
+            ring.raw_complete(2, 100);
+            ring.announce();
+        };
+        assert_eq!(after_lie(kind, twice), QueueError::NotOutstanding);
+    }
+    // Only here a number has 32 bits, and completions are announced by an index.
+    assert_eq!(after_lie(SPLIT, complete(0x1_0000, 0)), QueueError::UnknownDescriptor);
+    assert_eq!(after_lie(SPLIT, |ring| ring.raw_announce(5)), QueueError::IndexJump);
+    assert_eq!(after_lie(SPLIT, |ring| ring.raw_announce(0xffff)), QueueError::IndexJump);
+    // Here a descriptor that is marked as used, and not written, completes itself, until it is another's.
+    let five = |ring: &mut DeviceRing| {
+        ring.raw_complete(3, 0);
+        ring.raw_announce(5);
         ring.announce();
     };
-    assert_eq!(after_lie(twice), QueueError::NotOutstanding);
+    assert_eq!(after_lie(PACKED, five), QueueError::NotOutstanding);
 }
 
 #[test]
 fn the_middle_of_a_chain_is_no_chain() {
-    let (mut queue, mut ring) = pair(8, Suppression::Flags);
-    let chain = [segment(16, Direction::DeviceReads), segment(1, Direction::DeviceWrites)];
-    // SAFETY: the device of these tests never touches the memory of a segment.
-    unsafe { queue.add(&chain, ()) }.unwrap();
+    for kind in KINDS {
+        let (mut queue, mut ring) = pair(8, kind);
+        let chain = [segment(16, Direction::DeviceReads), segment(1, Direction::DeviceWrites)];
+        // SAFETY: the device of these tests never touches the memory of a segment.
+        unsafe { queue.add(&chain, ()) }.unwrap();
+        let _ = queue.publish();
+        ring.raw_complete(1, 1);
+        ring.announce();
+        assert_eq!(queue.pop(), Err(QueueError::NotOutstanding));
+        assert_eq!(detach(&mut queue, ring).len(), 1);
+    }
+}
+
+#[test]
+fn what_the_device_was_not_shown_it_cannot_complete() {
+    let (mut queue, mut ring) = pair(8, PACKED);
+    assert!(add(&mut queue, 100, Direction::DeviceWrites, 'a'));
     let _ = queue.publish();
-    ring.raw_complete(1, 1);
+    let chain = [segment(100, Direction::DeviceWrites); 2];
+    // SAFETY: the device of these tests never touches the memory of a segment.
+    unsafe { queue.add(&chain, 'b') }.unwrap();
+    ring.raw_complete(1, 0);
     ring.announce();
     assert_eq!(queue.pop(), Err(QueueError::NotOutstanding));
-    assert_eq!(detach(&mut queue, ring).len(), 1);
+    queue.check_invariants();
+    assert_eq!(detach(&mut queue, ring), ['a', 'b']);
 }
 
 #[test]
 fn what_the_device_does_to_descriptors_is_ignored() {
-    let (mut queue, mut ring) = pair(4, Suppression::EventIndex);
-    for round in 0..100 {
-        assert!(add(&mut queue, 10, Direction::DeviceWrites, round));
-        assert!(add(&mut queue, 10, Direction::DeviceWrites, round + 1000));
-        let _ = queue.publish();
-        let chains = [ring.take().unwrap(), ring.take().unwrap()];
-        ring.raw_scribble_descriptors(u64::MAX);
-        for chain in chains {
-            ring.complete(chain, 10);
+    // On a packed ring completions are descriptors: all may be overwritten but the two flags of a completion.
+    let neither_used = u64::MAX >> 8 & !(1 << 63) | 1 << 55;
+    for (kind, pattern) in KINDS.into_iter().zip([u64::MAX, u64::MAX, neither_used, neither_used]) {
+        let (mut queue, mut ring) = pair(4, kind);
+        for round in 0..100 {
+            assert!(add(&mut queue, 10, Direction::DeviceWrites, round));
+            assert!(add(&mut queue, 10, Direction::DeviceWrites, round + 1000));
+            let _ = queue.publish();
+            let chains = [ring.take().unwrap(), ring.take().unwrap()];
+            ring.raw_scribble_descriptors(pattern);
+            for chain in chains {
+                ring.complete(chain, 10);
+            }
+            ring.announce();
+            for token in [round, round + 1000] {
+                assert_eq!(queue.pop(), Ok(Some(Completion { token, written: 10 })));
+            }
+            queue.check_invariants();
         }
-        ring.announce();
-        for token in [round, round + 1000] {
-            assert_eq!(queue.pop(), Ok(Some(Completion { token, written: 10 })));
-        }
-        queue.check_invariants();
+        assert!(detach(&mut queue, ring).is_empty());
     }
-    assert!(detach(&mut queue, ring).is_empty());
+}
+
+#[test]
+fn chains_of_different_lengths_overtake_each_other_across_the_wrap() {
+    for kind in KINDS {
+        let (mut queue, mut ring) = pair(8, kind);
+        for round in 0..20_000_u32 {
+            let lengths = [1 + round as usize % 3, 1 + round as usize % 2, 1 + round as usize % 3];
+            for (token, length) in (0..).zip(lengths) {
+                let chain = vec![segment(1, Direction::DeviceWrites); length];
+                // SAFETY: the device of these tests never touches the memory of a segment.
+                assert_eq!(unsafe { queue.add(&chain, token) }, Ok(()));
+                let _ = queue.publish();
+            }
+            let mut chains: Vec<_> = core::iter::from_fn(|| ring.take()).collect();
+            let order = [round as usize % 3, round as usize % 2, 0];
+            for position in order {
+                ring.complete(chains.remove(position), 1);
+                ring.announce();
+            }
+            let mut popped: Vec<_> =
+                core::iter::from_fn(|| queue.pop().unwrap()).map(|done| done.token).collect();
+            popped.sort_unstable();
+            assert_eq!(popped, [0, 1, 2]);
+            queue.check_invariants();
+        }
+        assert!(detach(&mut queue, ring).is_empty());
+    }
 }
 
 #[test]
 fn a_length_means_nothing_where_nothing_is_written() {
-    let (mut queue, mut ring) = pair(2, Suppression::EventIndex);
-    assert!(add(&mut queue, 60, Direction::DeviceReads, 'a'));
-    let _ = queue.publish();
-    let chain = ring.take().unwrap();
-    ring.complete(chain, 60);
-    ring.announce();
-    assert_eq!(queue.pop(), Ok(Some(Completion { token: 'a', written: 0 })));
-    detach(&mut queue, ring);
+    for kind in KINDS {
+        let (mut queue, mut ring) = pair(2, kind);
+        assert!(add(&mut queue, 60, Direction::DeviceReads, 'a'));
+        let _ = queue.publish();
+        let chain = ring.take().unwrap();
+        ring.complete(chain, 60);
+        ring.announce();
+        assert_eq!(queue.pop(), Ok(Some(Completion { token: 'a', written: 0 })));
+        detach(&mut queue, ring);
+    }
 }
 
 #[test]
 fn tokens_of_a_device_that_was_not_reset_are_kept_from_everybody() {
-    let token = Rc::new(());
-    let (mut queue, ring) = pair(2, Suppression::EventIndex);
-    assert!(add(&mut queue, 60, Direction::DeviceWrites, Rc::clone(&token)));
-    drop(queue);
-    assert_eq!(Rc::strong_count(&token), 2, "the device may still write to its buffer");
-    drop(ring);
+    for kind in KINDS {
+        let token = Rc::new(());
+        let (mut queue, ring) = pair(2, kind);
+        assert!(add(&mut queue, 60, Direction::DeviceWrites, Rc::clone(&token)));
+        drop(queue);
+        assert_eq!(Rc::strong_count(&token), 2, "the device may still write to its buffer");
+        drop(ring);
 
-    let (mut queue, ring) = pair(2, Suppression::EventIndex);
-    assert!(add(&mut queue, 60, Direction::DeviceWrites, Rc::clone(&token)));
-    assert_eq!(detach(&mut queue, ring).len(), 1);
-    drop(queue);
-    assert_eq!(Rc::strong_count(&token), 2);
+        let (mut queue, ring) = pair(2, kind);
+        assert!(add(&mut queue, 60, Direction::DeviceWrites, Rc::clone(&token)));
+        assert_eq!(detach(&mut queue, ring).len(), 1);
+        drop(queue);
+        assert_eq!(Rc::strong_count(&token), 2);
+    }
 }
 
 #[test]
 fn a_detached_queue_starts_anew() {
-    let (mut queue, mut ring) = pair(2, Suppression::EventIndex);
-    assert!(add(&mut queue, 1, Direction::DeviceReads, 1));
-    let _ = queue.publish();
-    ring.raw_announce(77);
-    assert_eq!(queue.pop(), Err(QueueError::IndexJump));
-    assert_eq!(detach(&mut queue, ring), [1]);
+    for kind in KINDS {
+        let (mut queue, mut ring) = pair(2, kind);
+        assert!(add(&mut queue, 1, Direction::DeviceReads, 1));
+        let _ = queue.publish();
+        ring.raw_complete(1, 0);
+        ring.announce();
+        assert_eq!(queue.pop(), Err(QueueError::NotOutstanding));
+        assert_eq!(detach(&mut queue, ring), [1]);
 
-    let mut ring = DeviceRing::new(queue.attach(), 2, true);
-    assert!(add(&mut queue, 1, Direction::DeviceReads, 2));
-    assert!(queue.publish());
-    let chain = ring.take().unwrap();
-    ring.complete(chain, 0);
-    ring.announce();
-    assert_eq!(queue.pop(), Ok(Some(Completion { token: 2, written: 0 })));
-    detach(&mut queue, ring);
+        let has_event_index = kind.1 == Suppression::EventIndex;
+        let mut ring = DeviceRing::new(kind.0, queue.attach(), 2, has_event_index);
+        assert!(add(&mut queue, 1, Direction::DeviceReads, 2));
+        assert!(queue.publish());
+        let chain = ring.take().unwrap();
+        ring.complete(chain, 0);
+        ring.announce();
+        assert_eq!(queue.pop(), Ok(Some(Completion { token: 2, written: 0 })));
+        detach(&mut queue, ring);
+    }
 }
 
 /// What either side may do next; numbers are reduced to what makes sense, or to what makes none.
@@ -335,10 +417,9 @@ proptest! {
     fn tokens_are_conserved(
         steps in prop::collection::vec(step(), 1..200),
         is_honest in any::<bool>(),
-        has_event_index in any::<bool>(),
+        kind in prop::sample::select(&KINDS[..]),
     ) {
-        let suppression = SUPPRESSIONS[usize::from(!has_event_index)];
-        let (mut queue, mut ring) = pair(8, suppression);
+        let (mut queue, mut ring) = pair(8, kind);
         let (mut given, mut returned, mut chains) = (0_u32, Vec::new(), Vec::new());
         for step in steps {
             match step {

@@ -1,9 +1,11 @@
-//! The network driver against a card that the test plays.
+//! What the network driver does with a card, whatever its rings are like.
 
 use std::collections::VecDeque;
 
 use pool::{Frame, HEADROOM_BYTES, PAGE_BYTES, Pool};
-use virtio::fake::{EVENT_INDEX, FakeNetwork, FakeOptions, FakeTransport, VERSION_1, allocate};
+use virtio::fake::{
+    EVENT_INDEX, FakeNetwork, FakeOptions, FakeTransport, PACKED, VERSION_1, allocate,
+};
 use virtio::net::{
     FRAME_BYTES_MIN, HEADER_BYTES, LinkState, MacAddress, NetConfig, RECEIVE_QUEUE, TRANSMIT_QUEUE,
 };
@@ -11,11 +13,20 @@ use virtio::queue::QueueError;
 use virtio::transport::DeviceType;
 use virtio::{Fault, InitError, VirtioNet};
 
+use crate::RINGS;
+
 type Card = VirtioNet<FakeTransport>;
 
 const BUFFERS: usize = 64;
 const CONFIG: NetConfig =
     NetConfig { queue_size_max: 32, receive_buffers: 16, ..NetConfig::DEFAULT };
+
+/// What the card is like.
+fn card_options() -> FakeOptions {
+    let mut options = FakeNetwork::options();
+    options.features |= RINGS;
+    options
+}
 
 fn start(options: FakeOptions) -> (Card, FakeNetwork, Pool) {
     let pool = Pool::on_heap(BUFFERS, PAGE_BYTES);
@@ -25,7 +36,7 @@ fn start(options: FakeOptions) -> (Card, FakeNetwork, Pool) {
 }
 
 fn refusal(change: impl FnOnce(&mut FakeOptions)) -> InitError {
-    let mut options = FakeNetwork::options();
+    let mut options = card_options();
     change(&mut options);
     let pool = Pool::on_heap(BUFFERS, PAGE_BYTES);
     let (transport, _network) = FakeNetwork::new(options);
@@ -52,10 +63,10 @@ fn numbered(count: u8) -> Vec<Vec<u8>> {
 
 #[test]
 fn the_driver_takes_what_it_understands() {
-    let mut options = FakeNetwork::options();
+    let mut options = card_options();
     options.features = !(1 << 3);
     let (card, network, _pool) = start(options);
-    let expected = VERSION_1 | EVENT_INDEX | 1 << 5 | 1 << 16;
+    let expected = VERSION_1 | EVENT_INDEX | PACKED | 1 << 5 | 1 << 16;
     assert_eq!(network.device().accepted_features(), expected);
     assert_eq!(card.mac(), MacAddress([0x52, 0x54, 0, 0, 0, 1]));
     assert_eq!(card.mac().to_string(), "52:54:00:00:00:01");
@@ -82,7 +93,7 @@ fn a_card_that_cannot_be_used_is_refused() {
 fn a_card_that_never_confirms_its_reset_is_refused() {
     // The fake is in its reset state from the start, so that the first reset seems to work; one that was
     // left running by somebody else does not.
-    let (transport, network) = FakeNetwork::new(FakeNetwork::options());
+    let (transport, network) = FakeNetwork::new(card_options());
     network.device().demand_reset();
     network.device().change(|it| it.ignores_reset = true);
     let pool = Pool::on_heap(BUFFERS, PAGE_BYTES);
@@ -93,14 +104,14 @@ fn a_card_that_never_confirms_its_reset_is_refused() {
 #[test]
 fn without_memory_there_is_no_card() {
     let pool = Pool::on_heap(BUFFERS, PAGE_BYTES);
-    let (transport, _network) = FakeNetwork::new(FakeNetwork::options());
+    let (transport, _network) = FakeNetwork::new(card_options());
     let error = VirtioNet::new(transport, CONFIG, pool, |_| None).unwrap_err();
     assert_eq!(error, InitError::NoMemory);
 }
 
 #[test]
 fn the_card_may_have_a_smaller_ring_and_a_larger_mtu() {
-    let mut options = FakeNetwork::options();
+    let mut options = card_options();
     options.queue_sizes = vec![8, 5];
     options.features |= 1 << 3;
     options.configuration[10..12].copy_from_slice(&9000_u16.to_le_bytes());
@@ -112,7 +123,7 @@ fn the_card_may_have_a_smaller_ring_and_a_larger_mtu() {
 
 #[test]
 fn the_largest_ring_is_filled_and_emptied() {
-    let mut options = FakeNetwork::options();
+    let mut options = card_options();
     options.queue_sizes = vec![32_768, 1024];
     let pool = Pool::on_heap(1100, PAGE_BYTES);
     let (transport, network) = FakeNetwork::new(options);
@@ -128,7 +139,7 @@ fn the_largest_ring_is_filled_and_emptied() {
 #[test]
 fn bursts_arrive_whole_and_in_order() {
     for features in [EVENT_INDEX, 0] {
-        let mut options = FakeNetwork::options();
+        let mut options = card_options();
         options.features = options.features & !EVENT_INDEX | features;
         let (mut card, network, pool) = start(options);
         let frames = numbered(12);
@@ -143,7 +154,7 @@ fn bursts_arrive_whole_and_in_order() {
 
 #[test]
 fn a_burst_has_an_end() {
-    let (mut card, network, _pool) = start(FakeNetwork::options());
+    let (mut card, network, _pool) = start(card_options());
     network.deliver(&numbered(10));
     assert_eq!(card.receive_burst(4, drop), 4);
     assert_eq!(card.receive_burst(4, drop), 4);
@@ -154,7 +165,7 @@ fn a_burst_has_an_end() {
 
 #[test]
 fn a_burst_is_sent_with_one_notification() {
-    let (mut card, network, pool) = start(FakeNetwork::options());
+    let (mut card, network, pool) = start(card_options());
     let frames = numbered(20);
     let mut queue: VecDeque<_> = frames.iter().map(|bytes| frame(&pool, bytes)).collect();
     assert_eq!(card.send_burst(&mut queue), 20);
@@ -167,7 +178,7 @@ fn a_burst_is_sent_with_one_notification() {
 
 #[test]
 fn what_does_not_fit_stays_with_the_caller() {
-    let (mut card, network, pool) = start(FakeNetwork::options());
+    let (mut card, network, pool) = start(card_options());
     let mut queue: VecDeque<_> = numbered(40).iter().map(|bytes| frame(&pool, bytes)).collect();
     assert_eq!(card.send_burst(&mut queue), 32);
     assert_eq!(queue.len(), 8);
@@ -189,7 +200,7 @@ fn what_does_not_fit_stays_with_the_caller() {
 
 #[test]
 fn short_frames_are_padded_with_zeros_only() {
-    let (mut card, network, pool) = start(FakeNetwork::options());
+    let (mut card, network, pool) = start(card_options());
     // Every buffer of the pool once held a secret.
     let mut all: Vec<_> = core::iter::from_fn(|| pool.allocate()).collect();
     all.iter_mut().for_each(|buffer| buffer.fill(0xaa));
@@ -203,7 +214,7 @@ fn short_frames_are_padded_with_zeros_only() {
 
 #[test]
 fn frames_that_cannot_be_sent_are_dropped_and_counted() {
-    let (mut card, network, pool) = start(FakeNetwork::options());
+    let (mut card, network, pool) = start(card_options());
     let free = pool.free();
     let mut without_headroom = frame(&pool, &[3; 100]);
     without_headroom.prepend(HEADROOM_BYTES - HEADER_BYTES + 1);
@@ -224,7 +235,7 @@ fn frames_that_cannot_be_sent_are_dropped_and_counted() {
 
 #[test]
 fn an_empty_pool_is_counted_and_survived() {
-    let (mut card, network, pool) = start(FakeNetwork::options());
+    let (mut card, network, pool) = start(card_options());
     let held: Vec<_> = core::iter::from_fn(|| pool.allocate()).collect();
     assert_eq!(network.deliver(&numbered(20)), 16);
     let mut kept = Vec::new();
@@ -243,7 +254,7 @@ fn an_empty_pool_is_counted_and_survived() {
 
 #[test]
 fn buffers_that_were_sent_are_received_into() {
-    let (mut card, network, pool) = start(FakeNetwork::options());
+    let (mut card, network, pool) = start(card_options());
     let mut queue: VecDeque<_> = (0..20).map(|_| frame(&pool, &[1; 60])).collect();
     card.send_burst(&mut queue);
     let held: Vec<_> = core::iter::from_fn(|| pool.allocate()).collect();
@@ -257,7 +268,7 @@ fn buffers_that_were_sent_are_received_into() {
 
 #[test]
 fn an_armed_card_interrupts_once_and_a_disarmed_one_not() {
-    let (mut card, network, _pool) = start(FakeNetwork::options());
+    let (mut card, network, _pool) = start(card_options());
     let interrupted = || network.device().interrupted().count();
     network.deliver(&numbered(2));
     assert_eq!(interrupted(), 0, "a new card is not armed");
@@ -277,7 +288,7 @@ fn an_armed_card_interrupts_once_and_a_disarmed_one_not() {
 
 #[test]
 fn frames_shorter_than_their_headers_are_dropped_and_counted() {
-    let (mut card, network, pool) = start(FakeNetwork::options());
+    let (mut card, network, pool) = start(card_options());
     network.device().with_ring(RECEIVE_QUEUE, |ring| {
         for written in [0, 11, 12, 25, 26] {
             let chain = ring.take().unwrap();
@@ -298,10 +309,10 @@ fn a_card_that_lies_is_reset_and_gives_everything_back() {
         (RECEIVE_QUEUE, 31, 60, QueueError::NotOutstanding),
         (RECEIVE_QUEUE, 32, 60, QueueError::UnknownDescriptor),
         (TRANSMIT_QUEUE, 7, 0, QueueError::NotOutstanding),
-        (TRANSMIT_QUEUE, 1 << 20, 0, QueueError::UnknownDescriptor),
+        (TRANSMIT_QUEUE, 0xffff, 0, QueueError::UnknownDescriptor),
     ];
     for (queue, descriptor, written, error) in lies {
-        let (mut card, network, pool) = start(FakeNetwork::options());
+        let (mut card, network, pool) = start(card_options());
         let mut outgoing = VecDeque::from([frame(&pool, &[1; 60])]);
         card.send_burst(&mut outgoing);
         network.device().with_ring(queue, |ring| {
@@ -328,7 +339,7 @@ fn a_card_that_lies_is_reset_and_gives_everything_back() {
 
 #[test]
 fn a_lie_behind_good_frames_does_not_take_them_away() {
-    let (mut card, network, pool) = start(FakeNetwork::options());
+    let (mut card, network, pool) = start(card_options());
     network.deliver(&numbered(3));
     network.device().with_ring(RECEIVE_QUEUE, |ring| {
         ring.raw_complete(u32::MAX, 0);
@@ -341,18 +352,21 @@ fn a_lie_behind_good_frames_does_not_take_them_away() {
 
 #[test]
 fn a_card_that_cannot_be_reset_keeps_its_buffers() {
-    let (mut card, network, pool) = start(FakeNetwork::options());
+    let (mut card, network, pool) = start(card_options());
     network.device().change(|it| it.ignores_reset = true);
-    network.device().with_ring(RECEIVE_QUEUE, |ring| ring.raw_announce(999));
+    network.device().with_ring(RECEIVE_QUEUE, |ring| {
+        ring.raw_complete(31, 0);
+        ring.announce();
+    });
     assert_eq!(card.receive_burst(1, drop), 0);
-    assert_eq!(card.fault(), Some(Fault::Queue(QueueError::IndexJump)));
+    assert_eq!(card.fault(), Some(Fault::Queue(QueueError::NotOutstanding)));
     drop(card);
     assert_eq!(pool.free(), BUFFERS - 16, "it may still write to them");
 }
 
 #[test]
 fn a_card_that_needs_a_reset_is_started_again() {
-    let (mut card, network, pool) = start(FakeNetwork::options());
+    let (mut card, network, pool) = start(card_options());
     assert_eq!(card.check_link(), LinkState::Up);
     network.device().change(|it| it.configuration[6] = 0);
     assert_eq!(card.check_link(), LinkState::Down);
@@ -392,7 +406,7 @@ fn a_card_that_does_not_start_again_is_given_up() {
         |it| it.queue_sizes[1] = 16,
     ];
     for refusal in refusals {
-        let (mut card, network, pool) = start(FakeNetwork::options());
+        let (mut card, network, pool) = start(card_options());
         network.device().change(refusal);
         network.device().demand_reset();
         assert_eq!(card.check_link(), LinkState::Down);
@@ -407,7 +421,7 @@ fn a_card_that_does_not_start_again_is_given_up() {
 
 #[test]
 fn a_dropped_card_is_reset_and_gives_everything_back() {
-    let (mut card, network, pool) = start(FakeNetwork::options());
+    let (mut card, network, pool) = start(card_options());
     let mut queue: VecDeque<_> = (0..5).map(|_| frame(&pool, &[1; 60])).collect();
     card.send_burst(&mut queue);
     network.deliver(&numbered(5));
@@ -420,7 +434,7 @@ fn a_dropped_card_is_reset_and_gives_everything_back() {
 
 #[test]
 fn an_echo_survives_the_wrap_of_every_index() {
-    let (mut card, network, pool) = start(FakeNetwork::options());
+    let (mut card, network, pool) = start(card_options());
     let (mut sent, mut received) = (0_u64, 0_u64);
     while received < 70_000 {
         let mut queue = VecDeque::new();

@@ -1,4 +1,4 @@
-//! The disk driver against a disk that the test plays.
+//! What the disk driver does with a disk, whatever its ring is like.
 
 use std::collections::VecDeque;
 
@@ -11,11 +11,20 @@ use virtio::fake::{
 use virtio::queue::QueueError;
 use virtio::{Fault, InitError, VirtioBlk};
 
+use crate::RINGS;
+
 type Disk = VirtioBlk<FakeTransport>;
 
 const SECTORS: u64 = 64;
 const BUFFERS: usize = 32;
 const FLUSH: u64 = 1 << 9;
+
+/// What the disk is like.
+fn disk_options() -> FakeOptions {
+    let mut options = FakeDisk::options(SECTORS);
+    options.features |= RINGS;
+    options
+}
 
 fn start(options: FakeOptions, config: BlkConfig) -> (Disk, FakeDisk, Pool) {
     let (transport, fake) = FakeDisk::new(options);
@@ -24,11 +33,11 @@ fn start(options: FakeOptions, config: BlkConfig) -> (Disk, FakeDisk, Pool) {
 }
 
 fn usual() -> (Disk, FakeDisk, Pool) {
-    start(FakeDisk::options(SECTORS), BlkConfig::default())
+    start(disk_options(), BlkConfig::default())
 }
 
 fn refusal(change: impl FnOnce(&mut FakeOptions)) -> InitError {
-    let mut options = FakeDisk::options(SECTORS);
+    let mut options = disk_options();
     change(&mut options);
     let (transport, _fake) = FakeDisk::new(options);
     VirtioBlk::new(transport, BlkConfig::default(), allocate).unwrap_err()
@@ -103,7 +112,7 @@ fn a_disk_that_cannot_be_used_is_refused() {
 
 #[test]
 fn without_flush_only_if_told_so() {
-    let mut options = FakeDisk::options(SECTORS);
+    let mut options = disk_options();
     options.features &= !FLUSH;
     let config = BlkConfig { without_flush: WithoutFlush::Accept, ..BlkConfig::default() };
     let (mut disk, mut fake, _pool) = start(options, config);
@@ -181,7 +190,7 @@ fn a_read_that_filled_nothing_is_an_error() {
 
 #[test]
 fn what_makes_no_sense_never_reaches_the_disk() {
-    let mut options = FakeDisk::options(SECTORS);
+    let mut options = disk_options();
     options.features |= 1 << 1;
     options.configuration[8..12].copy_from_slice(&2048_u32.to_le_bytes());
     let (mut disk, mut fake, pool) = start(options, BlkConfig::default());
@@ -234,7 +243,7 @@ fn refusals_are_bounded_too() {
 
 #[test]
 fn a_full_ring_gives_the_request_back() {
-    let mut options = FakeDisk::options(SECTORS);
+    let mut options = disk_options();
     options.queue_sizes[0] = 8;
     let (mut disk, mut fake, pool) = start(options, BlkConfig::default());
     disk.submit(write(&pool, 1, 1, 1)).unwrap();

@@ -1,0 +1,7 @@
+//! The network driver against a card that the test plays, on packed rings.
+
+/// What the device offers besides.
+const RINGS: u64 = virtio::fake::PACKED;
+
+#[path = "net/cases.rs"]
+mod cases;
