@@ -41,6 +41,10 @@ pub enum InitError {
     Configuration,
     /// The card has no usable MAC address.
     NoMacAddress,
+    /// It refuses to use its queues as it is told to.
+    ControlRefused,
+    /// It does not answer to commands.
+    ControlSilent,
     /// The disk has no flush: what was written may be lost.
     NoFlush,
     /// The disk cannot be written.
@@ -59,6 +63,8 @@ impl fmt::Display for InitError {
             InitError::NoMemory => f.write_str("there is no memory for its rings"),
             InitError::Configuration => f.write_str("its configuration space is not usable"),
             InitError::NoMacAddress => f.write_str("it has no usable MAC address"),
+            InitError::ControlRefused => f.write_str("it refuses to use its queues as it is told"),
+            InitError::ControlSilent => f.write_str("it does not answer to commands"),
             InitError::NoFlush => f.write_str("it has no flush: what was written may be lost"),
             InitError::ReadOnly => f.write_str("it cannot be written"),
         }
@@ -133,6 +139,11 @@ impl<T: Transport> Device<T> {
     fn add_status(&mut self, status: DeviceStatus) {
         let status = self.transport.get_status() | status;
         self.transport.set_status(status);
+    }
+
+    /// How its registers are reached.
+    pub(crate) fn transport(&self) -> &T {
+        &self.transport
     }
 
     /// The features that the device offers.

@@ -32,7 +32,7 @@ pub mod transport;
 
 pub use blk::VirtioBlk;
 pub use device::{Fault, InitError};
-pub use net::VirtioNet;
+pub use net::{VirtioCard, VirtioNet};
 
 // Rings and headers are little-endian, and are written as they lie in memory.
 const _: () = assert!(cfg!(target_endian = "little"));

@@ -19,7 +19,7 @@ pub use disk::{FakeDisk, STATUS_IO_ERROR, STATUS_OK, STATUS_UNSUPPORTED};
 pub use liar::Liar;
 pub use network::FakeNetwork;
 pub use ring::{Chain, DeviceRing};
-pub use transport::{FakeDevice, FakeOptions, FakeTransport, InterruptKind, device};
+pub use transport::{FakeDevice, FakeDoorbell, FakeOptions, FakeTransport, InterruptKind, device};
 
 /// `VIRTIO_F_EVENT_IDX`.
 pub const EVENT_INDEX: u64 = 1 << 29;

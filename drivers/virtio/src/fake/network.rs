@@ -11,11 +11,14 @@ use crate::net::{HEADER_BYTES, RECEIVE_QUEUE, TRANSMIT_QUEUE};
 
 const FEATURE_MAC: u64 = 1 << 5;
 const FEATURE_STATUS: u64 = 1 << 16;
+const FEATURE_CONTROL: u64 = 1 << 17;
+const FEATURE_PAIRS: u64 = 1 << 22;
 
 /// A well-behaved card.
 #[derive(Debug)]
 pub struct FakeNetwork {
     device: FakeDevice,
+    pair: u16,
 }
 
 impl FakeNetwork {
@@ -39,7 +42,35 @@ impl FakeNetwork {
     /// A card and its driver's end.
     pub fn new(options: FakeOptions) -> (FakeTransport, FakeNetwork) {
         let (transport, device) = device(options);
-        (transport, FakeNetwork { device })
+        (transport, FakeNetwork { device, pair: 0 })
+    }
+
+    /// A card with so many pairs of queues, and one for commands behind them.
+    pub fn options_with_pairs(pairs: u16) -> FakeOptions {
+        let mut options = FakeNetwork::options();
+        options.features |= FEATURE_CONTROL | FEATURE_PAIRS;
+        options.queue_sizes = std::vec![256; 2 * usize::from(pairs) + 1];
+        options.configuration[8..10].copy_from_slice(&pairs.to_le_bytes());
+        options
+    }
+
+    /// The same card, seen from another pair of its queues.
+    pub fn pair(&self, pair: u16) -> FakeNetwork {
+        FakeNetwork { device: self.device.clone(), pair }
+    }
+
+    /// Takes a command from queue `queue`, if there is one, and answers it. Returns what the driver wrote:
+    /// class, command, data.
+    pub fn serve_control(&self, queue: u16, answer: u8) -> Option<Vec<u8>> {
+        let command = self.device.with_ring(queue, |ring| {
+            let chain = ring.take()?;
+            let command = ring.read(&chain);
+            ring.write(&chain, 0, &[answer]);
+            ring.complete(chain, 1);
+            ring.announce();
+            Some(command)
+        });
+        command.flatten()
     }
 
     /// The device itself.
@@ -62,7 +93,7 @@ impl FakeNetwork {
 
     /// Takes what the driver has sent, at most `packets_max`, each behind the card's header.
     pub fn take_packets(&self, packets_max: usize) -> Vec<Vec<u8>> {
-        let taken = self.device.with_ring(TRANSMIT_QUEUE, |ring| {
+        let taken = self.device.with_ring(2 * self.pair + TRANSMIT_QUEUE, |ring| {
             let mut packets = Vec::new();
             while packets.len() < packets_max {
                 let Some(chain) = ring.take() else { break };
@@ -79,7 +110,7 @@ impl FakeNetwork {
 
     /// Lets frames arrive, as many as the driver has buffers for. Returns how many.
     pub fn deliver(&self, frames: &[Vec<u8>]) -> usize {
-        let delivered = self.device.with_ring(RECEIVE_QUEUE, |ring| {
+        let delivered = self.device.with_ring(2 * self.pair + RECEIVE_QUEUE, |ring| {
             let mut delivered = 0;
             for frame in frames {
                 let Some(chain) = ring.take() else { break };
@@ -103,7 +134,7 @@ impl FakeNetwork {
     /// # Panics
     /// If the driver has too few buffers.
     pub fn deliver_packet(&self, bytes: &[u8]) -> usize {
-        let delivered = self.device.with_ring(RECEIVE_QUEUE, |ring| {
+        let delivered = self.device.with_ring(2 * self.pair + RECEIVE_QUEUE, |ring| {
             let (mut rest, mut buffers) = (bytes, 0);
             while !rest.is_empty() {
                 let chain = ring.take().expect("the driver has buffers");

@@ -10,6 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{Bell, DeviceRing, EVENT_INDEX, PACKED};
 use crate::queue::{RingAddresses, RingFormat};
+use crate::transport::{Doorbell, Doorbells};
 
 /// How a device interrupts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -152,6 +153,30 @@ impl FakeDevice {
 /// The driver's end.
 #[derive(Debug)]
 pub struct FakeTransport(Arc<Shared>);
+
+/// Rings for one queue.
+#[derive(Debug)]
+pub struct FakeDoorbell {
+    shared: Arc<Shared>,
+    queue: u16,
+}
+
+impl Doorbell for FakeDoorbell {
+    fn ring(&mut self) {
+        self.shared.kicks[usize::from(self.queue)].fetch_add(1, Ordering::Relaxed);
+        self.shared.kicked.ring();
+    }
+}
+
+impl Doorbells for FakeTransport {
+    type Doorbell = FakeDoorbell;
+
+    fn doorbell(&self, queue: u16) -> FakeDoorbell {
+        let shared = Arc::clone(&self.0);
+        assert!(shared.registers().rings[usize::from(queue)].is_some(), "the queue is set up");
+        FakeDoorbell { shared, queue }
+    }
+}
 
 impl Transport for FakeTransport {
     fn device_type(&self) -> DeviceType {

@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use netio::OffloadSet;
+use netio::limits::INDIRECTION_ENTRIES;
+use netio::{KEY_BYTES, OffloadSet};
 use pool::HEADROOM_BYTES;
 use virtio_drivers::transport::Transport;
 
@@ -21,14 +22,27 @@ const VLAN_TAG_BYTES: usize = 4;
 const FEATURE_MTU: u64 = 1 << 3;
 const FEATURE_MAC: u64 = 1 << 5;
 const FEATURE_STATUS: u64 = 1 << 16;
+/// There is a queue for commands (`VIRTIO_NET_F_CTRL_VQ`).
+pub(super) const FEATURE_CONTROL: u64 = 1 << 17;
+/// There are several pairs of queues (`VIRTIO_NET_F_MQ`).
+const FEATURE_PAIRS: u64 = 1 << 22;
+/// Flows are spread among them by a hash (`VIRTIO_NET_F_RSS`).
+const FEATURE_RSS: u64 = 1 << 60;
 /// What the driver accepts besides what every driver does.
 const FEATURES: u64 = FEATURE_MTU | FEATURE_MAC | FEATURE_STATUS;
 
 const OFFSET_MAC: usize = 0;
 const OFFSET_STATUS: usize = 6;
+const OFFSET_PAIRS: usize = 8;
 const OFFSET_MTU: usize = 10;
+const OFFSET_HASH_KEY_BYTES: usize = 17;
+const OFFSET_HASH_TABLE_ENTRIES: usize = 18;
+const OFFSET_HASH_TYPES: usize = 20;
 
 const STATUS_LINK_UP: u16 = 1;
+
+/// What the standard allows (section 5.1.4): that all queues have numbers.
+const PAIRS_ALLOWED_MAX: u16 = 0x7fff;
 
 /// The largest packet of an Ethernet without jumbo frames, and the smallest that IPv4 must be able to send.
 const MTU_DEFAULT: u16 = 1500;
@@ -86,6 +100,37 @@ pub enum LinkState {
 /// The features to take of those that are offered.
 pub(super) fn select(offered: u64, config: &NetConfig) -> u64 {
     offered & FEATURES | offloads::select(offered, config.offloads)
+}
+
+/// The features to take for several pairs; none if there are no commands with which to use them.
+pub(super) fn select_pairs(offered: u64, is_rss_wanted: bool) -> u64 {
+    let basic = FEATURE_CONTROL | FEATURE_PAIRS;
+    let rss = if is_rss_wanted { FEATURE_RSS } else { 0 };
+    if offered & basic == basic { basic | offered & rss } else { 0 }
+}
+
+/// How many pairs the card has.
+pub(super) fn pairs<T: Transport>(device: &Device<T>) -> Result<u16, InitError> {
+    if !device.has(FEATURE_PAIRS) {
+        return Ok(1);
+    }
+    match device.configuration(OFFSET_PAIRS)? {
+        pairs @ 1..=PAIRS_ALLOWED_MAX => Ok(pairs),
+        _ => Err(InitError::Configuration),
+    }
+}
+
+/// What the card can hash, if it spreads flows by a hash.
+pub(super) fn hash_types<T: Transport>(device: &Device<T>) -> Result<Option<u32>, InitError> {
+    if !device.has(FEATURE_RSS) {
+        return Ok(None);
+    }
+    let key_bytes: u8 = device.configuration(OFFSET_HASH_KEY_BYTES)?;
+    let entries: u16 = device.configuration(OFFSET_HASH_TABLE_ENTRIES)?;
+    if usize::from(key_bytes) < KEY_BYTES || usize::from(entries) < INDIRECTION_ENTRIES {
+        return Err(InitError::Configuration);
+    }
+    device.configuration(OFFSET_HASH_TYPES).map(Some)
 }
 
 /// The card's address, which must be that of a single card.

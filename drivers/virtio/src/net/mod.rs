@@ -26,10 +26,17 @@
 //! # }
 //! ```
 //!
-//! Buffers that were sent come back when the next burst starts, when the receive side finds the pool empty,
-//! or by [`VirtioNet::reclaim`]; interrupts for them are asked for only while frames wait for room.
+//! A [`VirtioNet`] has one pair of queues. A [`VirtioCard`] has several, each of which is a value that
+//! another core may have.
+//!
+//! Buffers that were sent come back when many are on their way and the next burst starts, when the receive
+//! side finds the pool empty, or in time by [`VirtioNet::handle_timeout`]; interrupts for them are asked for
+//! only while frames wait for room.
 
+mod card;
+mod card_pair;
 mod configuration;
+mod control;
 mod header;
 mod offloads;
 mod pair;
@@ -43,13 +50,17 @@ use pool::{Frame, Pool, Region};
 use virtio_drivers::transport::{DeviceType, Transport};
 
 use crate::device::{Device, Fault, InitError};
+pub use card::{CardConfig, PAIRS_MAX, Spreading, Started, VirtioCard};
+pub use card_pair::CardPair;
 pub use configuration::{FRAME_BYTES_MIN, LinkState, MacAddress, NetConfig};
+pub use control::Rss;
 pub use header::{
     Checksum, HEADER_BYTES, Header, HeaderError, PartialChecksum, SegmentKind, Segmentation,
 };
+pub use netio::OffloadSet;
 use offloads::Agreement;
 pub use offloads::{CardOffloads, OffloadCounts, Packet, Received, TransmitOffload};
-use pair::{Doorbell, QueuePair};
+use pair::{QueuePair, Ring};
 use receive::Receiver;
 pub use statistics::NetStatistics;
 pub use transmit::RECLAIM_WITHIN_NS;
@@ -286,7 +297,7 @@ impl<T: Transport> VirtioNet<T> {
     }
 }
 
-impl<T: Transport> Doorbell for Device<T> {
+impl<T: Transport> Ring for Device<T> {
     fn ring(&mut self, queue: u16) {
         self.kick(queue);
     }

@@ -11,7 +11,7 @@ use super::transmit::Transmitter;
 use crate::queue::QueueError;
 
 /// How a device is told to look at a queue.
-pub(super) trait Doorbell {
+pub(super) trait Ring {
     /// Tells it.
     fn ring(&mut self, queue: u16);
 }
@@ -34,6 +34,10 @@ pub(super) struct QueuePair {
 impl QueuePair {
     pub(super) fn new(number: u16, receiver: Receiver, transmitter: Transmitter) -> QueuePair {
         QueuePair { number, receiver, transmitter, fault: None, is_closed: false }
+    }
+
+    pub(super) fn number(&self) -> u16 {
+        self.number
     }
 
     /// How the device broke the rules, if it did.
@@ -61,7 +65,7 @@ impl QueuePair {
     /// See [`super::VirtioNet::receive_burst`].
     pub(super) fn receive_burst(
         &mut self,
-        bell: &mut impl Doorbell,
+        bell: &mut impl Ring,
         frames_max: usize,
         receive: impl FnMut(Frame),
     ) -> usize {
@@ -71,7 +75,7 @@ impl QueuePair {
     /// See [`super::VirtioNet::receive_packets`].
     pub(super) fn receive_packets(
         &mut self,
-        bell: &mut impl Doorbell,
+        bell: &mut impl Ring,
         packets_max: usize,
         receive: impl FnMut(Received),
     ) -> usize {
@@ -80,7 +84,7 @@ impl QueuePair {
 
     fn receive(
         &mut self,
-        bell: &mut impl Doorbell,
+        bell: &mut impl Ring,
         receive: impl FnOnce(&mut Receiver) -> Result<usize, QueueError>,
     ) -> usize {
         if self.is_idle() {
@@ -94,7 +98,7 @@ impl QueuePair {
     /// See [`super::VirtioNet::send_burst`].
     pub(super) fn send_burst(
         &mut self,
-        bell: &mut impl Doorbell,
+        bell: &mut impl Ring,
         frames: &mut VecDeque<Frame>,
     ) -> usize {
         self.send(bell, |transmitter| transmitter.send(frames))
@@ -103,7 +107,7 @@ impl QueuePair {
     /// See [`super::VirtioNet::send_packets`].
     pub(super) fn send_packets(
         &mut self,
-        bell: &mut impl Doorbell,
+        bell: &mut impl Ring,
         packets: &mut VecDeque<Packet>,
     ) -> usize {
         self.send(bell, |transmitter| transmitter.send_packets(packets))
@@ -111,7 +115,7 @@ impl QueuePair {
 
     fn send(
         &mut self,
-        bell: &mut impl Doorbell,
+        bell: &mut impl Ring,
         send: impl FnOnce(&mut Transmitter) -> Result<usize, QueueError>,
     ) -> usize {
         if self.is_idle() {
@@ -143,7 +147,7 @@ impl QueuePair {
     }
 
     /// See [`super::VirtioNet::arm_interrupts`]. `acknowledge` lets an interrupt line fall.
-    pub(super) fn arm_interrupts<B: Doorbell>(
+    pub(super) fn arm_interrupts<B: Ring>(
         &mut self,
         bell: &mut B,
         acknowledge: impl FnOnce(&mut B),
@@ -169,7 +173,7 @@ impl QueuePair {
     }
 
     /// Gives the card as many buffers as it should have, if the pool has them.
-    pub(super) fn refill(&mut self, bell: &mut impl Doorbell) {
+    pub(super) fn refill(&mut self, bell: &mut impl Ring) {
         if !self.receiver.refill() && self.reclaim() > 0 {
             self.receiver.refill();
         }

@@ -9,13 +9,16 @@
 //! A line stays high until it is acknowledged; the drivers do so whenever they ask for interrupts, so that
 //! the line rises anew.
 
+mod doorbell;
 mod mmio;
 mod pci;
 mod registers;
 
+pub use doorbell::{Doorbell, Doorbells};
 pub use mmio::{MMIO_BYTES, open_mmio};
 pub use pci::{
     Found, InterruptError, InterruptMessage, InterruptSource, Pci, PciDevice, PciDeviceError,
+    PciDoorbell,
 };
 pub use virtio_drivers::transport::mmio::{MmioError, MmioTransport};
 pub use virtio_drivers::transport::pci::bus::{ConfigurationAccess, DeviceFunction};

@@ -9,7 +9,7 @@ pub(crate) struct Registers {
     length: usize,
 }
 
-// SAFETY: registers have no ties to a thread, and the window is used only through this value.
+// SAFETY: registers have no ties to a thread, and every access is one instruction of the device's width.
 unsafe impl Send for Registers {}
 
 impl Registers {
@@ -24,6 +24,17 @@ impl Registers {
     /// How many bytes there are.
     pub(crate) fn length(&self) -> usize {
         self.length
+    }
+
+    /// The window onto a part of these, for somebody else to use.
+    ///
+    /// # Panics
+    /// If the part does not lie inside.
+    pub(crate) fn part(&self, offset: usize, length: usize) -> Registers {
+        let end = offset.checked_add(length);
+        assert!(end.is_some_and(|end| end <= self.length), "the part lies in the window");
+        // SAFETY: the offset lies inside the window, as just asserted.
+        Registers { base: unsafe { self.base.add(offset) }, length }
     }
 
     fn place<T>(&self, offset: usize) -> *mut T {

@@ -14,6 +14,7 @@ use super::PciDeviceError;
 use super::capability::{Structures, Window};
 use super::msix::{InterruptError, InterruptMessage, InterruptSource, Table};
 use crate::transport::registers::Registers;
+use crate::transport::{Doorbell, Doorbells};
 
 /// Offsets in the common configuration.
 mod common {
@@ -56,8 +57,31 @@ pub struct PciDevice {
     notify_offsets: [Option<usize>; QUEUES_MAX],
 }
 
-/// How many queues a device may use here.
-const QUEUES_MAX: usize = 8;
+/// How many queues a device may use here: as many pairs as a card may have, and one for commands.
+const QUEUES_MAX: usize = 2 * crate::net::PAIRS_MAX as usize + 1;
+
+/// The register in which one queue is kicked.
+#[derive(Debug)]
+pub struct PciDoorbell {
+    register: Registers,
+    queue: u16,
+}
+
+impl Doorbell for PciDoorbell {
+    fn ring(&mut self) {
+        self.register.write(0, self.queue);
+    }
+}
+
+impl Doorbells for PciDevice {
+    type Doorbell = PciDoorbell;
+
+    fn doorbell(&self, queue: u16) -> PciDoorbell {
+        let offset = self.notify_offsets.get(usize::from(queue)).copied().flatten();
+        let offset = offset.expect("only a queue that is set up is kicked");
+        PciDoorbell { register: self.notify.part(offset, size_of::<u16>()), queue }
+    }
+}
 
 impl PciDevice {
     pub(super) fn new(

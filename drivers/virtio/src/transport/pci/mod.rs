@@ -20,7 +20,7 @@ use virtio_drivers::transport::pci::virtio_device_type;
 use super::DeviceType;
 use super::registers::Registers;
 use capability::Window;
-pub use device::PciDevice;
+pub use device::{PciDevice, PciDoorbell};
 pub use msix::{InterruptError, InterruptMessage, InterruptSource};
 
 /// A virtio device on a bus.

@@ -1,0 +1,24 @@
+//! Kicking one queue, apart from the rest of a device.
+
+use core::fmt::Debug;
+
+use super::Transport;
+
+/// How one queue is kicked, by whoever owns that queue.
+pub trait Doorbell: Debug + Send {
+    /// Tells the device to look at the queue.
+    fn ring(&mut self);
+}
+
+/// A device whose queues can be kicked apart from it. It sends its interrupts as messages: a line would have
+/// to be acknowledged by somebody.
+pub trait Doorbells: Transport {
+    /// What kicks a queue.
+    type Doorbell: Doorbell;
+
+    /// What kicks this queue.
+    ///
+    /// # Panics
+    /// If the queue is not set up.
+    fn doorbell(&self, queue: u16) -> Self::Doorbell;
+}
