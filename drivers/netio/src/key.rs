@@ -8,6 +8,7 @@ use smoltcp::wire::{
 
 /// Shorter IPv4 headers are nonsense (RFC 791, 3.1), which `smoltcp` lets through.
 const IPV4_HEADER_MIN_BYTES: u8 = 20;
+const IPV6_HEADER_BYTES: usize = 40;
 
 /// The 5-tuple: what frames of one conversation in one direction have in common.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -30,13 +31,48 @@ impl FlowKey {
     pub fn of_frame(frame: &[u8]) -> Option<FlowKey> {
         let frame = EthernetFrame::new_checked(frame).ok()?;
         match frame.ethertype() {
-            EthernetProtocol::Ipv4 => FlowKey::of_ipv4(frame.payload()),
-            EthernetProtocol::Ipv6 => FlowKey::of_ipv6(frame.payload()),
+            EthernetProtocol::Ipv4 => FlowKey::of_ipv4(frame.payload(), ports),
+            EthernetProtocol::Ipv6 => FlowKey::of_ipv6(frame.payload(), ports),
             EthernetProtocol::Arp | EthernetProtocol::Unknown(_) => None,
         }
     }
 
-    fn of_ipv4(packet: &[u8]) -> Option<FlowKey> {
+    /// As [`FlowKey::of_frame`], for a frame of which only the beginning is at hand. Headers that are not all
+    /// there are as good as none.
+    pub fn of_beginning(frame: &[u8]) -> Option<FlowKey> {
+        let frame = EthernetFrame::new_checked(frame).ok()?;
+        let packet = frame.payload();
+        // Of what is behind the headers the packet may say anything.
+        let mut headers = [0; 60 + 4];
+        let count = headers.len().min(packet.len());
+        let headers = &mut headers[..count];
+        headers.copy_from_slice(&packet[..count]);
+        match frame.ethertype() {
+            EthernetProtocol::Ipv4 if count >= usize::from(IPV4_HEADER_MIN_BYTES) => {
+                let total = u16::try_from(count).expect("headers are short");
+                Ipv4Packet::new_unchecked(&mut *headers).set_total_len(total);
+                FlowKey::of_ipv4(headers, first_ports)
+            }
+            EthernetProtocol::Ipv6 if count > IPV6_HEADER_BYTES => {
+                let payload = u16::try_from(count - IPV6_HEADER_BYTES).expect("headers are short");
+                Ipv6Packet::new_unchecked(&mut *headers).set_payload_len(payload);
+                FlowKey::of_ipv6(headers, first_ports)
+            }
+            _ => None,
+        }
+    }
+
+    /// The same conversation in the other direction.
+    pub fn reversed(&self) -> FlowKey {
+        FlowKey {
+            source: self.destination,
+            destination: self.source,
+            protocol: self.protocol,
+            ports: self.ports.map(|(from, to)| (to, from)),
+        }
+    }
+
+    fn of_ipv4(packet: &[u8], ports: FindPorts) -> Option<FlowKey> {
         let packet = Ipv4Packet::new_checked(packet).ok()?;
         if packet.version() != 4 || packet.header_len() < IPV4_HEADER_MIN_BYTES {
             return None;
@@ -52,7 +88,7 @@ impl FlowKey {
         })
     }
 
-    fn of_ipv6(packet: &[u8]) -> Option<FlowKey> {
+    fn of_ipv6(packet: &[u8], ports: FindPorts) -> Option<FlowKey> {
         let packet = Ipv6Packet::new_checked(packet).ok()?;
         if packet.version() != 6 {
             return None;
@@ -82,6 +118,16 @@ impl FlowKey {
         };
         (mapped(self.source), mapped(self.destination))
     }
+}
+
+/// How source and destination port are found in what is behind IP.
+type FindPorts = fn(IpProtocol, &[u8]) -> Option<(u16, u16)>;
+
+/// Of TCP and UDP alike they come first; whether the rest makes sense is not looked at.
+fn first_ports(protocol: IpProtocol, payload: &[u8]) -> Option<(u16, u16)> {
+    let has_ports = matches!(protocol, IpProtocol::Tcp | IpProtocol::Udp);
+    let [a, b, c, d] = *payload.first_chunk().filter(|_| has_ports)?;
+    Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
 }
 
 fn ports(protocol: IpProtocol, payload: &[u8]) -> Option<(u16, u16)> {
@@ -119,6 +165,24 @@ mod tests {
             };
             let frame = Segment::new(is_ipv6, b"payload").frame();
             assert_eq!(FlowKey::of_frame(&frame), Some(expected));
+        }
+    }
+
+    #[test]
+    fn the_beginning_is_enough() {
+        for is_ipv6 in [false, true] {
+            let frame = Segment::new(is_ipv6, &[7; 1_000]).frame();
+            let whole = FlowKey::of_frame(&frame).unwrap();
+            let headers = IP + if is_ipv6 { 40 } else { 20 };
+            for length in [headers + 4, headers + 20, 78, 500, frame.len()] {
+                assert_eq!(FlowKey::of_beginning(&frame[..length]), Some(whole), "{length}");
+            }
+            for length in 0..headers + 4 {
+                let key = FlowKey::of_beginning(&frame[..length]);
+                assert!(key.is_none_or(|key| key.ports.is_none()), "{length}");
+            }
+            assert_eq!(whole.reversed().reversed(), whole);
+            assert_eq!(whole.reversed().ports, Some((6379, 4000)));
         }
     }
 

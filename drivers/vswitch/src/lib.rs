@@ -33,6 +33,10 @@ pub mod switch;
 
 /// The longest frame that is switched: an MTU of 1500, the header, and a VLAN tag.
 pub const FRAME_MAX_BYTES: usize = 1500 + 14 + 4;
+/// The longest of those that somebody cuts later: IP's longest packet, and the same header.
+pub const LARGE_MAX_BYTES: usize = 65_535 + 14 + 4;
+/// How many pairs of queues a machine's card may have.
+pub const PAIRS_MAX: usize = 8;
 /// The shortest frame that is switched: its header.
 pub const FRAME_MIN_BYTES: usize = 14;
 /// How many frames are taken from a port before others get a turn.

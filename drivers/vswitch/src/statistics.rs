@@ -17,6 +17,8 @@ pub struct Statistics {
     pub refused: Refused,
     /// Frames for its machine that it did not get.
     pub dropped: Dropped,
+    /// Frames for its machine of which something was left to do, and that its card does not take so.
+    pub completed: u64,
     /// How often its machine rang.
     pub kicks: u64,
     /// How often its machine was rung.
@@ -55,4 +57,6 @@ pub struct Dropped {
     pub cut: u64,
     /// Too many frames are on delayed ways.
     pub delayed: u64,
+    /// What was left to do made no sense.
+    pub senseless: u64,
 }

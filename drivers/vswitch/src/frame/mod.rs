@@ -2,29 +2,35 @@
 //!
 //! It stays where its sender wrote it, and is copied once: into the memory of whoever gets it. That one copy
 //! is the price of machines that cannot see each other's memory. The sender may still write there meanwhile,
-//! so what decisions rest on, the Ethernet header, is read once and kept; the rest nobody here believes.
+//! so what decisions rest on, the Ethernet header and the card's, is read once and kept; the rest nobody here
+//! believes.
 
+mod complete;
 mod scatter;
 
+pub use complete::Completer;
 pub use scatter::{PIECES_MAX, Scatter};
 
+use virtio::net::{Checksum, HEADER_BYTES, Header};
 use vm_memory::VolatileSlice;
 
 use crate::FRAME_MIN_BYTES;
 
-/// A frame: its Ethernet header as it was read, and all of it as it stands in memory.
+/// A frame: its two headers as they were read, and all of it as it stands in memory.
 #[derive(Debug)]
 pub struct Packet<'p, 'm> {
+    /// What its sender has left for others to do.
+    pub header: Header,
     /// The Ethernet header.
     pub ethernet: [u8; FRAME_MIN_BYTES],
-    /// The whole frame.
+    /// The whole frame, without the card's header.
     pub content: &'p Scatter<'m>,
 }
 
 impl<'p, 'm> Packet<'p, 'm> {
     /// The frame in `content`; `None` if it is shorter than its header.
-    pub fn new(content: &'p Scatter<'m>) -> Option<Packet<'p, 'm>> {
-        Some(Packet { ethernet: content.peek()?, content })
+    pub fn new(header: Header, content: &'p Scatter<'m>) -> Option<Packet<'p, 'm>> {
+        Some(Packet { header, ethernet: content.peek()?, content })
     }
 
     /// How many bytes it has.
@@ -37,7 +43,13 @@ impl<'p, 'm> Packet<'p, 'm> {
         false
     }
 
-    /// A copy that needs nobody's memory.
+    /// Whether nothing is left to do.
+    pub fn is_complete(&self) -> bool {
+        let is_checked = !matches!(self.header.checksum, Checksum::Partial(_));
+        is_checked && self.header.segmentation.is_none()
+    }
+
+    /// A copy of the frame that needs nobody's memory.
     pub fn to_vec(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.len());
         self.content.append_to(&mut bytes);
@@ -45,12 +57,41 @@ impl<'p, 'm> Packet<'p, 'm> {
     }
 }
 
-/// Does something with a frame that is in memory of our own.
+/// A frame that waits, with the card's header before it. The memory can be used again.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Stored(Vec<u8>);
+
+impl Stored {
+    /// Keeps a copy of a frame.
+    pub fn set(&mut self, packet: &Packet<'_, '_>) {
+        let mut header = [0; HEADER_BYTES];
+        packet.header.emit(&mut header);
+        self.0.clear();
+        self.0.extend(header);
+        packet.content.append_to(&mut self.0);
+    }
+
+    /// Does something with the frame.
+    ///
+    /// # Panics
+    /// If none was kept.
+    pub fn with<R>(&mut self, act: impl FnOnce(&Packet<'_, '_>) -> R) -> R {
+        let (header, frame) = self.0.split_first_chunk_mut().expect("a frame was kept");
+        let header = Header::parse(header).expect("it was one when it was kept");
+        with_frame(header, frame, act)
+    }
+}
+
+/// Does something with a frame that is in memory of our own, and of which nothing is left to do.
 ///
 /// # Panics
 /// If it is shorter than its header.
 pub fn with_packet<R>(bytes: &mut [u8], act: impl FnOnce(&Packet<'_, '_>) -> R) -> R {
+    with_frame(Header::PLAIN, bytes, act)
+}
+
+fn with_frame<R>(header: Header, bytes: &mut [u8], act: impl FnOnce(&Packet<'_, '_>) -> R) -> R {
     let mut content = Scatter::default();
     content.push(VolatileSlice::from(bytes)).expect("one piece");
-    act(&Packet::new(&content).expect("frames have a header"))
+    act(&Packet::new(header, &content).expect("frames have a header"))
 }

@@ -3,8 +3,9 @@
 use heapless::Vec as Pieces;
 use vm_memory::VolatileSlice;
 
-/// In how many pieces a frame may be: Linux sends at most 17, its headers, and the card's.
-pub const PIECES_MAX: usize = 32;
+/// In how many pieces a frame may be: a large one in receive buffers of 1526 bytes, the shortest that a card
+/// may have, is in 43; Linux sends at most 17, its headers, and the card's.
+pub const PIECES_MAX: usize = 64;
 
 /// Pieces of somebody's memory, one behind the other, of which the front is used up bit by bit.
 ///
@@ -58,6 +59,15 @@ impl<'m> Scatter<'m> {
             }
         }
         None
+    }
+
+    /// Reads as much of the front as there is room for, and leaves it; how many bytes that is.
+    pub fn read(&self, bytes: &mut [u8]) -> usize {
+        let mut count = 0;
+        for piece in self.rest() {
+            count += piece.copy_to(&mut bytes[count..]);
+        }
+        count
     }
 
     /// Uses up `count` bytes of the front, or all that there are.

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 
 use crate::BACKLOG_FRAMES;
-use crate::frame::Packet;
+use crate::frame::{Packet, Stored};
 
 /// Frames that wait, in the order in which they came. Memory is used again, so that a machine that is always
 /// a little late does not cost an allocation for each frame.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    frames: VecDeque<Vec<u8>>,
-    spare: Vec<Vec<u8>>,
+    frames: VecDeque<Stored>,
+    spare: Vec<Stored>,
 }
 
 impl Backlog {
@@ -21,8 +21,7 @@ impl Backlog {
             return false;
         }
         let mut frame = self.spare.pop().unwrap_or_default();
-        frame.clear();
-        packet.content.append_to(&mut frame);
+        frame.set(packet);
         self.frames.push_back(frame);
         true
     }
@@ -31,7 +30,7 @@ impl Backlog {
         self.frames.is_empty()
     }
 
-    pub(super) fn front_mut(&mut self) -> Option<&mut Vec<u8>> {
+    pub(super) fn front_mut(&mut self) -> Option<&mut Stored> {
         self.frames.front_mut()
     }
 

@@ -2,7 +2,9 @@
 
 mod backlog;
 mod memory;
+mod pair;
 mod queue;
+mod spread;
 mod stream;
 mod vhost_user;
 
@@ -251,7 +253,19 @@ impl Port {
         self.settle(result)
     }
 
-    /// Gives the machine a frame. It may wait until [`Port::flush`]. True if it waits for the machine.
+    /// Whether the machine takes a frame of which so much is left to do.
+    pub fn accepts(&self, packet: &Packet<'_, '_>) -> bool {
+        packet.is_complete()
+            || match &self.plug {
+                Some(Plug::VhostUser(session)) => session.accepts(&packet.header),
+                // On a socket there is no place to say what is left.
+                Some(Plug::Stream(_)) => false,
+                None => true,
+            }
+    }
+
+    /// Gives the machine a frame that it accepts. It may wait until [`Port::flush`]. True if it waits for the
+    /// machine.
     pub fn send(&mut self, packet: &Packet<'_, '_>) -> bool {
         record(&self.name, &mut self.capture, packet);
         let result = match &mut self.plug {

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use vhost::vhost_user::{BackendReqHandler, Error, VhostUserBackendReqHandlerMut};
 
-use card::{Card, RECEIVE, TRANSMIT};
+use card::Card;
+use virtio::net::Header;
 
-use super::queue::Given;
 use super::{Source, Unplug, Watch};
-use crate::frame::{Packet, with_packet};
+use crate::frame::Packet;
 use crate::statistics::Statistics;
 
 /// What every message begins with: request, flags, length of the rest; 32 bits each.
@@ -114,32 +114,33 @@ impl Session {
 
     /// The machine has rung: either way it is looked after now.
     pub(super) fn handle_kick(&mut self, queue: u8) {
-        if let Some(kicked) = self.card().queues.get(usize::from(queue)) {
+        if let Some(kicked) = self.card().queue(queue.into()) {
             kicked.quiet();
         }
     }
 
-    /// Gives frames that the machine has sent to `forward`, a burst at most, and the machine those that have
-    /// waited for it. True if there was anything.
+    /// Gives frames that the machine has sent to `forward`, a burst of each pair at most, and the machine
+    /// those that have waited for it. True if there was anything.
     pub(super) fn receive(
         &mut self,
         statistics: &mut Statistics,
         forward: impl FnMut(&Packet<'_, '_>, &mut Statistics),
     ) -> std::result::Result<bool, Unplug> {
-        let card = &mut *self.card();
-        let has_given = card.send_waiting(statistics)?;
-        Ok(card.queues[TRANSMIT].receive(statistics, forward)? || has_given)
+        self.card().receive(statistics, forward)
     }
 
     /// Asks the machine to ring. True if there is something already.
     pub(super) fn arm(&mut self) -> std::result::Result<bool, Unplug> {
-        let card = &mut *self.card();
-        let is_awaited = !card.waiting.is_empty();
-        let has_room = is_awaited && card.queues[RECEIVE].arm()?;
-        if !is_awaited {
-            card.queues[RECEIVE].disarm();
+        let mut has_something = false;
+        for pair in &mut self.card().pairs {
+            has_something |= pair.arm()?;
         }
-        Ok(card.queues[TRANSMIT].arm()? || has_room)
+        Ok(has_something)
+    }
+
+    /// Whether the machine takes a frame as it is.
+    pub(super) fn accepts(&self, header: &Header) -> bool {
+        self.card().accepts(header)
     }
 
     /// Gives the machine a frame. True if it waits until the machine has a buffer for it.
@@ -148,39 +149,12 @@ impl Session {
         packet: &Packet<'_, '_>,
         statistics: &mut Statistics,
     ) -> std::result::Result<bool, Unplug> {
-        let card = &mut *self.card();
-        let queue = &mut card.queues[RECEIVE];
-        if !queue.is_running() {
-            statistics.dropped.unplugged += 1;
-            return Ok(false);
-        }
-        if card.waiting.is_empty() && queue.send(packet, statistics)? == Given::Taken {
-            return Ok(false);
-        }
-        statistics.dropped.backlog += u64::from(!card.waiting.push(packet));
-        Ok(true)
+        self.card().send(packet, statistics)
     }
 
     /// Tells the machine what has happened to its rings.
     pub(super) fn flush(&mut self, statistics: &mut Statistics) {
-        self.card().queues.iter_mut().for_each(|queue| queue.flush(statistics));
-    }
-}
-
-impl Card {
-    /// Gives the machine frames that wait for it, as many as it has buffers for. True if there were any.
-    fn send_waiting(&mut self, statistics: &mut Statistics) -> std::result::Result<bool, Unplug> {
-        let mut has_given = false;
-        while let Some(frame) = self.waiting.front_mut() {
-            let queue = &mut self.queues[RECEIVE];
-            let given = with_packet(frame, |packet| queue.send(packet, statistics))?;
-            if given == Given::NoBuffer {
-                break;
-            }
-            self.waiting.pop();
-            has_given = true;
-        }
-        Ok(has_given)
+        self.card().queues().for_each(|queue| queue.flush(statistics));
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Switch;
 use crate::fabric::{Destination, Fate, PortId};
-use crate::frame::{Packet, with_packet};
+use crate::frame::{Packet, Stored, with_packet};
 use crate::statistics::Statistics;
 
 /// Of a machine that used many addresses no more than so many are announced when it is gone.
@@ -83,7 +83,9 @@ impl Switch {
             }
             Fate::Arrives(delay, copies) => {
                 for _ in 0..copies {
-                    if !self.delayed.push(now + delay, to, &packet.to_vec()) {
+                    let mut stored = Stored::default();
+                    stored.set(packet);
+                    if !self.delayed.push(now + delay, to, stored) {
                         port.statistics.dropped.delayed += 1;
                     }
                 }
@@ -91,10 +93,17 @@ impl Switch {
         }
     }
 
-    /// Gives a port's machine a frame.
+    /// Gives a port's machine a frame; what its card does not do is done first.
     fn give(&mut self, to: PortId, packet: &Packet<'_, '_>) {
         let Some(port) = self.ports.get_mut(to) else { return };
-        let is_waiting = port.send(packet);
+        let mut is_waiting = false;
+        if port.accepts(packet) {
+            is_waiting = port.send(packet);
+        } else {
+            port.statistics.completed += 1;
+            let is_done = self.completer.complete(packet, |piece| is_waiting |= port.send(piece));
+            port.statistics.dropped.senseless += u64::from(!is_done);
+        }
         self.touch(to);
         if is_waiting {
             self.activate(to);
@@ -124,7 +133,7 @@ impl Switch {
     /// Frames on delayed ways that arrive now.
     pub(super) fn release_delayed(&mut self) {
         while let Some(mut delayed) = self.delayed.pop(self.now) {
-            with_packet(&mut delayed.frame, |packet| self.give(delayed.to, packet));
+            delayed.frame.with(|packet| self.give(delayed.to, packet));
         }
     }
 

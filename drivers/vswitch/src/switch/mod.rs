@@ -16,6 +16,7 @@ use crate::capture::Capture;
 use crate::clock::Clock;
 use crate::control::{self, ControlSocket};
 use crate::fabric::{AddressTable, DelayQueue, Faults, PortId};
+use crate::frame::Completer;
 use crate::port::{Port, PortKind, Watch};
 use ports::Ports;
 
@@ -50,6 +51,7 @@ pub struct Switch {
     addresses: AddressTable,
     faults: Faults,
     delayed: DelayQueue,
+    completer: Completer,
     /// Ports that are looked at in every turn.
     active: Vec<PortId>,
     /// Ports whose machines are to be told something at the end of this turn.
@@ -78,6 +80,7 @@ impl Switch {
             addresses: AddressTable::default(),
             faults: Faults::new(config.seed),
             delayed: DelayQueue::default(),
+            completer: Completer::default(),
             active: Vec::new(),
             touched: Vec::new(),
             control: Some(control),

@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::path::Path;
 use std::time::Duration;
 
+use vhost::vhost_user::message::VhostUserProtocolFeatures;
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
@@ -12,12 +13,13 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::patience;
 
-pub const MEMORY_BYTES: usize = 1 << 20;
+pub const MEMORY_BYTES: usize = 2 << 20;
 pub const RING: u16 = 16;
 pub const RECEIVE: usize = 0;
 pub const TRANSMIT: usize = 1;
 const BUFFER_BYTES: u32 = 2048;
-const HEADER_BYTES: usize = 12;
+pub const HEADER_BYTES: usize = 12;
+const NEXT: u16 = 1;
 const WRITE: u16 = 2;
 
 /// The hypervisor's view of the machine's memory begins here.
@@ -40,20 +42,34 @@ fn buffer(ring: usize, slot: u16) -> u64 {
 /// See the module.
 pub struct Guest {
     pub memory: GuestMemoryMmap,
-    kicks: [EventFd; 2],
-    next_available: [u16; 2],
-    next_used: [u16; 2],
+    kicks: Vec<EventFd>,
+    next_available: Vec<u16>,
+    next_used: Vec<u16>,
     frontend: Frontend,
 }
 
 impl Guest {
-    /// Plugs in.
+    /// Plugs in a card that takes over nothing.
     pub fn plug_in(path: &Path) -> Guest {
-        let mut frontend = Frontend::connect(path, 2).unwrap();
+        Guest::plug_in_with(path, 0, 1)
+    }
+
+    /// Plugs in a card with these features of network cards besides those of all devices, and so many pairs
+    /// of rings.
+    pub fn plug_in_with(path: &Path, offloads: u64, pairs: usize) -> Guest {
+        let rings = 2 * pairs;
+        let mut frontend = Frontend::connect(path, rings as u64).unwrap();
         frontend.set_owner().unwrap();
-        let features = frontend.get_features().unwrap();
-        let _ = frontend.get_protocol_features().unwrap();
+        let offered = frontend.get_features().unwrap();
+        assert_eq!(offered & offloads, offloads, "the switch offers them");
+        // Those of network cards are the first 24.
+        let features = offered & (!0xff_ffff | offloads);
+        let protocol = frontend.get_protocol_features().unwrap();
         frontend.set_features(features).unwrap();
+        if pairs > 1 {
+            frontend.set_protocol_features(protocol & VhostUserProtocolFeatures::MQ).unwrap();
+            assert!(frontend.get_queue_num().unwrap() >= pairs as u64);
+        }
         let file = memory_file();
         let offset = FileOffset::new(file.try_clone().unwrap(), 0);
         let ranges = [(GuestAddress(0), MEMORY_BYTES, Some(offset))];
@@ -67,8 +83,9 @@ impl Guest {
         };
         frontend.set_mem_table(&[region]).unwrap();
         let bell = || EventFd::new(EFD_NONBLOCK).unwrap();
-        let (kicks, calls) = ([bell(), bell()], [bell(), bell()]);
-        for ring in [RECEIVE, TRANSMIT] {
+        let kicks: Vec<_> = (0..rings).map(|_| bell()).collect();
+        let calls: Vec<_> = (0..rings).map(|_| bell()).collect();
+        for ring in 0..rings {
             frontend.set_vring_num(ring, RING).unwrap();
             frontend.set_vring_base(ring, 0).unwrap();
             let config = VringConfigData {
@@ -87,7 +104,8 @@ impl Guest {
         }
         // Asks for something, so that everything before it is done.
         frontend.get_features().unwrap();
-        Guest { memory, kicks, next_available: [0; 2], next_used: [0; 2], frontend }
+        let (next_available, next_used) = (vec![0; rings], vec![0; rings]);
+        Guest { memory, kicks, next_available, next_used, frontend }
     }
 
     /// Says something to the switch, which must still be there to answer.
@@ -129,50 +147,83 @@ impl Guest {
 
     /// Offers `count` buffers to receive into.
     pub fn offer_buffers(&mut self, count: u16) {
+        self.offer_buffers_in(RECEIVE, count);
+    }
+
+    pub fn offer_buffers_in(&mut self, ring: usize, count: u16) {
         for _ in 0..count {
-            let slot = self.next_available[RECEIVE] % RING;
-            self.describe(RECEIVE, slot, buffer(RECEIVE, slot), BUFFER_BYTES, WRITE, 0);
-            self.offer(RECEIVE, slot);
+            let slot = self.next_available[ring] % RING;
+            self.describe(ring, slot, buffer(ring, slot), BUFFER_BYTES, WRITE, 0);
+            self.offer(ring, slot);
         }
     }
 
     /// Sends a frame, and waits until the switch has taken it.
     pub fn send(&mut self, frame: &[u8]) {
-        let slot = self.next_available[TRANSMIT] % RING;
-        let place = buffer(TRANSMIT, slot);
-        self.memory.write_slice(frame, GuestAddress(place + HEADER_BYTES as u64)).unwrap();
-        let length = u32::try_from(HEADER_BYTES + frame.len()).unwrap();
-        self.describe(TRANSMIT, slot, place, length, 0, 0);
-        self.offer(TRANSMIT, slot);
-        assert!(self.is_taken(), "the switch has not taken the frame");
+        self.send_with(TRANSMIT, [0; HEADER_BYTES], frame);
+    }
+
+    /// As [`Guest::send`], in this ring and with this header: in as many buffers as it takes.
+    pub fn send_with(&mut self, ring: usize, header: [u8; HEADER_BYTES], frame: &[u8]) {
+        let bytes = [&header[..], frame].concat();
+        let pieces: Vec<_> = bytes.chunks(BUFFER_BYTES as usize).collect();
+        assert!(pieces.len() <= usize::from(RING), "the frame fits the ring");
+        let head = self.next_available[ring] % RING;
+        for (number, piece) in (0..).zip(&pieces) {
+            let (slot, next) = ((head + number) % RING, (head + number + 1) % RING);
+            self.memory.write_slice(piece, GuestAddress(buffer(ring, slot))).unwrap();
+            let flags = if usize::from(number) + 1 < pieces.len() { NEXT } else { 0 };
+            let length = u32::try_from(piece.len()).unwrap();
+            self.describe(ring, slot, buffer(ring, slot), length, flags, next);
+        }
+        self.offer(ring, head);
+        assert!(self.is_taken_in(ring), "the switch has not taken the frame");
     }
 
     /// Whether the switch takes everything that was offered for transmission.
     pub fn is_taken(&self) -> bool {
+        self.is_taken_in(TRANSMIT)
+    }
+
+    fn is_taken_in(&self, ring: usize) -> bool {
         patience(|| {
-            let index: u16 = self.memory.read_obj(GuestAddress(used(TRANSMIT) + 2)).unwrap();
-            index == self.next_available[TRANSMIT]
+            let index: u16 = self.memory.read_obj(GuestAddress(used(ring) + 2)).unwrap();
+            index == self.next_available[ring]
         })
     }
 
     /// The next frame, if one comes soon.
     pub fn receive(&mut self) -> Option<Vec<u8>> {
-        let next = self.next_used[RECEIVE];
-        let has_come = patience(|| {
-            self.memory.read_obj::<u16>(GuestAddress(used(RECEIVE) + 2)).unwrap() != next
-        });
+        let (header, frame) = self.receive_in(RECEIVE)?;
+        assert_eq!(header[10..12], [1, 0], "one buffer for a frame");
+        Some(frame)
+    }
+
+    /// The next frame of this ring and its header, out of as many buffers as the header says.
+    pub fn receive_in(&mut self, ring: usize) -> Option<([u8; HEADER_BYTES], Vec<u8>)> {
+        let mut bytes = self.take_buffer(ring)?;
+        let header: [u8; HEADER_BYTES] = bytes[..HEADER_BYTES].try_into().unwrap();
+        for _ in 1..u16::from_le_bytes([header[10], header[11]]) {
+            bytes.extend(self.take_buffer(ring).expect("the buffers of a frame come together"));
+        }
+        Some((header, bytes.split_off(HEADER_BYTES)))
+    }
+
+    fn take_buffer(&mut self, ring: usize) -> Option<Vec<u8>> {
+        let next = self.next_used[ring];
+        let has_come =
+            patience(|| self.memory.read_obj::<u16>(GuestAddress(used(ring) + 2)).unwrap() != next);
         if !has_come {
             return None;
         }
-        let place = used(RECEIVE) + 4 + u64::from(next % RING) * 8;
+        let place = used(ring) + 4 + u64::from(next % RING) * 8;
         let slot: u32 = self.memory.read_obj(GuestAddress(place)).unwrap();
         let length: u32 = self.memory.read_obj(GuestAddress(place + 4)).unwrap();
-        self.next_used[RECEIVE] = next.wrapping_add(1);
+        self.next_used[ring] = next.wrapping_add(1);
         let mut bytes = vec![0; length as usize];
-        let from = GuestAddress(buffer(RECEIVE, u16::try_from(slot).unwrap()));
+        let from = GuestAddress(buffer(ring, u16::try_from(slot).unwrap()));
         self.memory.read_slice(&mut bytes, from).unwrap();
-        assert_eq!(bytes[10..12], [1, 0], "one buffer for a frame");
-        Some(bytes.split_off(HEADER_BYTES))
+        Some(bytes)
     }
 
     /// That nothing comes.

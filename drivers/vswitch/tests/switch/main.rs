@@ -3,6 +3,7 @@
 
 mod guest;
 mod hostile;
+mod offloads;
 mod stream;
 
 use std::path::{Path, PathBuf};

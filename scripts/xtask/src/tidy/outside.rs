@@ -10,10 +10,9 @@ const ALLOWED: &[(&str, &str)] = &[
     ("bytes", "bft raft kv net store node sim bench fuzz"),
     ("crc", "base"),
     ("ed25519-dalek", "crypto bench"),
-    ("heapless", "pool"),
     ("hermit-entry", "platform"),
     ("hermit-kernel", "platform"),
-    ("heapless", "virtio vswitch"),
+    ("heapless", "pool vswitch"),
     ("httparse", "net"),
     ("log", "platform"),
     ("rand_core", "base vswitch"), // The switch lies below `base`, and is a host program.

@@ -4,6 +4,7 @@
 //! Everything that happens in one burst is shown to the machine at once, by one write of one index, and it is
 //! rung at most once.
 
+mod arrival;
 mod bell;
 mod chain;
 mod cursor;
@@ -12,13 +13,15 @@ mod shared;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
+use virtio::net::{Checksum, HEADER_BYTES, Header};
 use vmm_sys_util::eventfd::EventFd;
 
 use super::memory::Memory;
 use super::{Source, Unplug, Watch};
 use crate::frame::{Packet, Scatter};
 use crate::statistics::Statistics;
-use crate::{BURST_FRAMES, FRAME_MAX_BYTES};
+use crate::{BURST_FRAMES, FRAME_MAX_BYTES, LARGE_MAX_BYTES};
+use arrival::Room;
 use chain::Access;
 use cursor::Cursor;
 pub(super) use shared::Addresses;
@@ -26,11 +29,6 @@ use shared::Mapped;
 
 /// The longest ring (virtio 1.3, section 2.7: at most 32768; QEMU's network card: 1024).
 pub(super) const RING_MAX: u16 = 1024;
-/// `struct virtio_net_hdr_v1` (virtio 1.3, section 5.1.6).
-const HEADER_BYTES: usize = 12;
-/// Where in the header it says over how many buffers a frame goes: always one here.
-const HEADER_NUM_BUFFERS: usize = 10;
-
 /// What became of a frame for the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Given {
@@ -47,6 +45,8 @@ pub(super) struct Queue {
     mapped: Option<Mapped>,
     cursor: Cursor,
     pub(super) is_enabled: bool,
+    /// Its buffers are merged for a long frame.
+    is_mergeable: bool,
     kick: Option<EventFd>,
     call: Option<EventFd>,
 }
@@ -58,6 +58,7 @@ impl Queue {
             mapped: None,
             cursor: Cursor::default(),
             is_enabled: false,
+            is_mergeable: false,
             kick: None,
             call: None,
         }
@@ -96,8 +97,9 @@ impl Queue {
         self.mapped = addresses.and_then(|addresses| Mapped::new(memory, addresses, self.size));
     }
 
-    pub(super) fn set_events(&mut self, has_events: bool) {
+    pub(super) fn set_features(&mut self, has_events: bool, is_mergeable: bool) {
         self.cursor.has_events = has_events;
+        self.is_mergeable = is_mergeable;
     }
 
     pub(super) fn set_base(&mut self, next_available: u16) {
@@ -187,23 +189,18 @@ impl Queue {
         packet: &Packet<'_, '_>,
         statistics: &mut Statistics,
     ) -> Result<Given, Unplug> {
+        let is_mergeable = self.is_mergeable;
         let Some((mapped, cursor)) = self.running() else { return Ok(Given::NoBuffer) };
-        let shared = mapped.shared();
-        if cursor.offered(shared)? == 0 {
+        let length = HEADER_BYTES + packet.len();
+        let Some(room) = Room::take(length, is_mergeable, mapped, cursor)? else {
             return Ok(Given::NoBuffer);
+        };
+        if room.write(packet, &packet.header, mapped.shared(), cursor) {
+            statistics.frames_out += 1;
+            statistics.bytes_out += packet.len() as u64;
+        } else {
+            statistics.dropped.bad_buffer += 1;
         }
-        let head = cursor.take(shared)?;
-        let mut scatter = Scatter::default();
-        let gathered = chain::gather(&mapped.memory, shared, head, Access::Write, &mut scatter);
-        let written = gathered.and_then(|()| write(scatter, packet));
-        match written {
-            Some(_) => {
-                statistics.frames_out += 1;
-                statistics.bytes_out += packet.len() as u64;
-            }
-            None => statistics.dropped.bad_buffer += 1,
-        }
-        cursor.give_back(shared, head, written.unwrap_or(0));
         Ok(Given::Taken)
     }
 
@@ -239,26 +236,27 @@ fn read(
     statistics: &mut Statistics,
     forward: &mut impl FnMut(&Packet<'_, '_>, &mut Statistics),
 ) {
+    let header = chain.peek().map(|bytes| Header::parse(&bytes));
+    let Some(Ok(header)) = header else {
+        statistics.refused.malformed += 1;
+        return;
+    };
     chain.advance(HEADER_BYTES);
-    if chain.len() > FRAME_MAX_BYTES {
+    // A card is not told by its driver that something is right.
+    let header = match header.checksum {
+        Checksum::Valid => Header { checksum: Checksum::Unknown, ..header },
+        Checksum::Unknown | Checksum::Partial(_) => header,
+    };
+    let longest = match header.segmentation {
+        Some(_) => LARGE_MAX_BYTES,
+        None => FRAME_MAX_BYTES,
+    };
+    if chain.len() > longest {
         statistics.refused.oversized += 1;
         return;
     }
-    match Packet::new(chain) {
+    match Packet::new(header, chain) {
         Some(packet) => forward(&packet, statistics),
         None => statistics.refused.runt += 1,
     }
-}
-
-/// Writes header and frame into a chain; how many bytes, unless it is too short.
-fn write(mut chain: Scatter<'_>, packet: &Packet<'_, '_>) -> Option<u32> {
-    let length = HEADER_BYTES + packet.len();
-    if chain.len() < length {
-        return None;
-    }
-    let mut header = [0; HEADER_BYTES];
-    header[HEADER_NUM_BUFFERS] = 1;
-    chain.write(&header)?;
-    packet.content.copy_into(&chain)?;
-    u32::try_from(length).ok()
 }

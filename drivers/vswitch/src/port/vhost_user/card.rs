@@ -1,4 +1,4 @@
-//! One network card of a machine: its memory and its two rings, as its hypervisor describes them.
+//! One network card of a machine: its memory and its rings, as its hypervisor describes them.
 
 use std::fs::File;
 
@@ -11,36 +11,67 @@ use vhost::vhost_user::message::{
 };
 use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut};
 
-use super::super::Watch;
-use super::super::backlog::Backlog;
+use virtio::net::{Checksum, Header, SegmentKind};
+
 use super::super::memory::Memory;
+use super::super::pair::Pair;
 use super::super::queue::{Addresses, Queue};
+use super::super::spread::Spread;
+use super::super::{Unplug, Watch};
+use crate::PAIRS_MAX;
+use crate::frame::Packet;
+use crate::statistics::Statistics;
 
-/// What the machine receives from.
-pub(super) const RECEIVE: usize = 0;
-/// What it transmits to.
-pub(super) const TRANSMIT: usize = 1;
-
+/// Features of a network card (Virtio 1.3, section 5.1.3): what we do for the machine …
+const CSUM: u64 = 1;
+const HOST_TSO4: u64 = 1 << 11;
+const HOST_TSO6: u64 = 1 << 12;
+const HOST_ECN: u64 = 1 << 13;
+/// … and what it does for us.
+const GUEST_CSUM: u64 = 1 << 1;
+const GUEST_TSO4: u64 = 1 << 7;
+const GUEST_TSO6: u64 = 1 << 8;
+const GUEST_ECN: u64 = 1 << 9;
+const MRG_RXBUF: u64 = 1 << 15;
+/// Several pairs of queues; the queue for commands is the hypervisor's.
+const CTRL_VQ: u64 = 1 << 17;
+const MQ: u64 = 1 << 22;
+/// Of any device (section 6).
 const INDIRECT_DESC: u64 = 1 << 28;
 const EVENT_IDX: u64 = 1 << 29;
 const VERSION_1: u64 = 1 << 32;
+
+const OFFERED: u64 = CSUM
+    | HOST_TSO4
+    | HOST_TSO6
+    | HOST_ECN
+    | GUEST_CSUM
+    | GUEST_TSO4
+    | GUEST_TSO6
+    | GUEST_ECN
+    | MRG_RXBUF
+    | CTRL_VQ
+    | MQ
+    | INDIRECT_DESC
+    | EVENT_IDX
+    | VERSION_1
+    | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
 
 /// One network card, as its hypervisor describes it.
 #[derive(Debug)]
 pub(super) struct Card {
     watch: Watch,
-    pub(super) memory: Option<Memory>,
-    pub(super) queues: [Queue; 2],
-    /// Frames for which the machine has no buffers now.
-    pub(super) waiting: Backlog,
+    memory: Option<Memory>,
+    pub(super) pairs: Vec<Pair>,
+    spread: Spread,
+    features: u64,
     has_protocol_features: bool,
 }
 
 impl Drop for Card {
     fn drop(&mut self) {
-        for queue in &mut self.queues {
-            queue.drop_kick(&self.watch);
-        }
+        let Card { pairs, watch, .. } = self;
+        pairs.iter_mut().flat_map(Pair::queues).for_each(|queue| queue.drop_kick(watch));
     }
 }
 
@@ -49,22 +80,92 @@ impl Card {
         Card {
             watch,
             memory: None,
-            queues: [Queue::new(), Queue::new()],
-            waiting: Backlog::default(),
+            pairs: Card::fresh_pairs(),
+            spread: Spread::new(),
+            features: 0,
             has_protocol_features: false,
         }
     }
 
-    fn queue(&mut self, index: u32) -> Result<&mut Queue> {
-        self.queues.get_mut(index as usize).ok_or(Error::InvalidParam)
+    fn fresh_pairs() -> Vec<Pair> {
+        (0..PAIRS_MAX).map(|_| Pair::new()).collect()
+    }
+
+    /// The queues in the order of their numbers: of each pair first the one that the machine receives from.
+    pub(super) fn queues(&mut self) -> impl Iterator<Item = &mut Queue> {
+        self.pairs.iter_mut().flat_map(Pair::queues)
+    }
+
+    /// A queue by its number.
+    pub(super) fn queue(&mut self, index: u32) -> Option<&mut Queue> {
+        let [receive, transmit] = self.pairs.get_mut(index as usize / 2)?.queues();
+        Some(if index.is_multiple_of(2) { receive } else { transmit })
+    }
+
+    fn known_queue(&mut self, index: u32) -> Result<&mut Queue> {
+        self.queue(index).ok_or(Error::InvalidParam)
     }
 
     fn reset(&mut self) {
-        for queue in &mut self.queues {
-            queue.drop_kick(&self.watch);
-            *queue = Queue::new();
+        let watch = self.watch.clone();
+        self.queues().for_each(|queue| queue.drop_kick(&watch));
+        self.pairs = Card::fresh_pairs();
+    }
+
+    /// Whether the machine takes a frame of which so much is left to do.
+    pub(super) fn accepts(&self, header: &Header) -> bool {
+        let has = |feature: u64| self.features & feature != 0;
+        let is_checked = !matches!(header.checksum, Checksum::Partial(_));
+        let is_short = header.segmentation.is_none_or(|it| {
+            let kind = match it.kind {
+                SegmentKind::Tcp4 => GUEST_TSO4,
+                SegmentKind::Tcp6 => GUEST_TSO6,
+            };
+            has(kind) && (!it.has_ecn || has(GUEST_ECN))
+        });
+        is_short && (is_checked || has(GUEST_CSUM))
+    }
+
+    /// How many pairs the machine uses, from the first on.
+    fn active(&self) -> usize {
+        self.pairs.iter().take_while(|pair| pair.receive.is_running()).count()
+    }
+
+    /// See [`super::Session::receive`].
+    pub(super) fn receive(
+        &mut self,
+        statistics: &mut Statistics,
+        mut forward: impl FnMut(&Packet<'_, '_>, &mut Statistics),
+    ) -> std::result::Result<bool, Unplug> {
+        let active = self.active();
+        let mut has_something = false;
+        for (number, pair) in self.pairs.iter_mut().enumerate() {
+            has_something |= pair.send_waiting(statistics)?;
+            has_something |= pair.transmit.receive(statistics, |packet, statistics| {
+                if active > 1 {
+                    self.spread.note_sent(number, packet);
+                }
+                forward(packet, statistics);
+            })?;
         }
-        self.waiting.clear();
+        Ok(has_something)
+    }
+
+    /// See [`super::Session::send`].
+    pub(super) fn send(
+        &mut self,
+        packet: &Packet<'_, '_>,
+        statistics: &mut Statistics,
+    ) -> std::result::Result<bool, Unplug> {
+        let pair = match self.active() {
+            0 => {
+                statistics.dropped.unplugged += 1;
+                return Ok(false);
+            }
+            1 => 0,
+            pairs => self.spread.pair_for(packet, pairs),
+        };
+        self.pairs[pair].send(packet, statistics)
     }
 }
 
@@ -88,22 +189,21 @@ impl VhostUserBackendReqHandlerMut for Card {
     }
 
     fn get_features(&mut self) -> Result<u64> {
-        Ok(VERSION_1
-            | EVENT_IDX
-            | INDIRECT_DESC
-            | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits())
+        Ok(OFFERED)
     }
 
     fn set_features(&mut self, features: u64) -> Result<()> {
-        if features & !self.get_features()? != 0 || features & VERSION_1 == 0 {
+        if features & !OFFERED != 0 || features & VERSION_1 == 0 {
             return Err(Error::InvalidParam);
         }
-        self.has_protocol_features =
+        self.features = features;
+        let has_protocol_features =
             features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() != 0;
-        for queue in &mut self.queues {
-            queue.set_events(features & EVENT_IDX != 0);
+        self.has_protocol_features = has_protocol_features;
+        for queue in self.queues() {
+            queue.set_features(features & EVENT_IDX != 0, features & MRG_RXBUF != 0);
             // Without protocol features a ring starts enabled.
-            queue.is_enabled |= !self.has_protocol_features;
+            queue.is_enabled |= !has_protocol_features;
         }
         Ok(())
     }
@@ -118,13 +218,13 @@ impl VhostUserBackendReqHandlerMut for Card {
             return Err(Error::InvalidParam);
         }
         let memory = Memory::map(regions, files)?;
-        self.queues.iter_mut().for_each(|queue| queue.set_memory(&memory));
+        self.queues().for_each(|queue| queue.set_memory(&memory));
         self.memory = Some(memory);
         Ok(None)
     }
 
     fn set_vring_num(&mut self, index: u32, num: u32) -> Result<()> {
-        if self.queue(index)?.set_size(num) { Ok(()) } else { Err(Error::InvalidParam) }
+        if self.known_queue(index)?.set_size(num) { Ok(()) } else { Err(Error::InvalidParam) }
     }
 
     fn set_vring_addr(
@@ -136,63 +236,70 @@ impl VhostUserBackendReqHandlerMut for Card {
         available: u64,
         _log: u64,
     ) -> Result<()> {
-        let memory = self.memory.as_ref().ok_or(Error::InvalidParam)?;
+        let memory = self.memory.clone().ok_or(Error::InvalidParam)?;
         let to_guest = |user| memory.to_guest(user).ok_or(Error::InvalidParam);
         let to = Addresses {
             descriptors: to_guest(descriptor)?,
             available: to_guest(available)?,
             used: to_guest(used)?,
         };
-        let queue = self.queues.get_mut(index as usize).ok_or(Error::InvalidParam)?;
-        if queue.set_addresses(memory, to) { Ok(()) } else { Err(Error::InvalidParam) }
+        if self.known_queue(index)?.set_addresses(&memory, to) {
+            Ok(())
+        } else {
+            Err(Error::InvalidParam)
+        }
     }
 
     fn set_vring_base(&mut self, index: u32, base: u32) -> Result<()> {
         let base = u16::try_from(base).map_err(|_| Error::InvalidParam)?;
-        self.queue(index)?.set_base(base);
+        self.known_queue(index)?.set_base(base);
         Ok(())
     }
 
     fn get_vring_base(&mut self, index: u32) -> Result<VhostUserVringState> {
         let watch = self.watch.clone();
-        let base = self.queue(index)?.stop(&watch);
-        if index as usize == RECEIVE {
-            self.waiting.clear();
-        }
+        let base = match index % 2 {
+            0 => {
+                let pair = self.pairs.get_mut(index as usize / 2).ok_or(Error::InvalidParam)?;
+                pair.stop_receiving(&watch)
+            }
+            _ => self.known_queue(index)?.stop(&watch),
+        };
         Ok(VhostUserVringState::new(index, u32::from(base)))
     }
 
     fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> Result<()> {
-        let queue = self.queues.get_mut(usize::from(index)).ok_or(Error::InvalidParam)?;
+        let watch = self.watch.clone();
         // A bell starts the ring (vhost-user specification, "Ring states").
-        queue.set_kick(fd, &self.watch, index).map_err(Error::ReqHandlerError)
+        self.known_queue(index.into())?.set_kick(fd, &watch, index).map_err(Error::ReqHandlerError)
     }
 
     fn set_vring_call(&mut self, index: u8, fd: Option<File>) -> Result<()> {
-        self.queue(u32::from(index))?.set_call(fd).map_err(Error::ReqHandlerError)
+        self.known_queue(index.into())?.set_call(fd).map_err(Error::ReqHandlerError)
     }
 
     fn set_vring_err(&mut self, index: u8, _fd: Option<File>) -> Result<()> {
         // A machine that errs is unplugged, which its hypervisor hears on the socket.
-        self.queue(u32::from(index)).map(|_| ())
+        self.known_queue(index.into()).map(|_| ())
     }
 
     fn get_protocol_features(&mut self) -> Result<VhostUserProtocolFeatures> {
         // `REPLY_ACK` is the crate's, which adds it.
-        Ok(VhostUserProtocolFeatures::empty())
+        Ok(VhostUserProtocolFeatures::MQ)
     }
 
     fn set_protocol_features(&mut self, features: u64) -> Result<()> {
-        let offered = VhostUserProtocolFeatures::REPLY_ACK.bits();
-        if features & !offered == 0 { Ok(()) } else { Err(Error::InvalidParam) }
+        let offered = VhostUserProtocolFeatures::REPLY_ACK | VhostUserProtocolFeatures::MQ;
+        if features & !offered.bits() == 0 { Ok(()) } else { Err(Error::InvalidParam) }
     }
 
     fn get_queue_num(&mut self) -> Result<u64> {
-        Ok(self.queues.len() as u64)
+        // Of pairs, says QEMU, and so does DPDK.
+        Ok(PAIRS_MAX as u64)
     }
 
     fn set_vring_enable(&mut self, index: u32, enable: bool) -> Result<()> {
-        self.queue(index)?.is_enabled = enable;
+        self.known_queue(index)?.is_enabled = enable;
         Ok(())
     }
 
