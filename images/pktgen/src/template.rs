@@ -1,6 +1,6 @@
 //! Frames, made from a template: only the flow and the probe differ.
 
-use pool::{Frame, Pool};
+use pool::{Frame, PacketBuffer, Pool};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Address,
@@ -65,9 +65,14 @@ impl Template {
         Template { head, bytes }
     }
 
-    /// A frame of a flow, or `None` if the pool has no buffer. Behind its head is whatever the buffer held.
+    /// A frame of a flow, or `None` if the pool has no buffer.
     pub fn frame(&self, flow: u16, probe: &Probe, pool: &Pool) -> Option<Frame> {
-        let mut frame = pool.allocate_frame()?;
+        pool.allocate().map(|buffer| self.fill(buffer, flow, probe))
+    }
+
+    /// A frame of a flow in this buffer. Behind its head is whatever the buffer held.
+    pub fn fill(&self, buffer: PacketBuffer, flow: u16, probe: &Probe) -> Frame {
+        let mut frame = Frame::new(buffer);
         let bytes = frame.append(self.bytes);
         let head: &mut [u8; HEAD_BYTES] =
             bytes.first_chunk_mut().expect("no frame is shorter than its head");
@@ -75,7 +80,7 @@ impl Template {
         let port = PORT_FROM.wrapping_add(flow);
         head[SOURCE_PORT].copy_from_slice(&port.to_be_bytes());
         probe.emit(head);
-        Some(frame)
+        frame
     }
 }
 

@@ -124,10 +124,9 @@ impl Trial {
 
     fn send(&mut self, now: Instant, pool: &Pool, outgoing: &mut VecDeque<Frame>) {
         let room = BURST.saturating_sub(outgoing.len());
-        for _ in 0..self.pace.due(now).min(room) {
+        for buffer in pool.allocate_burst(self.pace.due(now).min(room)) {
             let probe = self.probe(Kind::Data, now);
-            let Some(frame) = self.template.frame(self.flow, &probe, pool) else { return };
-            outgoing.push_back(frame);
+            outgoing.push_back(self.template.fill(buffer, self.flow, &probe));
             self.pace.note(1);
             self.flow = if self.flow + 1 < self.flows { self.flow + 1 } else { 0 };
         }

@@ -24,7 +24,7 @@ use virtio::transport::{DeviceType, Transport};
 
 /// As many packet buffers as a node has, and as many of them wait for frames.
 const PACKET_BUFFERS: usize = base::limits::PACKET_BUFFERS;
-const CARD: NetConfig = NetConfig { queue_size_max: 256, receive_buffers: 256 };
+const CARD: NetConfig = NetConfig { receive_buffers: 256, ..NetConfig::DEFAULT };
 /// While frames come and go, the console is looked at in one of so many turns.
 const TURNS_BETWEEN_KEYS: u32 = 1024;
 /// How often the card is asked whether it needs a reset.
