@@ -15,6 +15,9 @@ pub(crate) const FEATURE_PACKED: u64 = 1 << 34;
 /// The device follows the standard since version 1.0 (`VIRTIO_F_VERSION_1`).
 pub(crate) const FEATURE_VERSION_1: u64 = 1 << 32;
 
+/// A single queue can be reset (`VIRTIO_F_RING_RESET`).
+pub(crate) const FEATURE_RING_RESET: u64 = 1 << 40;
+
 /// How often the status is read until the device confirms a reset. A read takes a microsecond or so.
 const RESET_POLLS_MAX: u32 = 1_000_000;
 /// How often a configuration field is read until no change of the device's comes in between.
@@ -221,6 +224,16 @@ impl<T: Transport> Device<T> {
             core::hint::spin_loop();
             self.transport.get_status().is_empty()
         })
+    }
+
+    /// Takes one queue back from the device, which goes on with the others. Says whether it has confirmed
+    /// that: only then is the queue's memory ours again. Never if it cannot do that (section 2.6.1).
+    pub(crate) fn reset_queue(&mut self, queue: u16) -> bool {
+        if !self.has(FEATURE_RING_RESET) {
+            return false;
+        }
+        self.transport.queue_unset(queue);
+        !self.transport.queue_used(queue)
     }
 
     /// Notifies the device of `queue`.

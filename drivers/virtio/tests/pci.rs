@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use virtio::fake::allocate;
 use virtio::net::NetConfig;
 use virtio::transport::{
-    ConfigurationAccess, DeviceFunction, DeviceType, Found, InterruptError, InterruptMessage,
-    InterruptSource, Pci, PciDevice, PciDeviceError, Transport,
+    ConfigurationAccess, DeviceFunction, DeviceType, Doorbell, Doorbells, Found, InterruptError,
+    InterruptMessage, InterruptSource, Pci, PciDevice, PciDeviceError, Transport,
 };
 use virtio::{InitError, VirtioNet};
 
@@ -287,6 +287,47 @@ fn a_kick_is_one_store_to_the_place_of_the_queue() {
     device.notify(1);
     assert_eq!(memory.get::<u16>(NOTIFY + 36), 1);
     assert_eq!(memory.get::<u16>(COMMON + 0x16), 0x7777);
+}
+
+#[test]
+fn a_doorbell_is_the_same_store_and_nothing_else() {
+    let memory = Memory::new();
+    let mut device = open(&Spaces::default().with(0, 3, card()), &memory).unwrap();
+    memory.set(COMMON + 0x1e, 9_u16);
+    device.queue_set(1, 64, 0x1000, 0x2000, 0x3000);
+    let mut doorbell = device.doorbell(1);
+    drop(device);
+    memory.set(NOTIFY + 34, 0xaaaa_u16);
+    memory.set(NOTIFY + 38, 0xbbbb_u16);
+    memory.set(COMMON + 0x16, 0x7777_u16);
+    doorbell.ring();
+    let around = [NOTIFY + 34, NOTIFY + 36, NOTIFY + 38].map(|place| memory.get::<u16>(place));
+    assert_eq!(around, [0xaaaa, 1, 0xbbbb]);
+    assert_eq!(memory.get::<u16>(COMMON + 0x16), 0x7777);
+}
+
+#[test]
+#[should_panic(expected = "set up")]
+fn a_queue_that_is_not_set_up_has_no_doorbell() {
+    let memory = Memory::new();
+    open(&Spaces::default().with(0, 3, card()), &memory).unwrap().doorbell(0);
+}
+
+#[test]
+fn a_single_queue_is_reset_only_where_there_is_a_register_for_it() {
+    for (bytes, written) in [(0x38, 0_u16), (0x3a, 0), (0x3c, 1)] {
+        let mut space = card();
+        capability(&mut space, CAP_COMMON, CAP_NOTIFY, 1, (COMMON, bytes));
+        let memory = Memory::new();
+        let mut device = open(&Spaces::default().with(0, 3, space), &memory).unwrap();
+        device.queue_set(1, 64, 0x1000, 0x2000, 0x3000);
+        device.queue_unset(1);
+        assert_eq!(memory.get::<u16>(COMMON + 0x16), 1);
+        assert_eq!(memory.get::<u16>(COMMON + 0x3a), written);
+        assert!(device.queue_used(1), "these registers confirm nothing");
+        memory.set(COMMON + 0x1c, 0_u16);
+        assert!(!device.queue_used(1));
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use virtio_drivers::transport::Transport;
 
 use super::header::HEADER_BYTES;
 use super::offloads;
-use crate::device::{Device, InitError};
+use crate::device::{Device, FEATURE_RING_RESET, InitError};
 use crate::queue::SIZE_MAX;
 
 /// The shortest frame on an Ethernet, its checksum not counted: shorter ones are padded.
@@ -99,7 +99,7 @@ pub enum LinkState {
 
 /// The features to take of those that are offered.
 pub(super) fn select(offered: u64, config: &NetConfig) -> u64 {
-    offered & FEATURES | offloads::select(offered, config.offloads)
+    offered & (FEATURES | FEATURE_RING_RESET) | offloads::select(offered, config.offloads)
 }
 
 /// The features to take for several pairs; none if there are no commands with which to use them.

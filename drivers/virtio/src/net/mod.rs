@@ -237,6 +237,9 @@ impl<T: Transport> VirtioNet<T> {
     /// Asks the card how it is: a slow register access, for once in a while. A card that needs a reset is
     /// started again: what it was sending is lost, and all its buffers come back first. If it does not start
     /// it is given up.
+    ///
+    /// When the link goes down the card has to give back what it was sending, if it can do that without being
+    /// reset as a whole: those frames would be old when they leave, and others need the buffers.
     pub fn check_link(&mut self) -> LinkState {
         if self.fault.is_none() && self.device.needs_reset() {
             match self.restart() {
@@ -248,9 +251,26 @@ impl<T: Transport> VirtioNet<T> {
             Some(_) => LinkState::Down,
             None => configuration::link(&self.device),
         };
-        self.link_changes += u64::from(link != self.link);
+        if link != self.link {
+            self.link_changes += 1;
+            if link == LinkState::Down && self.fault.is_none() {
+                self.recall_sent();
+            }
+        }
         self.link = link;
         link
+    }
+
+    /// Takes back what was not sent yet.
+    fn recall_sent(&mut self) {
+        if self.statistics().transmit_buffers == 0 || !self.device.reset_queue(TRANSMIT_QUEUE) {
+            return;
+        }
+        // SAFETY: the card has just confirmed that the queue is reset.
+        unsafe { self.pair.transmitter.detach() };
+        if self.device.connect(TRANSMIT_QUEUE, self.pair.transmitter.queue()).is_err() {
+            self.fail(Fault::NeedsReset);
+        }
     }
 
     /// Resets the card and starts it as before, on the same rings.

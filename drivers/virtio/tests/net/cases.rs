@@ -18,6 +18,8 @@ use crate::RINGS;
 type Card = VirtioNet<FakeTransport>;
 
 const BUFFERS: usize = 64;
+/// `VIRTIO_F_RING_RESET`.
+const RING_RESET: u64 = 1 << 40;
 const CONFIG: NetConfig =
     NetConfig { queue_size_max: 32, receive_buffers: 16, ..NetConfig::DEFAULT };
 
@@ -66,7 +68,7 @@ fn the_driver_takes_what_it_understands() {
     let mut options = card_options();
     options.features = !(1 << 3);
     let (card, network, _pool) = start(options);
-    let expected = VERSION_1 | EVENT_INDEX | PACKED | 1 << 5 | 1 << 16;
+    let expected = VERSION_1 | EVENT_INDEX | PACKED | RING_RESET | 1 << 5 | 1 << 16;
     assert_eq!(network.device().accepted_features(), expected);
     assert_eq!(card.mac(), MacAddress([0x52, 0x54, 0, 0, 0, 1]));
     assert_eq!(card.mac().to_string(), "52:54:00:00:00:01");
@@ -394,6 +396,37 @@ fn a_card_that_needs_a_reset_is_started_again() {
         network.device().demand_reset();
     }
     assert_eq!(card.statistics().link_changes, 2);
+}
+
+#[test]
+fn frames_that_cannot_leave_come_back_when_the_link_goes() {
+    for (feature, comes_back) in [(RING_RESET, true), (0, false)] {
+        let mut options = card_options();
+        options.features |= feature;
+        let (mut card, network, pool) = start(options);
+        let mut queue: VecDeque<_> = (0..5).map(|_| frame(&pool, &[1; 60])).collect();
+        card.send_burst(&mut queue);
+        network.device().change(|it| it.configuration[6] = 0);
+        assert_eq!(card.check_link(), LinkState::Down);
+        let held = if comes_back { 0 } else { 5 };
+        assert_eq!(usize::from(card.statistics().transmit_buffers), held);
+        assert_eq!(pool.free(), BUFFERS - 16 - held);
+
+        // Reception goes on, and so does sending on the new ring.
+        assert_eq!(network.deliver(&numbered(2)), 2);
+        assert_eq!(receive_all(&mut card).len(), 2);
+        card.send_burst(&mut VecDeque::from([frame(&pool, &[2; 60])]));
+        assert_eq!(network.take_sent(usize::MAX).len(), held + 1);
+        assert_eq!((card.reclaim(), card.fault()), (held + 1, None));
+    }
+    // A queue that cannot be set up again costs the card.
+    let mut options = card_options();
+    options.features |= RING_RESET;
+    let (mut card, network, pool) = start(options);
+    card.send_burst(&mut VecDeque::from([frame(&pool, &[1; 60])]));
+    network.device().change(|it| (it.configuration[6], it.refuses_queues) = (0, true));
+    assert_eq!((card.check_link(), card.fault()), (LinkState::Down, Some(Fault::NeedsReset)));
+    assert_eq!(pool.free(), BUFFERS);
 }
 
 #[test]

@@ -35,6 +35,8 @@ mod common {
     pub(super) const QUEUE_DRIVER: usize = 0x28;
     pub(super) const QUEUE_DEVICE: usize = 0x30;
     pub(super) const LENGTH: usize = 0x38;
+    /// Only devices that can reset a single queue have it.
+    pub(super) const QUEUE_RESET: usize = 0x3a;
 }
 
 /// How a device says that it could not assign an interrupt.
@@ -59,6 +61,9 @@ pub struct PciDevice {
 
 /// How many queues a device may use here: as many pairs as a card may have, and one for commands.
 const QUEUES_MAX: usize = 2 * crate::net::PAIRS_MAX as usize + 1;
+
+/// How often a register is read until a queue is reset. A read takes a microsecond or so.
+const QUEUE_RESET_POLLS_MAX: u32 = 100_000;
 
 /// The register in which one queue is kicked.
 #[derive(Debug)]
@@ -249,8 +254,22 @@ impl Transport for PciDevice {
         self.common.write(common::QUEUE_ENABLE, 1_u16);
     }
 
-    fn queue_unset(&mut self, _queue: u16) {
-        // Only a reset of the device takes a queue back (section 4.1.4.3.2).
+    /// Resets the queue, if the device has the register for that; ask [`Transport::queue_used`] whether it
+    /// did.
+    fn queue_unset(&mut self, queue: u16) {
+        if self.common.length() < common::QUEUE_RESET + size_of::<u16>() {
+            // Then only a reset of the device takes a queue back (section 4.1.4.3.2).
+            return;
+        }
+        self.select(queue);
+        self.common.write(common::QUEUE_RESET, 1_u16);
+        // It is done when the register is zero again, and then the queue is disabled.
+        for _ in 0..QUEUE_RESET_POLLS_MAX {
+            if self.common.read::<u16>(common::QUEUE_RESET) == 0 {
+                break;
+            }
+            core::hint::spin_loop();
+        }
     }
 
     fn queue_used(&mut self, queue: u16) -> bool {
