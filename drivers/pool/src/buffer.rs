@@ -38,8 +38,13 @@ impl PacketBuffer {
         &self.pool
     }
 
-    pub(crate) fn index(&self) -> u32 {
-        self.index
+    /// What is left of it, for somebody who gives it back: its pool, which is there as long as it is out, and
+    /// its number.
+    #[inline]
+    pub(crate) fn into_parts(self) -> (ManuallyDrop<Pool>, u32) {
+        let buffer = ManuallyDrop::new(self);
+        // SAFETY: the handle is not counted, and its original is never used again.
+        (unsafe { core::ptr::read(&raw const buffer.pool) }, buffer.index)
     }
 }
 
@@ -65,6 +70,6 @@ impl Drop for PacketBuffer {
     #[inline]
     fn drop(&mut self) {
         // The last one that comes back may be the last handle of the pool, too.
-        drop(self.pool.give_back([self.index]));
+        drop(self.pool.give_back(&[self.index]));
     }
 }

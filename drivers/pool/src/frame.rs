@@ -9,36 +9,38 @@ use crate::{HEADROOM_BYTES, PacketBuffer};
 #[derive(Debug)]
 pub struct Frame {
     buffer: PacketBuffer,
-    /// Invariant: `start <= end <= buffer.len()`.
-    start: usize,
-    end: usize,
+    /// Invariant: `start <= end <= buffer.len()`. Half as wide as a length, for frames are moved often.
+    start: u32,
+    end: u32,
 }
 
 impl Frame {
     /// An empty frame that starts behind the usual headroom.
     #[inline]
     pub fn new(buffer: PacketBuffer) -> Frame {
-        Frame { buffer, start: HEADROOM_BYTES, end: HEADROOM_BYTES }
+        let start = HEADROOM_BYTES as u32;
+        Frame { buffer, start, end: start }
     }
 
     /// A frame whose bytes are already in the buffer, at `start..start + length`; `None` if they are not
     /// inside it.
     #[inline]
     pub fn from_received(buffer: PacketBuffer, start: usize, length: usize) -> Option<Frame> {
-        let end = start.checked_add(length)?;
-        (end <= buffer.len()).then_some(Frame { buffer, start, end })
+        let end = start.checked_add(length).filter(|end| *end <= buffer.len())?;
+        // A buffer is shorter than 4 GiB, as its pool has asserted.
+        Some(Frame { buffer, start: start as u32, end: end as u32 })
     }
 
     /// How many bytes can be put in front.
     #[inline]
     pub fn headroom(&self) -> usize {
-        self.start
+        self.start as usize
     }
 
     /// How many bytes can be put behind.
     #[inline]
     pub fn tailroom(&self) -> usize {
-        self.buffer.len() - self.end
+        self.buffer.len() - self.end as usize
     }
 
     /// Grows the frame by `count` bytes in front and gives those bytes, whose content is undefined.
@@ -47,8 +49,9 @@ impl Frame {
     /// If there is less headroom.
     #[inline]
     pub fn prepend(&mut self, count: usize) -> &mut [u8] {
-        self.start = self.start.checked_sub(count).expect("the headroom suffices");
-        &mut self.buffer[self.start..self.start + count]
+        let start = self.headroom().checked_sub(count).expect("the headroom suffices");
+        self.start = start as u32;
+        &mut self.buffer[start..start + count]
     }
 
     /// Grows the frame by `count` bytes behind and gives those bytes, whose content is undefined.
@@ -58,8 +61,8 @@ impl Frame {
     #[inline]
     pub fn append(&mut self, count: usize) -> &mut [u8] {
         assert!(count <= self.tailroom(), "the tailroom suffices");
-        let old_end = self.end;
-        self.end += count;
+        let old_end = self.end as usize;
+        self.end += count as u32;
         &mut self.buffer[old_end..old_end + count]
     }
 
@@ -79,19 +82,21 @@ impl Frame {
     #[inline]
     pub fn trim_front(&mut self, count: usize) {
         assert!(count <= self.len(), "the frame has that many bytes");
-        self.start += count;
+        self.start += count as u32;
     }
 
     /// Drops what is behind the first `length` bytes; nothing if the frame is not longer.
     #[inline]
     pub fn truncate(&mut self, length: usize) {
-        self.end = self.end.min(self.start + length);
+        if length < self.len() {
+            self.end = self.start + length as u32;
+        }
     }
 
     /// The address at which a device finds the frame's first byte.
     #[inline]
     pub fn device_address(&self) -> u64 {
-        self.buffer.device_address() + self.start as u64
+        self.buffer.device_address() + u64::from(self.start)
     }
 
     /// The whole buffer, its window forgotten.
@@ -111,13 +116,13 @@ impl Deref for Frame {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
+        &self.buffer[self.start as usize..self.end as usize]
     }
 }
 
 impl DerefMut for Frame {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.start..self.end]
+        &mut self.buffer[self.start as usize..self.end as usize]
     }
 }

@@ -27,7 +27,7 @@ mod returns;
 pub use buffer::PacketBuffer;
 pub use chain::{CHAIN_FRAMES_MAX, FrameChain};
 pub use frame::Frame;
-pub use pool::{Pool, PoolStatistics};
+pub use pool::{Burst, Pool, PoolStatistics};
 pub use region::Region;
 pub use returns::Returns;
 

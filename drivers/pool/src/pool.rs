@@ -54,13 +54,14 @@ impl Pool {
     /// As many buffers of `buffer_bytes` as `region` holds.
     ///
     /// # Panics
-    /// If `buffer_bytes` is zero or not a multiple of [`PAGE_BYTES`], or the region is smaller than one
-    /// buffer.
+    /// If `buffer_bytes` is zero, 4 GiB or more, or not a multiple of [`PAGE_BYTES`], or the region is
+    /// smaller than one buffer.
     pub fn new(region: Region, buffer_bytes: usize) -> Pool {
         assert!(
             buffer_bytes > 0 && buffer_bytes.is_multiple_of(PAGE_BYTES),
             "buffers are whole pages"
         );
+        assert!(u32::try_from(buffer_bytes).is_ok(), "a buffer is shorter than 4 GiB");
         let buffers = region.length() / buffer_bytes;
         assert!(buffers > 0, "the region holds at least one buffer");
         let last = u32::try_from(buffers - 1).expect("a pool has far fewer than 2^32 buffers");
@@ -99,24 +100,27 @@ impl Pool {
         index.map(|index| self.buffer(index))
     }
 
-    /// So many free buffers, at most [`BURST`], and fewer (counted) if there are not as many.
+    /// So many free buffers, at most [`BURST`], and fewer (counted) if there are not as many. Those that are
+    /// not taken out of the result go back.
     #[inline]
-    pub fn allocate_burst(&self, count: usize) -> heapless::Vec<PacketBuffer, BURST> {
+    pub fn allocate_burst(&self, count: usize) -> Burst<'_> {
         let count = count.min(BURST);
         let mut state = self.0.state.lock();
         let first = state.free.len().saturating_sub(count);
-        let buffers: heapless::Vec<_, BURST> =
-            state.free.drain(first..).rev().map(|index| self.buffer(index)).collect();
-        if buffers.len() < count {
+        let taken = &state.free[first..];
+        let indices = heapless::Vec::from_slice(taken).expect("no more than a burst");
+        state.free.truncate(first);
+        if indices.len() < count {
             self.0.exhausted.fetch_add(1, Ordering::Relaxed);
         }
-        if !buffers.is_empty() && state.keeper.is_none() {
+        if !indices.is_empty() && state.keeper.is_none() {
             state.keeper = Some(self.clone());
         }
-        buffers
+        Burst { pool: self, indices }
     }
 
     /// The handle of a buffer that was just taken from the free list.
+    #[inline]
     fn buffer(&self, index: u32) -> PacketBuffer {
         // SAFETY: the copy is never dropped, and does not outlive the keeper, which is there until the
         // last buffer has come back.
@@ -180,12 +184,43 @@ impl Pool {
     /// Takes buffers back. If they are the last that were out, the caller gets the handle that stood for
     /// them, to drop it when nothing of the pool is borrowed any more.
     #[inline]
-    pub(crate) fn give_back(&self, indices: impl IntoIterator<Item = u32>) -> Option<Pool> {
+    pub(crate) fn give_back(&self, indices: &[u32]) -> Option<Pool> {
         let mut state = self.0.state.lock();
-        for index in indices {
-            debug_assert!(state.free.len() < self.0.buffers, "a buffer is given back once");
-            state.free.push(index);
-        }
+        state.free.extend_from_slice(indices);
+        debug_assert!(state.free.len() <= self.0.buffers, "a buffer is given back once");
         if state.free.len() == self.0.buffers { state.keeper.take() } else { None }
+    }
+}
+
+/// Buffers that were taken together, on their way to their holders.
+#[derive(Debug)]
+pub struct Burst<'a> {
+    pool: &'a Pool,
+    /// Invariant: each was taken from the free list, and has no handle yet.
+    indices: heapless::Vec<u32, BURST>,
+}
+
+impl Iterator for Burst<'_> {
+    type Item = PacketBuffer;
+
+    #[inline]
+    fn next(&mut self) -> Option<PacketBuffer> {
+        self.indices.pop().map(|index| self.pool.buffer(index))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.indices.len(), Some(self.indices.len()))
+    }
+}
+
+impl ExactSizeIterator for Burst<'_> {}
+
+impl Drop for Burst<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.indices.is_empty() {
+            // Whoever borrows the pool has a handle of it: this is not the last.
+            drop(self.pool.give_back(&self.indices));
+        }
     }
 }

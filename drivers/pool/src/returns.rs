@@ -1,40 +1,45 @@
 //! Buffers on their way back, together.
 
-use core::mem;
+use core::mem::ManuallyDrop;
 
-use crate::{BURST, PacketBuffer};
+use crate::{BURST, PacketBuffer, Pool};
 
 /// Collects buffers that are to go back to their pool, and takes the pool's lock once for many of them. What
 /// is in it goes back when it is full, when a buffer of another pool follows, and when it is dropped.
 #[derive(Debug, Default)]
 pub struct Returns {
-    /// Invariant: all of one pool.
-    buffers: heapless::Vec<PacketBuffer, BURST>,
+    /// The pool of all of them. It is there as long as they are out.
+    pool: Option<ManuallyDrop<Pool>>,
+    /// Invariant: none if there is no pool; else each is out, and has no handle any more.
+    indices: heapless::Vec<u32, BURST>,
 }
 
 impl Returns {
     /// Adds a buffer.
     #[inline]
     pub fn push(&mut self, buffer: PacketBuffer) {
-        let fits = self.buffers.first().is_none_or(|first| first.pool().is_same(buffer.pool()));
-        if !fits || self.buffers.is_full() {
+        let is_other = self.pool.as_ref().is_some_and(|pool| !pool.is_same(buffer.pool()));
+        if is_other || self.indices.is_full() {
             self.give_back();
         }
-        self.buffers.push(buffer).expect("it was just emptied if it was full");
+        let (pool, index) = buffer.into_parts();
+        self.pool = Some(pool);
+        self.indices.push(index).expect("it was just emptied if it was full");
     }
 
     /// Gives everything back now.
     pub fn give_back(&mut self) {
-        let Some(first) = self.buffers.first() else { return };
-        let indices = self.buffers.iter().map(PacketBuffer::index);
-        let keeper = first.pool().give_back(indices);
-        // They have gone back already, and must not do so again.
-        mem::take(&mut self.buffers).into_iter().for_each(mem::forget);
-        drop(keeper);
+        if let Some(pool) = self.pool.take() {
+            let keeper = pool.give_back(&self.indices);
+            self.indices.clear();
+            // It may be the last handle of the pool.
+            drop(keeper);
+        }
     }
 }
 
 impl Drop for Returns {
+    #[inline]
     fn drop(&mut self) {
         self.give_back();
     }

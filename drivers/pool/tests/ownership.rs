@@ -70,9 +70,9 @@ fn a_frame_never_grows_beyond_its_buffer() {
 #[test]
 fn a_burst_is_taken_and_given_back_whole() {
     let pool = Pool::on_heap(40, PAGE_BYTES);
-    let first = pool.allocate_burst(100);
+    let first: Vec<_> = pool.allocate_burst(100).collect();
     assert_eq!((first.len(), pool.free()), (BURST, 40 - BURST));
-    let second = pool.allocate_burst(20);
+    let second: Vec<_> = pool.allocate_burst(20).collect();
     assert_eq!(second.len(), 8, "there are no more");
     assert_eq!(pool.statistics().exhausted, 1);
     let mut addresses: Vec<_> = first.iter().chain(&second).map(|it| it.device_address()).collect();
@@ -87,6 +87,13 @@ fn a_burst_is_taken_and_given_back_whole() {
     assert_eq!(pool.free(), BURST);
     returns.give_back();
     returns.give_back();
+    assert_eq!(pool.free(), 40);
+
+    let mut burst = pool.allocate_burst(3);
+    let one = burst.next();
+    drop(burst);
+    assert_eq!(pool.free(), 39, "who takes one has one");
+    drop(one);
     assert_eq!(pool.free(), 40);
 }
 
@@ -105,7 +112,7 @@ fn buffers_of_two_pools_find_their_way_back() {
 fn the_last_buffer_takes_the_pool_with_it() {
     // Under a checker of memory this fails if the pool goes too early, or never.
     let pool = Pool::on_heap(4, PAGE_BYTES);
-    let held = pool.allocate_burst(3);
+    let held: Vec<_> = pool.allocate_burst(3).collect();
     drop(pool);
     let mut returns = Returns::default();
     for mut buffer in held {

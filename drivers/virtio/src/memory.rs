@@ -39,6 +39,7 @@ impl SharedMemory {
     ///
     /// # Panics
     /// If it does not lie inside the region, on its alignment.
+    #[inline]
     fn place<T>(&self, offset: usize) -> *mut T {
         let inside = self.region.length().checked_sub(size_of::<T>());
         assert!(inside.is_some_and(|last| offset <= last), "the access lies inside the region");
@@ -47,21 +48,25 @@ impl SharedMemory {
         unsafe { self.region.base().add(offset) }.as_ptr().cast()
     }
 
+    #[inline]
     pub(crate) fn u8_at(&self, offset: usize) -> &AtomicU8 {
         // SAFETY: `place` gives a valid address, and the region is only ever accessed atomically.
         unsafe { AtomicU8::from_ptr(self.place(offset)) }
     }
 
+    #[inline]
     pub(crate) fn u16_at(&self, offset: usize) -> &AtomicU16 {
         // SAFETY: `place` gives a valid, aligned address, and the region is only ever accessed atomically.
         unsafe { AtomicU16::from_ptr(self.place(offset)) }
     }
 
+    #[inline]
     pub(crate) fn u32_at(&self, offset: usize) -> &AtomicU32 {
         // SAFETY: `place` gives a valid, aligned address, and the region is only ever accessed atomically.
         unsafe { AtomicU32::from_ptr(self.place(offset)) }
     }
 
+    #[inline]
     pub(crate) fn u64_at(&self, offset: usize) -> &AtomicU64 {
         // SAFETY: `place` gives a valid, aligned address, and the region is only ever accessed atomically.
         unsafe { AtomicU64::from_ptr(self.place(offset)) }

@@ -1,6 +1,7 @@
 //! The device's end of a ring, as the bytes of an input want it: honest until its first lie.
 
 use virtio::fake::{Chain, FakeDevice};
+use virtio::net::HEADER_BYTES;
 
 use crate::input::Input;
 
@@ -10,6 +11,7 @@ pub(crate) struct Liar {
     device: FakeDevice,
     queue: u16,
     held: Vec<Chain>,
+    resets: u64,
     /// From then on what it holds and what the driver believes that it holds differ: it only lies, and
     /// touches no memory but the ring.
     pub(crate) has_lied: bool,
@@ -17,11 +19,16 @@ pub(crate) struct Liar {
 
 impl Liar {
     pub(crate) fn new(device: FakeDevice, queue: u16) -> Liar {
-        Liar { device, queue, held: Vec::new(), has_lied: false }
+        let resets = device.resets();
+        Liar { device, queue, held: Vec::new(), resets, has_lied: false }
     }
 
     /// One step: of honest work if `choice` is small, else a lie.
     pub(crate) fn step(&mut self, choice: u8, input: &mut Input<'_>) {
+        if self.device.resets() != self.resets {
+            self.resets = self.device.resets();
+            self.held.clear();
+        }
         let is_lie = choice >= 192;
         if is_lie || self.has_lied {
             self.has_lied = true;
@@ -43,8 +50,11 @@ impl Liar {
         }
         let chain = self.held.swap_remove(usize::from(input.u8()) % self.held.len());
         let written = usize::from(input.u16()) % (chain.writable_bytes() + 1);
+        let mut bytes = vec![choice; written];
+        // Where a card has its header anything may be.
+        bytes.iter_mut().take(HEADER_BYTES).for_each(|byte| *byte = input.u8());
         self.device.with_ring(self.queue, |ring| {
-            ring.write(&chain, 0, &vec![choice; written]);
+            ring.write(&chain, 0, &bytes);
             ring.complete(chain, written as u32);
             ring.announce();
         });

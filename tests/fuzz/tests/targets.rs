@@ -75,6 +75,11 @@ fn card() {
 }
 
 #[test]
+fn header() {
+    run("header");
+}
+
+#[test]
 fn volume() {
     run("volume");
 }

@@ -11,6 +11,7 @@ pub struct Liar {
     queue: u16,
     state: u64,
     held: Vec<Chain>,
+    resets: u64,
     /// What it holds, and what the driver believes that it holds, are no longer the same: from its first
     /// lie on it only lies, and touches no more memory than the ring.
     has_lied: bool,
@@ -19,7 +20,8 @@ pub struct Liar {
 impl Liar {
     /// A liar at one queue of `device`.
     pub fn new(device: FakeDevice, queue: u16, seed: u64) -> Liar {
-        Liar { device, queue, state: seed, held: Vec::new(), has_lied: false }
+        let resets = device.resets();
+        Liar { device, queue, state: seed, held: Vec::new(), resets, has_lied: false }
     }
 
     /// The next number of the sequence (SplitMix64).
@@ -37,6 +39,10 @@ impl Liar {
     /// # Panics
     /// If `lie_every` is zero.
     pub fn step(&mut self, lie_every: u64) {
+        if self.device.resets() != self.resets {
+            self.resets = self.device.resets();
+            self.held.clear();
+        }
         self.has_lied |= self.draw().is_multiple_of(lie_every);
         if self.has_lied { self.lie() } else { self.work() }
     }

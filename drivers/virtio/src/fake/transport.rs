@@ -52,6 +52,7 @@ struct Registers {
     rings: Vec<Option<DeviceRing>>,
     line_is_high: bool,
     generation_reads: u32,
+    resets: u64,
 }
 
 #[derive(Debug)]
@@ -79,6 +80,7 @@ pub fn device(options: FakeOptions) -> (FakeTransport, FakeDevice) {
             rings: (0..queues).map(|_| None).collect(),
             line_is_high: false,
             generation_reads: 0,
+            resets: 0,
         }),
         kicks: (0..queues).map(|_| AtomicU64::new(0)).collect(),
         kicked: Bell::default(),
@@ -127,6 +129,11 @@ impl FakeDevice {
     /// Says that it cannot go on without a reset.
     pub fn demand_reset(&self) {
         self.0.registers().status |= DeviceStatus::DEVICE_NEEDS_RESET;
+    }
+
+    /// How often the driver has reset it. Every time it has forgotten the chains that it held.
+    pub fn resets(&self) -> u64 {
+        self.0.registers().resets
     }
 
     /// Changes what it is like.
@@ -212,6 +219,7 @@ impl Transport for FakeTransport {
             registers.status = if is_refused { status - DeviceStatus::FEATURES_OK } else { status };
         } else if !registers.options.ignores_reset {
             registers.status = status;
+            registers.resets += 1;
             registers.accepted = 0;
             registers.rings.fill_with(|| None);
             registers.line_is_high = false;

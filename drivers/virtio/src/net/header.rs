@@ -139,6 +139,7 @@ impl Header {
     }
 
     /// Writes a header, each of its bytes.
+    #[inline]
     pub fn emit(&self, bytes: &mut [u8; HEADER_BYTES]) {
         *bytes = [0; HEADER_BYTES];
         let mut put = |at: usize, word: u16| bytes[at..at + 2].copy_from_slice(&word.to_le_bytes());

@@ -169,6 +169,7 @@ impl Agreement {
 
     /// The header for a frame of so many bytes, of which so many fit on the wire; `None` if the card was not
     /// asked to do that, or the request does not fit the frame.
+    #[inline]
     pub(super) fn header(
         &self,
         offload: TransmitOffload,

@@ -169,7 +169,7 @@ impl Receiver {
             let buffers = self.pool.allocate_burst(missing);
             let is_short = buffers.len() < missing.min(pool::BURST);
             for buffer in buffers {
-                if !self.add(buffer) {
+                if !add(&mut self.queue, buffer) {
                     // The device has broken the rules, which the next `pop` reports.
                     return true;
                 }
@@ -179,16 +179,6 @@ impl Receiver {
                 return false;
             }
         }
-    }
-
-    fn add(&mut self, buffer: PacketBuffer) -> bool {
-        let segment = Segment {
-            address: buffer.device_address() + START as u64,
-            length: u32::try_from(buffer.len() - START).expect("buffers are a few pages"),
-            direction: Direction::DeviceWrites,
-        };
-        // SAFETY: the segment lies in the buffer, which is the token.
-        unsafe { self.queue.add(&[segment], buffer) }.is_ok()
     }
 
     /// Shows the card its new buffers. True if it wants to be notified.
@@ -216,4 +206,17 @@ impl Receiver {
         // SAFETY: the caller's promise.
         unsafe { self.queue.detach(drop) };
     }
+}
+
+/// Lets the card write to this buffer. False if it has broken the rules.
+#[inline]
+fn add(queue: &mut Queue<PacketBuffer>, buffer: PacketBuffer) -> bool {
+    let segment = Segment {
+        address: buffer.device_address() + START as u64,
+        // A buffer is shorter than 4 GiB, as its pool has asserted.
+        length: (buffer.len() - START) as u32,
+        direction: Direction::DeviceWrites,
+    };
+    // SAFETY: the segment lies in the buffer, which is the token.
+    unsafe { queue.add(&[segment], buffer) }.is_ok()
 }

@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 use pool::{Frame, Returns};
 
 use super::configuration::{FRAME_BYTES_MIN, frame_bytes_max};
-use super::header::{HEADER_BYTES, Header};
+use super::header::HEADER_BYTES;
 use super::offloads::{Agreement, OffloadCounts, Packet, TransmitOffload};
 use super::statistics::NetStatistics;
 use crate::queue::{Direction, Queue, QueueError, Segment};
@@ -121,40 +121,34 @@ impl Transmitter {
         Ok(taken)
     }
 
+    #[inline]
     fn add(&mut self, mut frame: Frame, offload: TransmitOffload) {
         let missing = FRAME_BYTES_MIN.saturating_sub(frame.len());
-        let header = self
-            .agreement
-            .header(offload, frame.len(), self.frame_bytes_max)
-            .filter(|_| !frame.is_empty())
-            .filter(|_| frame.tailroom() >= missing && frame.headroom() >= HEADER_BYTES);
-        let Some(header) = header else {
+        let has_room = frame.tailroom() >= missing && frame.headroom() >= HEADER_BYTES;
+        let header = self.agreement.header(offload, frame.len(), self.frame_bytes_max);
+        let (Some(header), false, true) = (header, frame.is_empty(), has_room) else {
             self.statistics.send_refused += 1;
             return;
         };
-        // Zeroed, as all that is sent must be written: the buffer holds what its last owner left.
-        frame.append(missing).fill(0);
+        if missing > 0 {
+            // Zeroed, as all that is sent must be written: the buffer holds what its last owner left.
+            frame.append(missing).fill(0);
+        }
         self.statistics.sent_frames += 1;
         self.statistics.sent_bytes += frame.len() as u64;
-        self.count(&header);
+        self.used.sent_large += u64::from(header.segmentation.is_some());
+        self.used.sent_partial += u64::from(matches!(offload, TransmitOffload::Checksum(_)));
         let place = frame.prepend(HEADER_BYTES).first_chunk_mut();
         header.emit(place.expect("as many bytes as it has"));
         let segment = Segment {
             address: frame.device_address(),
-            length: u32::try_from(frame.len()).expect("it was compared with the longest"),
+            // It was compared with the longest.
+            length: frame.len() as u32,
             direction: Direction::DeviceReads,
         };
         // SAFETY: the segment lies in the frame, which is the token.
         let added = unsafe { self.queue.add(&[segment], frame) };
         assert!(added.is_ok(), "there was a free descriptor, and no fault since");
-    }
-
-    fn count(&mut self, header: &Header) {
-        if *header != Header::PLAIN {
-            let is_large = header.segmentation.is_some();
-            self.used.sent_large += u64::from(is_large);
-            self.used.sent_partial += u64::from(!is_large);
-        }
     }
 
     /// Shows the card its new frames. True if it wants to be notified.

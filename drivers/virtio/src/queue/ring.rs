@@ -48,6 +48,7 @@ impl Ring {
     }
 
     /// Writes a descriptor: its address, and its length, flags and successor in one word.
+    #[inline]
     pub(super) fn write_descriptor(&self, index: u16, segment: &Segment, next: Option<u16>) {
         let direction = match segment.direction {
             Direction::DeviceReads => 0,
@@ -62,11 +63,13 @@ impl Ring {
     }
 
     /// Names the head of a chain at `position`; the device does not see it before [`Ring::publish`].
+    #[inline]
     pub(super) fn offer(&self, position: u16, head: u16) {
         self.memory.u16_at(self.layout.driver_entry(position)).store(head, Ordering::Relaxed);
     }
 
     /// Shows the device everything before `index`.
+    #[inline]
     pub(super) fn publish(&self, index: u16) {
         // Release: descriptors and entries are visible before the index that covers them.
         self.memory.u16_at(self.layout.driver_index()).store(index, Ordering::Release);
@@ -87,11 +90,13 @@ impl Ring {
     }
 
     /// How far the device has come. Acquire: the entries before it, and the buffers, are visible after it.
+    #[inline]
     pub(super) fn device_index(&self) -> u16 {
         self.memory.u16_at(self.layout.device_index()).load(Ordering::Acquire)
     }
 
     /// What the device wrote at `position`: a descriptor and a length, neither of them checked.
+    #[inline]
     pub(super) fn device_entry(&self, position: u16) -> (u32, u32) {
         let offset = self.layout.device_entry(position);
         (

@@ -224,6 +224,7 @@ impl<T> SplitQueue<T> {
         completion
     }
 
+    #[inline]
     fn next_completion(&mut self) -> Result<Option<Completion<T>>, QueueError> {
         if self.announced == self.taken {
             let announced = self.ring.device_index();

@@ -8,6 +8,7 @@ mod control;
 mod entry;
 mod envelope;
 mod forward;
+mod header;
 mod http;
 mod links;
 mod member;
@@ -26,6 +27,12 @@ use crate::Target;
 pub(crate) const ALL: &[Target] = &[
     // drivers
     target("card", "a card that lies: no buffer is lost", 10_000, card::run),
+    target(
+        "header",
+        "headers of a card's packets: what is read is written back",
+        100_000,
+        header::run,
+    ),
     target("volume", "a disk that lies: each request ends once", 10_000, volume::run),
     target("pci", "what a device says of itself: refused, or usable", 15_000, pci::run),
     target(

@@ -6,7 +6,7 @@ use block::{BlockDevice, BlockRequest, Operation};
 use pool::{PAGE_BYTES, Pool};
 use virtio::VirtioBlk;
 use virtio::blk::{BlkConfig, REQUEST_QUEUE};
-use virtio::fake::{FakeDisk, allocate};
+use virtio::fake::{FakeDisk, PACKED, allocate};
 
 use crate::input::Input;
 use crate::liar::Liar;
@@ -17,7 +17,9 @@ const STEPS_MAX: u64 = 1_000;
 pub(super) fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let pool = Pool::on_heap(BUFFERS, PAGE_BYTES);
-    let (transport, fake) = FakeDisk::new(FakeDisk::options(64));
+    let mut options = FakeDisk::options(64);
+    options.features |= if input.u8() & 1 == 0 { 0 } else { PACKED };
+    let (transport, fake) = FakeDisk::new(options);
     let config = BlkConfig { queue_size_max: 32, ..BlkConfig::default() };
     let mut disk = VirtioBlk::new(transport, config, allocate).expect("it starts");
     let mut liar = Liar::new(fake.device().clone(), REQUEST_QUEUE);
