@@ -108,6 +108,9 @@ fn nothing_is_negotiated_that_nobody_asked_for() {
     assert_eq!(network.device().accepted_features() & ALL_BITS, 0);
     assert_eq!(card.offloads().offered, ALL);
     assert_eq!(card.offloads().negotiated, OffloadSet::default());
+    let names = "CSUM GUEST_CSUM HOST_TSO4 HOST_TSO6 GUEST_TSO4 GUEST_TSO6 MRG_RXBUF";
+    let said = format!("offloads offered: {names}; negotiated: none");
+    assert_eq!(card.offloads().to_string(), said);
 
     let Bench { card, network, .. } = start(ALL_BITS, ALL);
     assert_eq!(network.device().accepted_features() & ALL_BITS, ALL_BITS);

@@ -205,6 +205,7 @@ fn devices_are_found_on_every_bus() {
     assert_eq!(found, expected.map(|(kind, place)| (kind, place.to_owned())));
 }
 
+/// P20.
 #[test]
 fn opening_enables_the_device_and_leaves_its_addresses() {
     let spaces = Spaces::default().with(0, 3, card());
@@ -224,6 +225,7 @@ fn a_base_address_of_32_bits_will_do() {
     assert!(open(&Spaces::default().with(0, 3, space), &Memory::new()).is_ok());
 }
 
+/// P21: an interrupt of its own for each queue.
 #[test]
 fn a_card_starts_with_its_interrupts() {
     let spaces = Spaces::default().with(0, 3, card());
@@ -273,6 +275,7 @@ fn a_card_without_messages_has_a_line() {
     assert_eq!(refusal, Err(InterruptError::Unsupported));
 }
 
+/// P24.
 #[test]
 fn a_kick_is_one_store_to_the_place_of_the_queue() {
     let memory = Memory::new();

@@ -50,6 +50,7 @@ use pool::{Frame, Pool, Region};
 use virtio_drivers::transport::{DeviceType, Transport};
 
 use crate::device::{Device, Fault, InitError};
+use crate::queue::RingFormat;
 pub use card::{CardConfig, PAIRS_MAX, Spreading, Started, VirtioCard};
 pub use card_pair::CardPair;
 pub use configuration::{FRAME_BYTES_MIN, LinkState, MacAddress, NetConfig};
@@ -135,6 +136,11 @@ impl<T: Transport> VirtioNet<T> {
     /// The longest packet that the network carries, Ethernet header not counted, in bytes.
     pub fn mtu(&self) -> u16 {
         self.mtu
+    }
+
+    /// How its rings lie in memory.
+    pub fn ring_format(&self) -> RingFormat {
+        self.device.ring_format()
     }
 
     /// Why the card was given up, if it was.

@@ -1,5 +1,6 @@
 //! What a card takes over: the bits of the standard (Virtio 1.3, section 5.1.3) and the words of `netio`.
 
+use core::fmt;
 use core::ops::Add;
 
 use netio::{OffloadSet, Outgoing};
@@ -125,6 +126,38 @@ pub struct CardOffloads {
     pub negotiated: OffloadSet,
     /// How often it did.
     pub used: OffloadCounts,
+}
+
+/// The standard's names of what is in a set, or "none".
+struct Names(OffloadSet);
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set = &self.0;
+        let names = [
+            (set.transmit_checksum, "CSUM"),
+            (set.receive_checksum, "GUEST_CSUM"),
+            (set.transmit_tso_ipv4, "HOST_TSO4"),
+            (set.transmit_tso_ipv6, "HOST_TSO6"),
+            (set.receive_tso_ipv4, "GUEST_TSO4"),
+            (set.receive_tso_ipv6, "GUEST_TSO6"),
+            (set.mergeable_buffers, "MRG_RXBUF"),
+        ];
+        let mut names = names.iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name);
+        f.write_str(names.next().unwrap_or(&"none"))?;
+        names.try_for_each(|name| write!(f, " {name}"))
+    }
+}
+
+impl fmt::Display for CardOffloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "offloads offered: {}; negotiated: {}",
+            Names(self.offered),
+            Names(self.negotiated)
+        )
+    }
 }
 
 /// What was agreed on.

@@ -1,5 +1,7 @@
 //! A ring of either format, chosen when it is set up.
 
+use core::fmt;
+
 use pool::Region;
 
 use super::{
@@ -14,6 +16,15 @@ pub enum RingFormat {
     Split,
     /// One ring of descriptors (section 2.8, `VIRTIO_F_RING_PACKED`).
     Packed,
+}
+
+impl fmt::Display for RingFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RingFormat::Split => "split",
+            RingFormat::Packed => "packed",
+        })
+    }
 }
 
 /// A virtqueue. Each method is that of [`SplitQueue`].

@@ -22,6 +22,7 @@ mod tests {
         false
     }
 
+    /// P9: a comparison by size fails at the wrap.
     #[test]
     fn the_window_test_agrees_with_walking_across_the_wrap() {
         for start in [0_u16, 1, 1000, 0x7ff0, 0x7fff, 0x8000, 0xfff0, 0xfffe, 0xffff] {

@@ -1,6 +1,7 @@
 //! Virtqueues, split and packed (Virtio 1.3, sections 2.7 and 2.8): how buffers reach a device and come back.
 //!
-//! The two formats differ in memory, not in what they do; [`Queue`] is either.
+//! The two formats differ in memory, not in what they do; [`Queue`] is either. A ring is packed where whoever
+//! runs the machine wants that (QEMU: `-global virtio-net-pci.packed=on`, and the same for `virtio-blk-pci`).
 //!
 //! A buffer goes in as a chain of [`Segment`]s together with a *token*, the value that owns the memory.
 //! The token rests in a table beside the ring until the device has used the chain, and comes out in a

@@ -196,6 +196,7 @@ const fn device_event(size: u16) -> usize {
 mod tests {
     use super::*;
 
+    /// P9, for positions that wrap after two laps.
     #[test]
     fn the_window_test_agrees_with_walking_across_both_laps() {
         for size in [1, 2, 4, 8, 1024] {

@@ -111,6 +111,8 @@ fn play_driver(queue: &mut Queue<u32>, signals: &Signals) {
     }
 }
 
+/// P8 and P10 of the list of pitfalls: index, full fence, wish; wish, full fence, index.
+///
 /// One test, so that the two threads have two processors if there are two.
 #[test]
 fn the_two_sides_never_both_sleep() {

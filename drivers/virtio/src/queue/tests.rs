@@ -48,6 +48,7 @@ fn detach<T>(queue: &mut Queue<T>, ring: DeviceRing) -> Vec<T> {
     tokens
 }
 
+/// P26: one publication and at most one notification for a burst.
 #[test]
 fn a_burst_shows_at_once_and_only_when_published() {
     for kind in KINDS {
@@ -114,6 +115,7 @@ fn chains_keep_their_order_and_their_descriptors() {
     }
 }
 
+/// P23: no notification is lost where an index wraps.
 #[test]
 fn indices_wrap_without_a_lost_or_needless_notification() {
     for kind in KINDS {
@@ -205,6 +207,7 @@ fn after_lie(kind: Kind, lie: impl FnOnce(&mut DeviceRing)) -> QueueError {
     error
 }
 
+/// P11: neither numbers nor lengths of a device are trusted.
 #[test]
 fn every_lie_has_its_name() {
     let complete = |descriptor: u32, written: u32| {
@@ -336,6 +339,7 @@ fn a_length_means_nothing_where_nothing_is_written() {
     }
 }
 
+/// P28: what a device may still write to does not go back.
 #[test]
 fn tokens_of_a_device_that_was_not_reset_are_kept_from_everybody() {
     for kind in KINDS {

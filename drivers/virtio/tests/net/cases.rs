@@ -123,6 +123,7 @@ fn the_card_may_have_a_smaller_ring_and_a_larger_mtu() {
     assert_eq!(usize::from(card.mtu()), PAGE_BYTES - HEADROOM_BYTES - 18, "what a buffer holds");
 }
 
+/// P15: rings of up to 1024, whatever the card allows.
 #[test]
 fn the_largest_ring_is_filled_and_emptied() {
     let mut options = card_options();
@@ -254,6 +255,7 @@ fn an_empty_pool_is_counted_and_survived() {
     assert_eq!(receive_all(&mut card).len(), 1);
 }
 
+/// P15: what was sent does not keep the card from being given buffers.
 #[test]
 fn buffers_that_were_sent_are_received_into() {
     let (mut card, network, pool) = start(card_options());

@@ -1,10 +1,11 @@
 //! Which device is which port of the node: found on the bus or the board, told apart, started.
 
-use core::fmt;
+use core::fmt::{self, Write};
 
 use platform::devices::{self, DiscoveryError};
 use platform::interrupts::Interrupts;
 use platform::pci;
+use platform::serial::Serial;
 use pool::{Pool, Region};
 use virtio::blk::{BlkConfig, WithoutFlush};
 use virtio::net::NetConfig;
@@ -131,6 +132,9 @@ impl<'a, T: Transport> Finder<'a, T> {
         let arena = &mut *self.arena;
         let card = VirtioNet::new(transport, config, self.packets.clone(), |bytes| devices::cut(arena, bytes))
             .map_err(|error| DeviceError::Unusable(name, error))?;
+        // For who looks into the log: nobody waits for it, and the port takes what it can.
+        let (rings, offloads) = (card.ring_format(), card.offloads());
+        let _ = writeln!(Serial::new(), "coterie: {name}: {rings} rings, {offloads}");
         let [first, second, kind, ..] = card.mac().0;
         if [first, second] != MAC_PREFIX || kind > MAC_OUTSIDE {
             return Err(DeviceError::Stranger(card.mac()));
