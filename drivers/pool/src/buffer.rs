@@ -30,7 +30,7 @@ impl PacketBuffer {
     /// The address at which a device finds the first byte.
     #[inline]
     pub fn device_address(&self) -> u64 {
-        self.pool.device_address_of(self.index)
+        self.pool.device_address_of(self.base)
     }
 
     /// The pool that it came from and goes back to.

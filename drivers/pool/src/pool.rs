@@ -165,9 +165,11 @@ impl Pool {
         unsafe { self.0.region.base().add(self.offset_of(index)) }
     }
 
+    /// The device's address of what lies at `base`, in one of the buffers.
     #[inline]
-    pub(crate) fn device_address_of(&self, index: u32) -> u64 {
-        self.0.region.device_address() + self.offset_of(index) as u64
+    pub(crate) fn device_address_of(&self, base: NonNull<u8>) -> u64 {
+        let offset = base.addr().get() - self.0.region.base().addr().get();
+        self.0.region.device_address() + offset as u64
     }
 
     fn offset_of(&self, index: u32) -> usize {

@@ -60,16 +60,19 @@ impl Region {
     }
 
     /// Where the memory starts.
+    #[inline]
     pub fn base(&self) -> NonNull<u8> {
         self.base
     }
 
     /// How many bytes there are.
+    #[inline]
     pub fn length(&self) -> usize {
         self.length
     }
 
     /// The device's address of the first byte.
+    #[inline]
     pub fn device_address(&self) -> u64 {
         self.device_address
     }

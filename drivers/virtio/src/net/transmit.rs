@@ -90,7 +90,7 @@ impl Transmitter {
     /// Puts frames into the ring while there is room. The card does not see them before
     /// [`Transmitter::publish`].
     pub(super) fn send(&mut self, frames: &mut VecDeque<Frame>) -> Result<usize, QueueError> {
-        self.fill(frames, |transmitter, frame| transmitter.add(frame, TransmitOffload::None))
+        self.fill(frames, Transmitter::add_frame)
     }
 
     /// As [`Transmitter::send`], with what the card is to do with each packet.
@@ -98,7 +98,7 @@ impl Transmitter {
         &mut self,
         packets: &mut VecDeque<Packet>,
     ) -> Result<usize, QueueError> {
-        self.fill(packets, |transmitter, Packet { frame, offload }| transmitter.add(frame, offload))
+        self.fill(packets, Transmitter::add_packet)
     }
 
     fn fill<Item>(
@@ -121,25 +121,35 @@ impl Transmitter {
         Ok(taken)
     }
 
+    /// Adds a frame of which nothing is asked, as most.
     #[inline]
-    fn add(&mut self, mut frame: Frame, offload: TransmitOffload) {
-        let missing = FRAME_BYTES_MIN.saturating_sub(frame.len());
-        let has_room = frame.tailroom() >= missing && frame.headroom() >= HEADER_BYTES;
+    fn add_frame(&mut self, mut frame: Frame) {
+        if frame.len() > self.frame_bytes_max || !pad(&mut frame) {
+            self.statistics.send_refused += 1;
+            return;
+        }
+        frame.prepend(HEADER_BYTES).fill(0);
+        self.add(frame);
+    }
+
+    fn add_packet(&mut self, Packet { mut frame, offload }: Packet) {
         let header = self.agreement.header(offload, frame.len(), self.frame_bytes_max);
-        let (Some(header), false, true) = (header, frame.is_empty(), has_room) else {
+        let Some(header) = header.filter(|_| pad(&mut frame)) else {
             self.statistics.send_refused += 1;
             return;
         };
-        if missing > 0 {
-            // Zeroed, as all that is sent must be written: the buffer holds what its last owner left.
-            frame.append(missing).fill(0);
-        }
-        self.statistics.sent_frames += 1;
-        self.statistics.sent_bytes += frame.len() as u64;
         self.used.sent_large += u64::from(header.segmentation.is_some());
         self.used.sent_partial += u64::from(matches!(offload, TransmitOffload::Checksum(_)));
         let place = frame.prepend(HEADER_BYTES).first_chunk_mut();
         header.emit(place.expect("as many bytes as it has"));
+        self.add(frame);
+    }
+
+    /// Adds a frame with its header.
+    #[inline]
+    fn add(&mut self, frame: Frame) {
+        self.statistics.sent_frames += 1;
+        self.statistics.sent_bytes += (frame.len() - HEADER_BYTES) as u64;
         let segment = Segment {
             address: frame.device_address(),
             // It was compared with the longest.
@@ -174,4 +184,19 @@ impl Transmitter {
         unsafe { self.queue.detach(drop) };
         self.reclaim_at = None;
     }
+}
+
+/// Makes a frame as long as the shortest, and says whether it can be sent: it is not empty, and has room for
+/// the card's header.
+#[inline]
+fn pad(frame: &mut Frame) -> bool {
+    let missing = FRAME_BYTES_MIN.saturating_sub(frame.len());
+    if frame.is_empty() || frame.tailroom() < missing || frame.headroom() < HEADER_BYTES {
+        return false;
+    }
+    if missing > 0 {
+        // Zeroed, as all that is sent must be written: the buffer holds what its last owner left.
+        frame.append(missing).fill(0);
+    }
+    true
 }

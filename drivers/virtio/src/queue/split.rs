@@ -191,6 +191,7 @@ impl<T> SplitQueue<T> {
 
     /// Shows the device every chain added since the last time. True if it wants to be notified of it.
     #[must_use = "a device that is not notified may never look"]
+    #[inline]
     pub fn publish(&mut self) -> bool {
         let (old, new) = (self.published, self.offered);
         if old == new {
