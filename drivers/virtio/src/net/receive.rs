@@ -166,6 +166,9 @@ impl Receiver {
             if missing == 0 {
                 return true;
             }
+            if missing == 1 {
+                return self.refill_one();
+            }
             let buffers = self.pool.allocate_burst(missing);
             let is_short = buffers.len() < missing.min(pool::BURST);
             for buffer in buffers {
@@ -179,6 +182,16 @@ impl Receiver {
                 return false;
             }
         }
+    }
+
+    /// As [`Receiver::refill`], where one buffer is missing.
+    fn refill_one(&mut self) -> bool {
+        let Some(buffer) = self.pool.allocate() else {
+            self.statistics.receive_pool_empty += 1;
+            return false;
+        };
+        add(&mut self.queue, buffer);
+        true
     }
 
     /// Shows the card its new buffers. True if it wants to be notified.
