@@ -10,7 +10,8 @@
 //! 3. [`net`] and [`blk`] are the drivers: bursts of frames, and requests to a disk.
 //!
 //! The device is not trusted. Whatever it writes into a ring is checked against the driver's own records
-//! before use; a device that breaks the rules is reset, reported as a [`Fault`], and never used again.
+//! before use; a device that breaks the rules is reset, reported as a [`Fault`], and never used again. (A
+//! card that asks for a reset is another matter: it is started again.)
 //! What cannot be defended is the content of buffers: a device can reach all memory.
 //!
 //! Buffers are never lost and never doubled: they come back to their pool when the device has confirmed

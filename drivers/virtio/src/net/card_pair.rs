@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use pool::Frame;
 
 use super::offloads::{OffloadCounts, Packet, Received};
-use super::pair::{QueuePair, Ring};
+use super::pair::{Kick, QueuePair};
 use super::statistics::NetStatistics;
 use crate::queue::QueueError;
 use crate::transport::Doorbell;
@@ -20,8 +20,8 @@ pub(super) struct Bells<B> {
     pub(super) rung: u64,
 }
 
-impl<B: Doorbell> Ring for Bells<B> {
-    fn ring(&mut self, queue: u16) {
+impl<B: Doorbell> Kick for Bells<B> {
+    fn kick(&mut self, queue: u16) {
         self.rung += 1;
         if queue.is_multiple_of(2) { self.receive.ring() } else { self.transmit.ring() }
     }

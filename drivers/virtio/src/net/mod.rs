@@ -61,7 +61,7 @@ pub use header::{
 pub use netio::OffloadSet;
 use offloads::Agreement;
 pub use offloads::{CardOffloads, OffloadCounts, Packet, Received, TransmitOffload};
-use pair::{QueuePair, Ring};
+use pair::{Kick, QueuePair};
 use receive::Receiver;
 pub use statistics::NetStatistics;
 pub use transmit::RECLAIM_WITHIN_NS;
@@ -323,9 +323,9 @@ impl<T: Transport> VirtioNet<T> {
     }
 }
 
-impl<T: Transport> Ring for Device<T> {
-    fn ring(&mut self, queue: u16) {
-        self.kick(queue);
+impl<T: Transport> Kick for Device<T> {
+    fn kick(&mut self, queue: u16) {
+        Device::kick(self, queue);
     }
 }
 

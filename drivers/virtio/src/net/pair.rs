@@ -11,9 +11,9 @@ use super::transmit::Transmitter;
 use crate::queue::QueueError;
 
 /// How a device is told to look at a queue.
-pub(super) trait Ring {
+pub(super) trait Kick {
     /// Tells it.
-    fn ring(&mut self, queue: u16);
+    fn kick(&mut self, queue: u16);
 }
 
 /// The number of the receive queue of a pair; that of its transmit queue is one more (section 5.1.2).
@@ -65,7 +65,7 @@ impl QueuePair {
     /// See [`super::VirtioNet::receive_burst`].
     pub(super) fn receive_burst(
         &mut self,
-        bell: &mut impl Ring,
+        bell: &mut impl Kick,
         frames_max: usize,
         receive: impl FnMut(Frame),
     ) -> usize {
@@ -75,7 +75,7 @@ impl QueuePair {
     /// See [`super::VirtioNet::receive_packets`].
     pub(super) fn receive_packets(
         &mut self,
-        bell: &mut impl Ring,
+        bell: &mut impl Kick,
         packets_max: usize,
         receive: impl FnMut(Received),
     ) -> usize {
@@ -84,7 +84,7 @@ impl QueuePair {
 
     fn receive(
         &mut self,
-        bell: &mut impl Ring,
+        bell: &mut impl Kick,
         receive: impl FnOnce(&mut Receiver) -> Result<usize, QueueError>,
     ) -> usize {
         if self.is_idle() {
@@ -98,7 +98,7 @@ impl QueuePair {
     /// See [`super::VirtioNet::send_burst`].
     pub(super) fn send_burst(
         &mut self,
-        bell: &mut impl Ring,
+        bell: &mut impl Kick,
         frames: &mut VecDeque<Frame>,
     ) -> usize {
         self.send(bell, |transmitter| transmitter.send(frames))
@@ -107,7 +107,7 @@ impl QueuePair {
     /// See [`super::VirtioNet::send_packets`].
     pub(super) fn send_packets(
         &mut self,
-        bell: &mut impl Ring,
+        bell: &mut impl Kick,
         packets: &mut VecDeque<Packet>,
     ) -> usize {
         self.send(bell, |transmitter| transmitter.send_packets(packets))
@@ -115,7 +115,7 @@ impl QueuePair {
 
     fn send(
         &mut self,
-        bell: &mut impl Ring,
+        bell: &mut impl Kick,
         send: impl FnOnce(&mut Transmitter) -> Result<usize, QueueError>,
     ) -> usize {
         if self.is_idle() {
@@ -123,7 +123,7 @@ impl QueuePair {
         }
         let sent = send(&mut self.transmitter);
         if self.transmitter.publish() {
-            bell.ring(receive_queue(self.number) + 1);
+            bell.kick(receive_queue(self.number) + 1);
         }
         self.or_fail(sent)
     }
@@ -147,7 +147,7 @@ impl QueuePair {
     }
 
     /// See [`super::VirtioNet::arm_interrupts`]. `acknowledge` lets an interrupt line fall.
-    pub(super) fn arm_interrupts<B: Ring>(
+    pub(super) fn arm_interrupts<B: Kick>(
         &mut self,
         bell: &mut B,
         acknowledge: impl FnOnce(&mut B),
@@ -173,12 +173,12 @@ impl QueuePair {
     }
 
     /// Gives the card as many buffers as it should have, if the pool has them.
-    pub(super) fn refill(&mut self, bell: &mut impl Ring) {
+    pub(super) fn refill(&mut self, bell: &mut impl Kick) {
         if !self.receiver.refill() && self.reclaim() > 0 {
             self.receiver.refill();
         }
         if self.receiver.publish() {
-            bell.ring(receive_queue(self.number));
+            bell.kick(receive_queue(self.number));
         }
     }
 
