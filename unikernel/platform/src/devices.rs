@@ -5,7 +5,8 @@ use core::ptr::NonNull;
 
 use pool::Region;
 use virtio::transport::{
-    DeviceType, InterruptMessage, InterruptSource, MMIO_BYTES, MmioTransport, Pci, PciDevice, open_mmio,
+    DeviceType, InterruptMessage, InterruptSource, MMIO_BYTES, MmioTransport, Pci, PciDevice,
+    open_mmio,
 };
 
 use crate::interrupts::Interrupts;

@@ -58,7 +58,9 @@ impl fmt::Display for DeviceError {
             DeviceError::Missing(device) => write!(f, "there is no {device}"),
             DeviceError::Unready(error) => write!(f, "{error}"),
             DeviceError::Twice(device) => write!(f, "there are two: {device}"),
-            DeviceError::Unusable(device, error) => write!(f, "the {device} cannot be used: {error}"),
+            DeviceError::Unusable(device, error) => {
+                write!(f, "the {device} cannot be used: {error}")
+            }
             DeviceError::Stranger(mac) => {
                 write!(f, "the card {mac} is neither 02:77:00:… (cluster) nor 02:77:01:… (clients)")
             }
@@ -125,13 +127,17 @@ impl<'a, T: Transport> Finder<'a, T> {
     fn take_card(&mut self, transport: T) -> Result<(), DeviceError> {
         let kind = card_kind(&transport);
         let (name, place, receive_buffers) = match kind {
-            Some(MAC_CLUSTER) => ("card of the cluster", &mut self.cluster, CLUSTER_RECEIVE_BUFFERS),
+            Some(MAC_CLUSTER) => {
+                ("card of the cluster", &mut self.cluster, CLUSTER_RECEIVE_BUFFERS)
+            }
             _ => ("card of the clients", &mut self.outside, OUTSIDE_RECEIVE_BUFFERS),
         };
         let config = NetConfig { receive_buffers, ..NetConfig::default() };
         let arena = &mut *self.arena;
-        let card = VirtioNet::new(transport, config, self.packets.clone(), |bytes| devices::cut(arena, bytes))
-            .map_err(|error| DeviceError::Unusable(name, error))?;
+        let card = VirtioNet::new(transport, config, self.packets.clone(), |bytes| {
+            devices::cut(arena, bytes)
+        })
+        .map_err(|error| DeviceError::Unusable(name, error))?;
         // For who looks into the log: nobody waits for it, and the port takes what it can.
         let (rings, offloads) = (card.ring_format(), card.offloads());
         let _ = writeln!(Serial::new(), "coterie: {name}: {rings} rings, {offloads}");
@@ -158,7 +164,9 @@ impl<'a, T: Transport> Finder<'a, T> {
 
     fn complete(self) -> Result<Devices<T>, DeviceError> {
         Ok(Devices {
-            cluster: self.cluster.ok_or(DeviceError::Missing("card of the cluster (02:77:00:…)"))?,
+            cluster: self
+                .cluster
+                .ok_or(DeviceError::Missing("card of the cluster (02:77:00:…)"))?,
             outside: self.outside,
             disk: self.disk.ok_or(DeviceError::Missing("disk"))?,
         })
