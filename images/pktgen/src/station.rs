@@ -154,8 +154,10 @@ impl Station {
     }
 
     fn send_back(&mut self, mut frame: Frame) {
-        if let Some(addresses) = frame.first_chunk_mut::<12>() {
-            addresses.rotate_left(6);
+        if let Some((to, rest)) = frame.split_first_chunk_mut::<6>()
+            && let Some(from) = rest.first_chunk_mut::<6>()
+        {
+            core::mem::swap(to, from);
             self.counters.returned += 1;
             self.outgoing.push_back(frame);
         }
