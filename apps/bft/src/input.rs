@@ -82,6 +82,7 @@ impl BftNode {
         };
         self.note_time(now);
         self.counters.received += 1;
+        self.audience.note_heard(slot);
         if self.guard.is_muted(slot) {
             self.counters.muted += 1;
             return;
@@ -174,6 +175,7 @@ impl BftNode {
     fn deliver(&mut self, to: Recipient, message: Message) {
         match to {
             Recipient::Others => self.send_to_others(&message),
+            Recipient::Those(slots) => slots.iter().for_each(|to| self.send(to, message.clone())),
             Recipient::One(slot) if slot != self.slot => self.send(slot, message),
             Recipient::One(_) => match message {
                 Message::Vote(vote) => self.collect_own(&vote),
@@ -185,6 +187,10 @@ impl BftNode {
 
     pub(crate) fn note_time(&mut self, now: Instant) {
         self.now = self.now.max(now);
+        // What is sent from now on has a whole span to be answered in.
+        if !self.has_unanswered() {
+            self.resend_at = self.now + self.config.resend_every;
+        }
         self.guard.note_time(self.now);
     }
 

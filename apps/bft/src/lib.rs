@@ -18,6 +18,7 @@
 //! | `input` | what came in, and whose business is it? |
 //! | `state`, `log`, `status` | what does a replica know? |
 //! | `transition`, `votes` | how does a number come from a proposal to a decision? |
+//! | `audience` | who is told first, and who later? |
 //! | `requests` | what waits to be executed? |
 //! | `checkpoint` | what may be forgotten? |
 //! | `leaving`, `change`, `entering` | how does one view end, and the next begin? |
@@ -30,20 +31,21 @@
 //!
 //! ```text
 //! gateway          primary                 backups
-//!   │ request ──────►│ pre-prepare ─────────►│   verify 1, record the proposal
+//!   │ request ──────►│ pre-prepare ─────────►│   verify 1, record the proposal     (q - 1 of them)
 //!   │                │◄───────────── prepare │
-//!   │   verify q - 1 │ certificate ─────────►│   verify q, record the certificate
+//!   │   verify q - 1 │ certificate ─────────►│   verify q - 2, record the certificate      (q - 1)
 //!   │                │◄────────────── commit │
-//!   │   verify q - 1 │ certificate ─────────►│   verify q, execute
+//!   │   verify q - 1 │                       │
+//!   │◄── certificate │ certificate ─────────►│   verify q - 1, execute            (all, a moment later)
 //! ```
 //!
 //! PBFT sends each vote to everybody: 2 N (N - 1) messages for a decision, 1,984 for 32 replicas. Here
-//! votes go to the primary, which collects them and sends the certificate to all (as SBFT and HotStuff
-//! do): 5 (N - 1), which is 155, for two more hops. What a group on one machine pays for is messages and
-//! signatures, not hops. It also halves the signatures that a decision waits for: the primary, and the
-//! client behind it, have the proof when q replicas have verified *one* certificate, while all-to-all
-//! everybody verifies two before anybody answers. A backup's work is the same in both; what it verifies
-//! after the decision is not waited for.
+//! votes go to the primary, which collects them and sends the certificate (as SBFT and HotStuff do), for
+//! two more hops; and it asks only as many as a quorum needs (`audience`): 4 (q - 1) + N messages, which
+//! is 112. What a group on one machine pays for is messages and signatures, not hops. A client with 32
+//! replicas waits for (q - 1)(q + 2) signatures to be verified, 460, where all-to-all it is 1,343: 31
+//! proposals, and 32 times two quorums less what is one's own. What is verified after the decision is not
+//! waited for.
 //!
 //! Nothing of the argument changes. `prepared` and `committed-local` (OSDI '99, section 4.2) are about a
 //! quorum's signatures, and it does not matter who brings them; a primary that does not is one that is
@@ -51,7 +53,7 @@
 //! since they prove themselves.
 //!
 //! Each signature is verified by itself, when it is needed and not before: `crypto` says why not in
-//! batches. A vote that is one too many is never looked at.
+//! batches. A vote that is one too many is never looked at, and nothing is verified twice.
 //!
 //! # What is signed
 //!
@@ -90,6 +92,7 @@
 extern crate alloc;
 
 mod abstention;
+mod audience;
 mod batch;
 mod certificate;
 mod change;

@@ -5,11 +5,13 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use base::Instant;
 use crypto::{Digest, Signature};
 
 use crate::batch::Batch;
 use crate::certificate::QuorumCertificate;
-use crate::numbers::{PhaseState, Sequence, ViewNumber};
+use crate::message::Vote;
+use crate::numbers::{PhaseState, Sequence, ViewNumber, VoterSet};
 use crate::votes::Votes;
 
 /// A proposal that this replica has taken.
@@ -37,6 +39,11 @@ pub(crate) struct Entry {
     /// What the primary has collected in its view.
     pub(crate) prepares: Option<Votes>,
     pub(crate) commits: Option<Votes>,
+    /// Whom the primary has sent its proposal to, and when it last asked them for something.
+    pub(crate) asked: VoterSet,
+    pub(crate) asked_at: Option<Instant>,
+    /// This replica's latest votes: what it signed itself it need not verify.
+    pub(crate) own: [Option<Vote>; 2],
 }
 
 impl Entry {
@@ -46,6 +53,31 @@ impl Entry {
 
     pub(crate) fn prepared_in(&self, view: ViewNumber) -> Option<&Arc<QuorumCertificate>> {
         self.prepared.as_ref().filter(|proof| proof.view == view)
+    }
+
+    /// Remembers a vote of one's own.
+    pub(crate) fn note_own(&mut self, vote: &Vote) {
+        self.own[usize::from(vote.phase == PhaseState::Commit)] = Some(*vote);
+    }
+
+    /// Whether a signature in this certificate was verified before, as the proposal of the primary with this
+    /// slot, or is one's own.
+    pub(crate) fn knows(
+        &self,
+        proof: &QuorumCertificate,
+        (primary, own): (usize, usize),
+        slot: usize,
+        signature: &Signature,
+    ) -> bool {
+        let said = (proof.phase, proof.view, proof.digest);
+        let is_own = |vote: &Vote| {
+            (vote.phase, vote.view, vote.digest) == said && vote.signature == *signature
+        };
+        let is_proposal = self.accepted.is_some_and(|accepted| {
+            (PhaseState::Prepare, accepted.view, accepted.digest) == said
+                && accepted.signature == *signature
+        });
+        slot == primary && is_proposal || slot == own && self.own.iter().flatten().any(is_own)
     }
 
     pub(crate) fn batch(&self, digest: Digest) -> Option<&Batch> {
@@ -158,6 +190,8 @@ impl MessageLog {
         for entry in self.entries.values_mut() {
             entry.prepares = None;
             entry.commits = None;
+            entry.asked = VoterSet::default();
+            entry.asked_at = None;
         }
     }
 

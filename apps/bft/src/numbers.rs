@@ -116,6 +116,11 @@ impl VoterSet {
         self.0 |= 1 << slot;
     }
 
+    /// Takes a slot out, if it is there.
+    pub fn remove(&mut self, slot: usize) {
+        self.0 &= !1_u32.checked_shl(slot as u32).unwrap_or(0);
+    }
+
     /// Whether the slot is in it.
     pub const fn contains(self, slot: usize) -> bool {
         slot < u32::BITS as usize && self.0 & (1 << slot) != 0

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use base::limits;
 
 use crate::message::Message;
+use crate::numbers::VoterSet;
 use crate::output::{Persist, Ticket};
 use crate::record::Record;
 
@@ -16,6 +17,8 @@ pub(crate) enum Recipient {
     One(usize),
     /// All replicas but this one.
     Others,
+    /// Those of the others with these slots.
+    Those(VoterSet),
 }
 
 #[derive(Clone, Debug, Default)]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crypto::Digest;
 
 use crate::batch::Batch;
-use crate::numbers::{Sequence, ViewNumber};
+use crate::numbers::{Sequence, ViewNumber, VoterSet};
 
 #[derive(Clone, Debug)]
 struct Pending {
@@ -83,6 +83,15 @@ impl Requests {
         let pending = Pending { request, from, since: now, relay_at, proposed: None };
         self.queue.insert(place, pending);
         Ok(digest)
+    }
+
+    /// Whom the requests of this batch came from, as far as they wait here.
+    pub(crate) fn askers(&self, batch: &Batch) -> VoterSet {
+        let mut askers = VoterSet::default();
+        for place in batch.requests().iter().filter_map(|one| self.places.get(&Digest::of(one))) {
+            askers.insert(self.queue[place].from);
+        }
+        askers
     }
 
     /// A batch was executed: what is in it waits no more.

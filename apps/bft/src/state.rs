@@ -7,9 +7,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use base::{Instant, NodeId, Prng, limits};
-use crypto::{Digest, SigningKey};
+use crypto::{Digest, Signature, SigningKey};
 
 use crate::abstention::Abstention;
+use crate::audience::Audience;
 use crate::certificate::{QuorumCertificate, vote};
 use crate::change::NewView;
 use crate::config::{Config, Mutant};
@@ -68,6 +69,7 @@ pub struct BftNode {
     pub(crate) transfer: Transfer,
     pub(crate) abstention: Option<Abstention>,
     pub(crate) guard: Guard,
+    pub(crate) audience: Audience,
     pub(crate) persistence: Persistence,
     /// Certificates that were verified lately.
     pub(crate) verified: Remembered,
@@ -136,6 +138,7 @@ impl BftNode {
             transfer: Transfer::default(),
             abstention: None,
             guard: Guard::new(replicas, now),
+            audience: Audience::new(replicas),
             persistence: Persistence::default(),
             verified: Remembered::default(),
             outputs: VecDeque::new(),
@@ -225,7 +228,11 @@ impl BftNode {
     ) -> Vote {
         self.counters.signed += 1;
         let statement = vote(&self.config.keyring, phase, view, sequence, digest, self.slot);
-        Vote { phase, view, sequence, digest, signature: self.key.sign(&statement) }
+        let vote = Vote { phase, view, sequence, digest, signature: self.key.sign(&statement) };
+        if let Some(entry) = self.log.entry(sequence).filter(|_| phase != PhaseState::Checkpoint) {
+            entry.note_own(&vote);
+        }
+        vote
     }
 
     /// Whether a certificate that this peer sent is good.
@@ -234,15 +241,26 @@ impl BftNode {
         if self.verified.contains(&identity) {
             return true;
         }
-        self.counters.verified += proof.signatures.len() as u64;
-        let is_good = self.config.has_bug(Mutant::TrustCertificates)
-            || proof.verify(&self.config.keyring, self.config.quorums).is_ok();
+        let is_good = self.config.has_bug(Mutant::TrustCertificates) || self.verify(proof);
         if is_good {
             self.verified.insert(identity);
         } else {
             self.blame(from);
         }
         is_good
+    }
+
+    /// Verifies what is not known of a certificate.
+    fn verify(&mut self, proof: &QuorumCertificate) -> bool {
+        let places = (proof.view.primary(self.config.keyring.size()), self.slot);
+        let entry = self.log.get(proof.sequence);
+        let is_known = |slot: usize, signature: &Signature| {
+            entry.is_some_and(|entry| entry.knows(proof, places, slot, signature))
+        };
+        let (checked, result) =
+            proof.verify_but(&self.config.keyring, self.config.quorums, is_known);
+        self.counters.verified += checked;
+        result.is_ok()
     }
 
     /// Asserts everything that must hold between calls.
@@ -253,6 +271,7 @@ impl BftNode {
         self.log.check_invariants();
         self.persistence.check_invariants();
         self.requests.check_invariants();
+        self.audience.check_invariants();
         assert!(self.applied <= self.executed, "what is executed was given to the caller");
         let low = self.log.low();
         match &self.stable {

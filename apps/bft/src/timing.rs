@@ -12,6 +12,7 @@ impl BftNode {
         if self.view_deadline().is_some_and(|at| at <= self.now) {
             self.leave_for(self.view.next());
         }
+        self.tell_the_rest();
         self.relay_requests();
         if self.resend_at <= self.now {
             self.resend_at = self.now + self.config.resend_every;
@@ -33,6 +34,7 @@ impl BftNode {
             resend,
             Some(self.status_at),
             self.transfer_deadline(),
+            self.audience.deadline(),
         ])
     }
 
@@ -72,7 +74,7 @@ impl BftNode {
     }
 
     /// Whether something was sent that nobody has answered.
-    fn has_unanswered(&self) -> bool {
+    pub(crate) fn has_unanswered(&self) -> bool {
         let is_open = |(_, entry): (_, &crate::log::Entry)| {
             entry.committed.is_none() && entry.accepted_in(self.view).is_some()
                 || entry.lacks(self.view).is_some()

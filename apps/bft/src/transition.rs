@@ -2,17 +2,18 @@
 //!
 //! | transition | when | then |
 //! |---|---|---|
-//! | propose | primary: a request waits, and the window and the flow allow it | pre-prepare to all |
+//! | propose | primary: a request waits, and the window and the flow allow it | pre-prepare to a quorum |
 //! | accept | backup: signature good, of this view, in the window, the first for its number | prepare |
 //! | prepared | primary: q votes for one digest; backup: their certificate | commit |
 //! | committed-local | primary: q commits for one digest; anybody: their certificate | execute in order |
 //!
-//! Votes go to the primary, which collects them into certificates: see the crate's documentation for why.
+//! Votes go to the primary, which collects them into certificates: see the crate's documentation for why, and
+//! `audience` for who gets them when.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use base::limits;
+use base::{Instant, limits};
 use crypto::{Digest, Signature};
 
 use crate::batch::Batch;
@@ -20,7 +21,7 @@ use crate::certificate::{QuorumCertificate, vote};
 use crate::config::Mutant;
 use crate::log::{Accepted, Entry};
 use crate::message::{Message, Vote};
-use crate::numbers::{PhaseState, Sequence, ViewNumber};
+use crate::numbers::{PhaseState, Sequence, ViewNumber, VoterSet};
 use crate::output::{Event, Output};
 use crate::persist::Recipient;
 use crate::record::Record;
@@ -74,7 +75,8 @@ impl BftNode {
         }
         if self.primary() == self.slot {
             let proposal = Message::PrePrepare { view, sequence, batch, signature };
-            self.send_when_durable(Recipient::Others, proposal);
+            let others = self.ask(sequence);
+            self.send_when_durable(Recipient::Those(others), proposal);
             let own = Vote { phase: PhaseState::Prepare, view, sequence, digest, signature };
             self.send_when_durable(Recipient::One(self.slot), Message::Vote(own));
         } else {
@@ -184,8 +186,36 @@ impl BftNode {
         self.account(&verified);
         let Some(certificate) = verified.certificate.map(Arc::new) else { return };
         self.verified.insert(certificate.identity());
-        self.send_to_others(&Message::Certificate(certificate.clone()));
-        if is_commit { self.decide(certificate, None) } else { self.prepare(certificate) }
+        if is_commit {
+            self.tell_decision(&certificate);
+            self.decide(certificate, None);
+        } else {
+            self.ask_to_commit(&certificate);
+            self.prepare(certificate);
+        }
+    }
+
+    /// Whom a proposal of this primary goes to now: as many as a quorum needs; but what a new view orders
+    /// goes to all, who vote on it anyway.
+    fn ask(&mut self, sequence: Sequence) -> VoterSet {
+        let (first, now) = (self.first_asked(sequence), self.now);
+        let Some(entry) = self.log.entry(sequence) else { return first };
+        if entry.asked.is_empty() {
+            entry.asked = first;
+        }
+        entry.asked_at = Some(now);
+        entry.asked
+    }
+
+    /// Those who have signed it commit to it: more are not needed.
+    fn ask_to_commit(&mut self, proof: &Arc<QuorumCertificate>) {
+        let now = self.now;
+        if let Some(entry) = self.log.entry(proof.sequence) {
+            entry.asked_at = Some(now);
+        }
+        for slot in proof.signers.iter() {
+            self.send(slot, Message::Certificate(proof.clone()));
+        }
     }
 
     /// A quorum has taken the proposal: the predicate `prepared` (OSDI '99, section 4.2).
@@ -337,13 +367,16 @@ impl BftNode {
         self.execute_decided();
     }
 
-    /// Sends what the backups have not answered again, as the primary. Its own votes are among what it lacks
-    /// when it has started anew.
+    /// Sends what the backups have not answered again, as the primary, and to those that were not asked. Its
+    /// own votes are among what it lacks when it has started anew.
     pub(crate) fn resend_proposals(&mut self) {
         let view = self.view;
         let open = self.log.open().take(limits::BFT_IN_FLIGHT_MAX as usize * 2);
+        let (now, patience) = (self.now, self.config.resend_every);
+        let is_due = |at: Instant| now.since(at).times(2) >= patience;
         let is_open = |entry: &Entry| {
             entry.recorded == Some(view)
+                && entry.asked_at.is_none_or(is_due)
                 && entry.committed.as_ref().is_none_or(|proof| proof.view != view)
         };
         let open: Vec<_> =
@@ -364,6 +397,13 @@ impl BftNode {
         };
         let (prepares, commits) = (lacks(&entry.prepares), lacks(&entry.commits));
         let prepared = entry.prepared_in(view).cloned();
+        let (asked, waited_for) = match &prepared {
+            Some(proof) => (proof.signers, &commits),
+            None => (entry.asked, &prepares),
+        };
+        let silent: Vec<usize> =
+            waited_for.iter().copied().filter(|slot| asked.contains(*slot)).collect();
+        self.widen(sequence, &silent);
         for slot in prepares {
             let message = if slot == own {
                 let phase = PhaseState::Prepare;
@@ -384,6 +424,18 @@ impl BftNode {
         }
     }
 
+    /// Those who were asked first and are silent are doubted, and all are asked.
+    fn widen(&mut self, sequence: Sequence, silent: &[usize]) {
+        let (all, now) = (self.all_others(), self.now);
+        for slot in silent.iter().filter(|slot| **slot != self.slot) {
+            self.audience.note_silent(*slot, now);
+        }
+        if let Some(entry) = self.log.entry(sequence) {
+            entry.asked = all;
+            entry.asked_at = Some(now);
+        }
+    }
+
     /// The null request, or a batch that is known, for a number of a new view.
     pub(crate) fn take_order(
         &mut self,
@@ -392,11 +444,13 @@ impl BftNode {
         digest: Digest,
         signature: Signature,
     ) {
+        let all = self.all_others();
         let Some(entry) = self.log.entry(sequence) else { return };
         if entry.accepted_in(view).is_some() {
             return;
         }
         entry.accepted = Some(Accepted { view, digest, signature });
+        entry.asked = all;
         let null = Batch::null();
         if null.digest() == digest {
             entry.keep(null);

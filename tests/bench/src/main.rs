@@ -73,9 +73,14 @@ fn main() {
         ("signature_verify_in_batch_us", signatures.verify_in_batch),
         ("bft_decision_processor_ms", liars.processor),
         ("bft_decision_answered_ms", liars.answered),
-        ("bft_decision_messages", liars.messages),
-        ("bft_decision_kib", liars.kibibytes),
-        ("bft_decision_signatures", liars.signatures),
+        ("bft_decision_messages", liars.all.messages),
+        ("bft_decision_kib", liars.all.kibibytes),
+        ("bft_decision_signatures", liars.all.verified),
+        ("bft_decision_signed", liars.all.signed),
+        ("bft_answer_messages", liars.early.messages),
+        ("bft_answer_kib", liars.early.kibibytes),
+        ("bft_answer_signatures", liars.early.verified),
+        ("bft_answer_signed", liars.early.signed),
     ] {
         eprintln!("{name}: {figure:.1}");
         figures.insert(name.into(), ((figure * 10.0).round() / 10.0).into());

@@ -266,7 +266,14 @@ pub const BFT_RELAY_AFTER_MS: u64 = 250;
 pub const BFT_TIMEOUT_DOUBLINGS_MAX: u32 = 6;
 
 /// What has not been answered is sent again after this span.
-pub const BFT_RESEND_EVERY_MS: u64 = 100;
+pub const BFT_RESEND_EVERY_MS: u64 = 200;
+
+/// A replica that the primary asked, and that was silent for so long, is asked last for this span or longer.
+pub const BFT_DOUBT_MS: u64 = 5_000;
+
+/// Those who wait for an answer have this much of a start over those who are only told what was decided:
+/// enough to verify a quorum's signatures on a machine that all share.
+pub const BFT_TELL_AFTER_MS: u64 = 30;
 
 /// Each replica tells one other how far it is, in turn, once in this span.
 pub const BFT_STATUS_EVERY_MS: u64 = 250;
@@ -306,6 +313,10 @@ const _: () = assert!(BFT_PENDING_PER_PEER_MAX * (BFT_REPLICAS_MAX / 4) <= BFT_P
 // A lost message is sent again, and the request given to all, before anybody leaves a view.
 const _: () = assert!(2 * BFT_RESEND_EVERY_MS < BFT_PROGRESS_TIMEOUT_MS);
 const _: () = assert!(2 * BFT_RELAY_AFTER_MS < BFT_PROGRESS_TIMEOUT_MS);
+// Who is only told late does not come to ask first.
+const _: () = assert!(BFT_TELL_AFTER_MS < BFT_RESEND_EVERY_MS);
+// Liars that are silent again and again cost less than half of the time.
+const _: () = assert!(BFT_RESEND_EVERY_MS * 8 * 2 < BFT_DOUBT_MS);
 
 // ---- Node-to-node messages ----------------------------------------------------------------------
 

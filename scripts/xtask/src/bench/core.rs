@@ -11,7 +11,7 @@ use super::conditions;
 use super::figures::{Bar, Figures};
 
 /// What is published of what the program prints.
-const FIGURES: [(&str, &str, Option<Bar>); 17] = [
+const FIGURES: [(&str, &str, Option<Bar>); 22] = [
     ("core_commits_per_second_burst_1", "1/s", None),
     ("raft_rs_commits_per_second_burst_1", "1/s", None),
     ("core_ratio_burst_1", "", Some(Bar::AtLeast(2.0))),
@@ -30,6 +30,12 @@ const FIGURES: [(&str, &str, Option<Bar>); 17] = [
     ("bft_decision_kib", "KiB", None),
     // Half of what it is when each sends its votes to all, who verify them: two phases of 32 x 31.
     ("bft_decision_signatures", "", Some(Bar::AtMost(992.0))),
+    ("bft_decision_signed", "", None),
+    ("bft_answer_messages", "", None),
+    ("bft_answer_kib", "KiB", None),
+    // What 300 ms on two cores have room for where one takes 0.6 ms, with half of the time left for the rest.
+    ("bft_answer_signatures", "", Some(Bar::AtMost(550.0))),
+    ("bft_answer_signed", "", None),
 ];
 
 /// All figures of `scripts/bench core`.

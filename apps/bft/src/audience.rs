@@ -1,0 +1,185 @@
+//! Who is told first, and who later.
+//!
+//! What a decision waits for is signatures that are verified, and on one machine all replicas verify on the
+//! same processors. So the primary asks no more replicas than a quorum needs: each number begins with the
+//! next ones in turn, so that all take part. Certificates of prepares go to those who signed them: their own
+//! signature and the primary's are known to them already. When all is decided, the proof goes to whoever
+//! waits for an answer, and a moment later to all others, with the batch to those who have not seen it: the
+//! proof of a decision needs no other.
+//!
+//! That is a matter of speed only. Who has not answered when it is time to send again has *everybody* asked,
+//! and is asked last from then on: until it has been heard again, and some time has passed. So one that is
+//! dead costs one delay, and one that lies costs one in each such span.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use base::{Duration, Instant, limits};
+
+use crate::certificate::QuorumCertificate;
+use crate::message::Message;
+use crate::numbers::{Sequence, VoterSet};
+use crate::state::BftNode;
+
+const DOUBT: Duration = Duration::from_millis(limits::BFT_DOUBT_MS);
+const TELL_AFTER: Duration = Duration::from_millis(limits::BFT_TELL_AFTER_MS);
+
+/// What the primary knows of whom it can count on, and whom it has still to tell of what.
+#[derive(Clone, Debug)]
+pub(crate) struct Audience {
+    doubts: Vec<Option<Doubt>>,
+    /// Decisions that these replicas have not been told of, and until when that may wait.
+    untold: VecDeque<(Instant, Sequence, VoterSet)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    since: Instant,
+    is_heard: bool,
+}
+
+impl Audience {
+    pub(crate) fn new(replicas: usize) -> Audience {
+        Audience { doubts: vec![None; replicas], untold: VecDeque::new() }
+    }
+
+    /// A replica did not answer in time.
+    pub(crate) fn note_silent(&mut self, slot: usize, now: Instant) {
+        self.doubts[slot] = Some(Doubt { since: now, is_heard: false });
+    }
+
+    /// A replica has said something.
+    pub(crate) fn note_heard(&mut self, slot: usize) {
+        if let Some(doubt) = &mut self.doubts[slot] {
+            doubt.is_heard = true;
+        }
+    }
+
+    fn is_doubted(&self, slot: usize, now: Instant) -> bool {
+        self.doubts[slot].is_some_and(|doubt| !doubt.is_heard || now.since(doubt.since) < DOUBT)
+    }
+
+    /// Those of `others` who are asked first: `count` of them, in turn, whoever is doubted last.
+    pub(crate) fn choose(
+        &self,
+        others: impl Iterator<Item = usize>,
+        count: usize,
+        sequence: Sequence,
+        now: Instant,
+    ) -> VoterSet {
+        let mut others: Vec<usize> = others.collect();
+        if let Some(turn) = sequence.0.checked_rem(others.len() as u64) {
+            others.rotate_left(turn as usize);
+        }
+        others.sort_by_key(|slot| self.is_doubted(*slot, now));
+        let mut chosen = VoterSet::default();
+        others.into_iter().take(count).for_each(|slot| chosen.insert(slot));
+        chosen
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.untold.front().map(|(at, _, _)| *at)
+    }
+
+    pub(crate) fn check_invariants(&self) {
+        assert!(self.untold.len() as u64 <= 2 * limits::BFT_WINDOW_MAX);
+        assert!(self.untold.iter().is_sorted_by_key(|(at, _, _)| *at));
+    }
+}
+
+impl BftNode {
+    /// Whom a proposal of this replica's goes to first: a quorum, itself included.
+    pub(crate) fn first_asked(&self, sequence: Sequence) -> VoterSet {
+        self.audience.choose(self.others(), self.quorum() - 1, sequence, self.now)
+    }
+
+    /// The others, as a set.
+    pub(crate) fn all_others(&self) -> VoterSet {
+        let mut all = VoterSet::default();
+        self.others().for_each(|slot| all.insert(slot));
+        all
+    }
+
+    /// A decision that this replica has collected: whoever asked for something in it is told at once, and the
+    /// others soon.
+    pub(crate) fn tell_decision(&mut self, proof: &Arc<QuorumCertificate>) {
+        let entry = self.log.get(proof.sequence);
+        let batch = entry.and_then(|entry| entry.batch(proof.digest));
+        let mut waiting = batch.map(|batch| self.requests.askers(batch)).unwrap_or_default();
+        waiting.remove(self.slot);
+        let mut others = self.all_others();
+        waiting.iter().for_each(|slot| others.remove(slot));
+        self.tell(proof.sequence, proof, waiting);
+        // With nobody to be told first, there is nothing to be late for.
+        let at = if waiting.is_empty() { self.now } else { self.now + TELL_AFTER };
+        if self.audience.untold.len() as u64 >= 2 * limits::BFT_WINDOW_MAX {
+            self.audience.untold.pop_front(); // They ask whoever tells them how far it is.
+        }
+        let at = self.audience.untold.back().map_or(at, |(last, _, _)| at.max(*last));
+        self.audience.untold.push_back((at, proof.sequence, others));
+    }
+
+    /// Tells the others of decisions for which it is time.
+    pub(crate) fn tell_the_rest(&mut self) {
+        let now = self.now;
+        while let Some((_, sequence, others)) =
+            self.audience.untold.pop_front_if(|(at, _, _)| *at <= now)
+        {
+            // What is forgotten here is settled by a checkpoint.
+            if let Some(proof) = self.log.certificate(sequence).cloned() {
+                self.tell(sequence, &proof, others);
+            }
+        }
+    }
+
+    fn tell(&mut self, sequence: Sequence, proof: &Arc<QuorumCertificate>, others: VoterSet) {
+        let Some(entry) = self.log.get(sequence) else { return };
+        let (asked, batch) = (entry.asked, entry.batch(proof.digest).cloned());
+        for slot in others.iter() {
+            let certificate = proof.clone();
+            let message = match &batch {
+                Some(batch) if !asked.contains(slot) => {
+                    Message::Committed { batch: batch.clone(), certificate }
+                }
+                Some(_) | None => Message::Certificate(certificate),
+            };
+            self.send(slot, message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(audience: &Audience, sequence: u64, now: Instant) -> Vec<usize> {
+        audience.choose(1..4, 2, Sequence(sequence), now).iter().collect()
+    }
+
+    #[test]
+    fn all_are_asked_in_turn() {
+        let (audience, now) = (Audience::new(4), Instant::ORIGIN);
+        let turns: Vec<_> = (0..4).map(|number| chosen(&audience, number, now)).collect();
+        assert_eq!(turns, [[1, 2], [2, 3], [1, 3], [1, 2]]);
+        assert!(audience.choose(0..0, 0, Sequence(5), now).is_empty(), "a group of one");
+    }
+
+    /// Who is silent is asked last; once it is heard again it gets another try, but not at once.
+    #[test]
+    fn who_is_silent_is_asked_last() {
+        let (mut audience, now) = (Audience::new(4), Instant::from_millis(7));
+        audience.note_silent(2, now);
+        let asked =
+            |audience: &Audience, now| (0..3).any(|at| chosen(audience, at, now).contains(&2));
+        assert!(!asked(&audience, now + DOUBT + DOUBT), "it was not heard");
+        audience.note_heard(2);
+        assert!(!asked(&audience, now + Duration::from_millis(1)));
+        assert!(asked(&audience, now + DOUBT));
+        // When there are no others, it is asked all the same.
+        audience.note_silent(1, now);
+        audience.note_silent(3, now);
+        assert_eq!(chosen(&audience, 0, now), [1, 2]);
+    }
+}
