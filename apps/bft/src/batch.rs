@@ -13,18 +13,27 @@ use crypto::{Digest, Hasher};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Batch {
     requests: Arc<Vec<Bytes>>,
+    digests: Arc<Vec<Digest>>,
     digest: Digest,
 }
 
 impl Batch {
     /// A batch of these requests.
     pub fn new(requests: Vec<Bytes>) -> Batch {
+        let digests: Vec<Digest> = requests.iter().map(|request| Digest::of(request)).collect();
+        let digest = Batch::digest_of(&digests);
+        Batch { requests: Arc::new(requests), digests: Arc::new(digests), digest }
+    }
+
+    /// The digest of a batch whose requests have these digests: whoever has one request and these can check
+    /// that it is in the batch, without all the others.
+    pub fn digest_of(requests: &[Digest]) -> Digest {
         let mut hasher = Hasher::new();
-        hasher.update(b"coterie batch\0\0\x01").update(&(requests.len() as u64).to_le_bytes());
-        for request in &requests {
-            hasher.update(&(request.len() as u64).to_le_bytes()).update(request);
+        hasher.update(b"coterie batch\0\0\x02").update(&(requests.len() as u64).to_le_bytes());
+        for request in requests {
+            hasher.update(&request.0);
         }
-        Batch { requests: Arc::new(requests), digest: hasher.finish() }
+        hasher.finish()
     }
 
     /// The null request.
@@ -40,6 +49,11 @@ impl Batch {
     /// The requests.
     pub fn requests(&self) -> &[Bytes] {
         &self.requests
+    }
+
+    /// The digest of each of them.
+    pub fn digests(&self) -> &[Digest] {
+        &self.digests
     }
 
     /// What replicas vote on.

@@ -88,7 +88,7 @@ impl Requests {
     /// Whom the requests of this batch came from, as far as they wait here.
     pub(crate) fn askers(&self, batch: &Batch) -> VoterSet {
         let mut askers = VoterSet::default();
-        for place in batch.requests().iter().filter_map(|one| self.places.get(&Digest::of(one))) {
+        for place in batch.digests().iter().filter_map(|digest| self.places.get(digest)) {
             askers.insert(self.queue[place].from);
         }
         askers
@@ -96,10 +96,9 @@ impl Requests {
 
     /// A batch was executed: what is in it waits no more.
     pub(crate) fn note_executed(&mut self, batch: &Batch, sequence: Sequence) {
-        for request in batch.requests() {
-            let digest = Digest::of(request);
-            self.executed.insert(digest, sequence);
-            if let Some(place) = self.places.remove(&digest) {
+        for digest in batch.digests() {
+            self.executed.insert(*digest, sequence);
+            if let Some(place) = self.places.remove(digest) {
                 let pending = self.queue.remove(&place).expect("places are those of the queue");
                 self.counts[pending.from] -= 1;
             }
@@ -113,8 +112,8 @@ impl Requests {
 
     /// Proposals of this batch by this replica in this view, so that they are not proposed twice.
     pub(crate) fn note_proposed(&mut self, batch: &Batch, view: ViewNumber) {
-        for request in batch.requests() {
-            if let Some(place) = self.places.get(&Digest::of(request)) {
+        for digest in batch.digests() {
+            if let Some(place) = self.places.get(digest) {
                 self.queue.get_mut(place).expect("it is there").proposed = Some(view);
             }
         }

@@ -318,6 +318,29 @@ const _: () = assert!(BFT_TELL_AFTER_MS < BFT_RESEND_EVERY_MS);
 // Liars that are silent again and again cost less than half of the time.
 const _: () = assert!(BFT_RESEND_EVERY_MS * 8 * 2 < BFT_DOUBT_MS);
 
+// ---- Ledger -------------------------------------------------------------------------------------
+
+/// The longest entry.
+pub const LEDGER_ENTRY_MAX_BYTES: usize = 32 * 1024;
+
+/// How many entries one request has at most, under one signature of the gateway …
+pub const LEDGER_REQUEST_MAX_ENTRIES: usize = 256;
+
+/// … and how many bytes they have together.
+pub const LEDGER_REQUEST_MAX_BYTES: usize = 56 * 1024;
+
+/// How many requests of one gateway are under way at once; entries beyond wait, and go together.
+pub const LEDGER_REQUESTS_IN_FLIGHT_MAX: usize = 4;
+
+/// How many entries of one node's clients wait; more are refused.
+pub const LEDGER_WAITING_MAX: usize = 512;
+
+const _: () = assert!(LEDGER_ENTRY_MAX_BYTES <= LEDGER_REQUEST_MAX_BYTES);
+// A request has a length in front of each entry, and a head and a signature.
+const _: () = assert!(
+    BFT_REQUEST_MAX_BYTES >= LEDGER_REQUEST_MAX_BYTES + 4 * LEDGER_REQUEST_MAX_ENTRIES + 128
+);
+
 // ---- Node-to-node messages ----------------------------------------------------------------------
 
 /// The longest message between two nodes, envelope not counted: one largest entry and its frame.

@@ -7,7 +7,7 @@ use super::manifest::{Dependency, Manifests, Package};
 /// and to the workspace's manifest the reason.
 const ALLOWED: &[(&str, &str)] = &[
     // In the image. A protocol, format or device has one crate that knows it.
-    ("bytes", "bft raft kv net store node sim bench fuzz"),
+    ("bytes", "bft raft kv ledger net store node sim bench fuzz"),
     ("crc", "base"),
     ("ed25519-dalek", "crypto bench"),
     ("hermit-entry", "platform"),
