@@ -24,7 +24,6 @@ use crate::numbers::{Sequence, VoterSet};
 use crate::state::BftNode;
 
 const DOUBT: Duration = Duration::from_millis(limits::BFT_DOUBT_MS);
-const TELL_AFTER: Duration = Duration::from_millis(limits::BFT_TELL_AFTER_MS);
 
 /// What the primary knows of whom it can count on, and whom it has still to tell of what.
 #[derive(Clone, Debug)]
@@ -113,7 +112,7 @@ impl BftNode {
         waiting.iter().for_each(|slot| others.remove(slot));
         self.tell(proof.sequence, proof, waiting);
         // With nobody to be told first, there is nothing to be late for.
-        let at = if waiting.is_empty() { self.now } else { self.now + TELL_AFTER };
+        let at = if waiting.is_empty() { self.now } else { self.now + self.config.tell_after };
         if self.audience.untold.len() as u64 >= 2 * limits::BFT_WINDOW_MAX {
             self.audience.untold.pop_front(); // They ask whoever tells them how far it is.
         }

@@ -24,6 +24,10 @@ pub struct Config {
     pub in_flight_max: u64,
     /// A replica whose oldest request is not executed for this long leaves the view.
     pub progress_timeout: Duration,
+    /// A request that is not executed within this span is given to all replicas.
+    pub relay_after: Duration,
+    /// Those who wait for an answer have this much of a start over those who are only told.
+    pub tell_after: Duration,
     /// What has not been answered is sent again after this span.
     pub resend_every: Duration,
     /// One other replica is told how far this one is, once in this span.
@@ -96,6 +100,11 @@ impl Config {
     /// If there are no quorums in a group of that size.
     pub fn new(id: NodeId, keyring: Keyring, bound: FaultBound) -> Result<Config, ConfigError> {
         let quorums = Quorums::of(keyring.size(), bound).map_err(ConfigError::Quorums)?;
+        let replicas = keyring.size() as u64;
+        let more = replicas.saturating_sub(limits::BFT_SPANS_REPLICAS);
+        let tell_after_ms = limits::BFT_TELL_AFTER_MS + more * limits::BFT_TELL_AFTER_MORE_MS;
+        let span =
+            |ms: u64| Duration::from_millis(ms + ms * more / limits::BFT_SPANS_DOUBLE_PER_REPLICAS);
         Ok(Config {
             id,
             keyring,
@@ -103,8 +112,10 @@ impl Config {
             checkpoint_every: limits::BFT_CHECKPOINT_EVERY,
             window: limits::BFT_WINDOW,
             in_flight_max: limits::BFT_IN_FLIGHT_MAX,
-            progress_timeout: Duration::from_millis(limits::BFT_PROGRESS_TIMEOUT_MS),
-            resend_every: Duration::from_millis(limits::BFT_RESEND_EVERY_MS),
+            progress_timeout: span(limits::BFT_PROGRESS_TIMEOUT_MS),
+            tell_after: Duration::from_millis(tell_after_ms),
+            relay_after: span(limits::BFT_RELAY_AFTER_MS),
+            resend_every: span(limits::BFT_RESEND_EVERY_MS),
             status_every: Duration::from_millis(limits::BFT_STATUS_EVERY_MS),
             #[cfg(feature = "mutants")]
             mutant: None,

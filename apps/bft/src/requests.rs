@@ -39,14 +39,17 @@ pub(crate) struct Requests {
     queue: BTreeMap<u64, Pending>,
     places: BTreeMap<Digest, u64>,
     counts: Vec<usize>,
+    /// Requests of this replica's clients are given to all when they have waited for so long.
+    relay_after: Duration,
     next_place: u64,
     /// What was executed since the checkpoint before the last: late copies are not ordered again.
     executed: BTreeMap<Digest, Sequence>,
 }
 
 impl Requests {
-    pub(crate) fn new(replicas: usize) -> Requests {
+    pub(crate) fn new(replicas: usize, relay_after: Duration) -> Requests {
         Requests {
+            relay_after,
             queue: BTreeMap::new(),
             places: BTreeMap::new(),
             counts: vec![0; replicas],
@@ -79,8 +82,8 @@ impl Requests {
         self.next_place += 1;
         self.counts[from] += 1;
         self.places.insert(digest, place);
-        let relay_at = now + Duration::from_millis(limits::BFT_RELAY_AFTER_MS);
-        let pending = Pending { request, from, since: now, relay_at, proposed: None };
+        let pending =
+            Pending { request, from, since: now, relay_at: now + self.relay_after, proposed: None };
         self.queue.insert(place, pending);
         Ok(digest)
     }

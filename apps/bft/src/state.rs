@@ -130,7 +130,7 @@ impl BftNode {
             executed: Sequence(0),
             applied: Sequence(0),
             next_sequence: Sequence(1),
-            requests: Requests::new(replicas),
+            requests: Requests::new(replicas, config.relay_after),
             states: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
             left_for: vec![ViewNumber(0); replicas],

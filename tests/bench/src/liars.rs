@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Instant as Clock;
 
-use base::{ClusterId, Duration, Instant, NodeId, limits};
+use base::{ClusterId, Duration, Instant, NodeId};
 use bft::{BftNode, Config, FaultBound, Message, Output, Sequence};
 use bytes::Bytes;
 use crypto::{Digest, Keyring, SigningKey};
@@ -148,7 +148,7 @@ pub fn cost() -> Cost {
         early.add(group.spent(), before);
         group.deliver_all();
         // The primary tells the rest.
-        group.now = group.now + Duration::from_millis(limits::BFT_TELL_AFTER_MS);
+        group.now = group.now + Duration::from_secs(1);
         group.nodes[0].handle_timeout(group.now);
         group.settle(0);
         group.deliver_all();
