@@ -72,7 +72,9 @@ impl Server {
                 self.connections.remove(&client);
                 self.aborted.push(client);
             }
-            Output::Forward { .. } => panic!("a cluster of one forwards nothing"),
+            Output::Forward { .. } | Output::Ledger { .. } => {
+                panic!("a cluster of one forwards nothing")
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use base::{Duration, Instant, LogIndex, Term, limits};
 use bytes::Bytes;
 use harness::{Cluster, command, id, text};
 use kv::Reply;
+use kv::command::Ledger;
 use kv::service::{ClientId, Config, KvService, Output, Proposal, Refusal, SubmitError};
 
 fn led(count: u16) -> Cluster {
@@ -372,4 +373,40 @@ fn internal_replies_do_not_count_as_buffered() {
     }
     assert_eq!(service.status().client_bytes, 0);
     assert_eq!(service.applied(), LogIndex(0));
+}
+
+/// What the ledger answers leaves in the order of the commands; what comes too late is nobody's.
+#[test]
+fn commands_for_the_ledger_are_passed_on() {
+    let mut cluster = led(1);
+    for line in ["LEDGER.APPEND entry", "LEDGER.GET 7", "PING", "SET k v"] {
+        assert!(cluster.submit(1, 1, line));
+    }
+    cluster.run(10);
+    let asked = std::mem::take(&mut cluster.node(1).asked);
+    let entry = Bytes::from_static(b"entry");
+    let commands: Vec<_> = asked.iter().map(|(_, command)| command.clone()).collect();
+    assert_eq!(commands, [Ledger::Append(entry), Ledger::Get(7)]);
+    let now = cluster.now;
+    cluster.node(1).service.handle_ledger_reply(asked[1].0, Reply::Nil, now);
+    cluster.drain();
+    assert_eq!(cluster.reply(1, 1), None, "the answer to the first comes first");
+    cluster.node(1).service.handle_ledger_reply(asked[0].0, Reply::Integer(6), now);
+    cluster.drain();
+    let replies: Vec<_> = std::iter::from_fn(|| cluster.reply(1, 1)).collect();
+    assert_eq!(replies, [Reply::Integer(6), Reply::Nil, Reply::Simple("PONG"), Reply::Ok]);
+    // Without an answer the client is told so, and whether it may be too late to try again.
+    assert!(cluster.submit(1, 1, "LEDGER.APPEND more") && cluster.submit(1, 1, "LEDGER.PROOF 1"));
+    cluster.run(limits::KV_ANSWER_WITHIN_MS + 10);
+    assert!(text(&cluster.reply(1, 1).unwrap()).contains("may or may not"));
+    assert!(text(&cluster.reply(1, 1).unwrap()).contains("nothing was read"));
+    let late = cluster.node(1).asked[0].0;
+    let now = cluster.now;
+    cluster.node(1).service.handle_ledger_reply(late, Reply::Ok, now);
+    cluster.drain();
+    assert_eq!(cluster.reply(1, 1), None);
+    for line in ["LEDGER.GET x", "LEDGER.PROOF", "LEDGER.APPEND a b"] {
+        let words: Vec<Bytes> = line.split(' ').map(|word| Bytes::from(word.to_owned())).collect();
+        assert!(kv::Command::parse(&words).is_err(), "{line}");
+    }
 }

@@ -12,8 +12,8 @@ use std::fs;
 use std::path::Path;
 
 use base::{Duration, Instant, LogIndex, NodeId, Term};
-use kv::Connection;
 use kv::service::{ClientId, Config, KvService, Output};
+use kv::{Connection, Reply};
 
 /// A node that is a cluster of its own, and one client's connection to it.
 struct Session {
@@ -50,6 +50,10 @@ impl Session {
                     }
                     Output::Reply { client: _, reply } => self.connection.deliver(&reply),
                     Output::Close { client: _ } => self.connection.handle_close(),
+                    Output::Ledger { question, .. } => {
+                        let reply = Reply::error("ERR there is no ledger here");
+                        self.service.handle_ledger_reply(question, reply, self.now);
+                    }
                     Output::Forward { .. } | Output::Abort { .. } => {
                         panic!("a cluster of one with one client has no use for this")
                     }

@@ -116,8 +116,10 @@ impl<T> Gateway<T> {
 
     /// A request was executed: what the clients behind it are told, if it was one of this node's.
     pub fn handle_executed(&mut self, executed: &Executed) -> Vec<Receipt<T>> {
-        let is_own = executed.gateway == self.id;
-        let clients = self.in_flight.remove(&executed.serial).filter(|_| is_own);
+        if executed.gateway != self.id {
+            return Vec::new(); // Its serials are its own.
+        }
+        let clients = self.in_flight.remove(&executed.serial);
         let positions = executed.first..;
         let receipts = clients.unwrap_or_default().into_iter().zip(positions).zip(&executed.heads);
         receipts
@@ -202,5 +204,28 @@ mod tests {
         let executed = Ledger::new(keyring()).apply(Sequence(1), &Batch::new(requests.to_vec()));
         assert!(after.handle_executed(&executed[0]).is_empty());
         assert_eq!(after.handle_executed(&executed[1])[0].client, 2);
+    }
+
+    /// Gateways count alike: what another has sent under the same serial is not this one's.
+    #[test]
+    fn gateways_are_told_apart() {
+        let mut gateways = [Gateway::new(id(1), 1), Gateway::new(id(2), 1)];
+        let mut ledger = Ledger::new(keyring());
+        let requests: Vec<Bytes> = (0..2)
+            .map(|at: u16| {
+                let gateway = &mut gateways[usize::from(at)];
+                gateway.append(at, Bytes::from(vec![at as u8])).unwrap();
+                gateway.poll_request(&key(at + 1), &keyring()).unwrap()
+            })
+            .collect();
+        for executed in ledger.apply(Sequence(1), &Batch::new(requests)) {
+            let receipts: Vec<_> =
+                gateways.iter_mut().flat_map(|one| one.handle_executed(&executed)).collect();
+            assert_eq!(receipts.len(), 1);
+            assert_eq!(
+                (receipts[0].client + 1, receipts[0].position),
+                (executed.gateway.get(), executed.first)
+            );
+        }
     }
 }

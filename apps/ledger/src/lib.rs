@@ -32,5 +32,5 @@ mod serials;
 
 pub use decision::{Decision, DecisionError};
 pub use gateway::{AppendError, Gateway, Receipt};
-pub use machine::{Executed, Ledger};
+pub use machine::{Executed, Ledger, chain};
 pub use request::Request;

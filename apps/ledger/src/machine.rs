@@ -26,6 +26,15 @@ pub struct Ledger {
     serials: BTreeMap<NodeId, Serials>,
 }
 
+/// The head at a position: what the head before it becomes with this entry.
+pub fn chain(before: Digest, position: u64, gateway: NodeId, entry: &[u8]) -> Digest {
+    let mut hasher = Hasher::new();
+    hasher.update(b"coterie ledger\0\x01").update(&before.0);
+    hasher.update(&position.to_le_bytes()).update(&gateway.get().to_le_bytes());
+    hasher.update(&(entry.len() as u64).to_le_bytes()).update(entry);
+    hasher.finish()
+}
+
 /// A request that was executed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Executed {
@@ -46,6 +55,11 @@ impl Ledger {
     pub fn new(keyring: Keyring) -> Ledger {
         let (applied, head) = (Sequence(0), Digest::default());
         Ledger { keyring, applied, length: 0, head, serials: BTreeMap::new() }
+    }
+
+    /// The group whose ledger it is.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// The last batch that was executed.
@@ -88,11 +102,7 @@ impl Ledger {
 
     fn append(&mut self, gateway: NodeId, entry: &[u8]) -> Digest {
         self.length += 1;
-        let mut hasher = Hasher::new();
-        hasher.update(b"coterie ledger\0\x01").update(&self.head.0);
-        hasher.update(&self.length.to_le_bytes()).update(&gateway.get().to_le_bytes());
-        hasher.update(&(entry.len() as u64).to_le_bytes()).update(entry);
-        self.head = hasher.finish();
+        self.head = chain(self.head, self.length, gateway, entry);
         self.head
     }
 

@@ -4,6 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use base::Instant;
+use bytes::Bytes;
 use kv::service::ClientId;
 use kv::{Connection, KvService, Reply};
 use net::addresses::{CLUSTER_PREFIX, cluster_ip, cluster_mac, outside_mac};
@@ -13,6 +14,7 @@ use pool::{Frame, Pool};
 
 use crate::output::Port;
 use crate::settings::{Outside, Settings};
+use crate::web::Answer;
 
 /// Redis's port.
 pub const RESP_PORT: u16 = 6379;
@@ -32,6 +34,8 @@ pub(crate) struct Clients {
     places: BTreeMap<ClientId, (Port, ConnectionId)>,
     /// Connections that have something to send, or to which the service has said something.
     touched: BTreeSet<(Port, ConnectionId)>,
+    /// Commands that HTTP clients wait for.
+    asked: Vec<(Place, Vec<Bytes>)>,
     requests: u64,
     refused: u64,
 }
@@ -57,7 +61,19 @@ struct HttpClient {
     input: Vec<u8>,
     output: Vec<u8>,
     is_closing: bool,
+    /// The request that is not answered yet; later ones wait.
+    waiting: Option<Waiting>,
 }
+
+/// What the answer to a request depends on, beside the answer.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    keep_alive: bool,
+    is_head: bool,
+}
+
+/// Where an HTTP client is.
+pub(crate) type Place = (Port, ConnectionId);
 
 impl Clients {
     /// Stacks on the cards that the node has, listening.
@@ -89,6 +105,7 @@ impl Clients {
             connections: BTreeMap::new(),
             places: BTreeMap::new(),
             touched: BTreeSet::new(),
+            asked: Vec::new(),
             requests: 0,
             refused: 0,
         }
@@ -133,7 +150,7 @@ impl Clients {
         &mut self,
         kv: &mut KvService,
         next_client: &mut u64,
-        answer: impl Fn(&Request) -> Response,
+        answer: impl Fn(&Request) -> Answer,
         now: Instant,
     ) {
         for (port, stack) in &mut self.stacks {
@@ -173,9 +190,10 @@ impl Clients {
             let has_more = match self.connections.get_mut(&place) {
                 Some(Client::Resp(_, connection)) => serve_resp(stack, id, connection, kv, now),
                 Some(Client::Http(client)) => {
-                    let (answered, refused) = serve_http(stack, id, client, &answer);
-                    self.requests += answered;
-                    self.refused += refused;
+                    let served = serve_http(stack, id, client, &answer);
+                    self.requests += served.answered;
+                    self.refused += served.refused;
+                    self.asked.extend(served.asked.map(|words| (place, words)));
                     !client.output.is_empty()
                 }
                 None => false,
@@ -191,6 +209,22 @@ impl Clients {
     pub(crate) fn deliver(&mut self, client: ClientId, reply: &Reply) {
         if let Some(Client::Resp(_, connection)) = self.client_mut(client) {
             connection.deliver(reply);
+        }
+    }
+
+    /// The next command that an HTTP client waits for.
+    pub(crate) fn poll_asked(&mut self) -> Option<(Place, Vec<Bytes>)> {
+        self.asked.pop()
+    }
+
+    /// The answer for an HTTP client that waits for one, if it is still there.
+    pub(crate) fn answer(&mut self, place: Place, response: &Response) {
+        if let Some(Client::Http(client)) = self.connections.get_mut(&place)
+            && let Some(waiting) = client.waiting.take()
+        {
+            client.put(response, waiting);
+            self.requests += 1;
+            self.touched.insert(place);
         }
     }
 
@@ -256,43 +290,69 @@ fn serve_resp(
     !connection.transmit().is_empty()
 }
 
-/// Answers what a client has asked for; counts answers and refusals.
+impl HttpClient {
+    fn put(&mut self, response: &Response, Waiting { keep_alive, is_head }: Waiting) {
+        self.output.extend_from_slice(&response.encode(keep_alive, is_head));
+        self.is_closing = !keep_alive;
+    }
+}
+
+/// What came of serving a client: answers and refusals, and a command that it waits for.
+#[derive(Debug, Default)]
+struct Served {
+    answered: u64,
+    refused: u64,
+    asked: Option<Vec<Bytes>>,
+}
+
+/// Answers what a client has asked for.
 fn serve_http(
     stack: &mut HostStack,
     id: ConnectionId,
     client: &mut HttpClient,
-    answer: impl Fn(&Request) -> Response,
-) -> (u64, u64) {
-    let (mut answered, mut refused) = (0, 0);
-    while !client.is_closing && client.output.len() < OUTPUT_MAX_BYTES && stack.readable(id) > 0 {
+    answer: impl Fn(&Request) -> Answer,
+) -> Served {
+    let mut served = Served::default();
+    let is_open = |client: &HttpClient| {
+        !client.is_closing && client.waiting.is_none() && client.output.len() < OUTPUT_MAX_BYTES
+    };
+    while is_open(client) && stack.readable(id) > 0 {
         stack.receive(id, |bytes| {
             client.input.extend_from_slice(bytes);
             bytes.len()
         });
     }
-    while !client.is_closing && client.output.len() < OUTPUT_MAX_BYTES {
+    while is_open(client) {
         match http::parse(&client.input) {
             Ok(Some((request, length))) => {
                 client.input.drain(..length);
-                let response =
-                    answer(&request).encode(request.keep_alive, request.method == "HEAD");
-                client.output.extend_from_slice(&response);
-                client.is_closing = !request.keep_alive;
-                answered += 1;
+                let waiting =
+                    Waiting { keep_alive: request.keep_alive, is_head: request.method == "HEAD" };
+                match answer(&request) {
+                    Answer::Page(response) => {
+                        client.put(&response, waiting);
+                        served.answered += 1;
+                    }
+                    Answer::Ask(words) => {
+                        client.waiting = Some(waiting);
+                        served.asked = Some(words);
+                    }
+                }
             }
             Ok(None) => break,
             Err(error) => {
                 let response = Response::text(error.status(), &alloc::format!("{error}"));
                 client.output.extend_from_slice(&response.encode(false, false));
                 client.is_closing = true;
-                refused += 1;
+                served.refused += 1;
             }
         }
     }
     let sent = stack.send(id, &client.output);
     client.output.drain(..sent);
-    if client.output.is_empty() && (client.is_closing || stack.is_finished(id)) {
+    let is_done = client.is_closing || client.waiting.is_none() && stack.is_finished(id);
+    if client.output.is_empty() && is_done {
         stack.close(id);
     }
-    (answered, refused)
+    served
 }

@@ -19,6 +19,10 @@ pub(crate) enum CommandId {
     RaftTransfer,
     RaftTrace,
     RaftRemove,
+    Bft(BftView),
+    LedgerAppend,
+    LedgerGet,
+    LedgerProof,
     Net,
     Disk,
     Log,
@@ -36,6 +40,15 @@ pub(crate) enum RaftView {
     Elections,
     Replication,
     Snapshots,
+}
+
+/// What of the ledger's consensus is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum BftView {
+    Status,
+    Views,
+    Consensus,
+    Checkpoints,
 }
 
 /// All commands, in the order of `help`.
@@ -73,6 +86,23 @@ pub(crate) const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
         "writes each step of Raft to this console, as JSON",
     ),
     command("raft remove", CommandId::RaftRemove, "NODE", "removes a member, for ever"),
+    command("bft status", CommandId::Bft(BftView::Status), "", "this node's part in the ledger"),
+    command("bft views", CommandId::Bft(BftView::Views), "", "the view, and whose turn is next"),
+    command(
+        "bft consensus",
+        CommandId::Bft(BftView::Consensus),
+        "",
+        "numbers under way, and how far each has come",
+    ),
+    command(
+        "bft checkpoints",
+        CommandId::Bft(BftView::Checkpoints),
+        "",
+        "states that are kept for others",
+    ),
+    command("ledger append", CommandId::LedgerAppend, "ENTRY", "appends an entry, for ever"),
+    command("ledger get", CommandId::LedgerGet, "POSITION", "reads an entry"),
+    command("ledger proof", CommandId::LedgerProof, "POSITION", "an entry and its certificate"),
     command("net", CommandId::Net, "", "packet buffers, links to the peers, what was refused"),
     command("disk", CommandId::Disk, "", "the durable log"),
     command("log", CommandId::Log, "[COUNT]", "the last lines of the log (20)"),
@@ -133,6 +163,9 @@ pub(crate) fn execute(
         (CommandId::Log, []) => listing(views::log(journal, LOG_LINES)),
         (CommandId::KvGet, [_]) => ask(b"GET", arguments),
         (CommandId::KvSet, [_, _]) => ask(b"SET", arguments),
+        (CommandId::LedgerAppend, [_]) => ask(b"LEDGER.APPEND", arguments),
+        (CommandId::LedgerGet, [_]) => ask(b"LEDGER.GET", arguments),
+        (CommandId::LedgerProof, [_]) => ask(b"LEDGER.PROOF", arguments),
         (CommandId::RaftTransfer, []) => Outcome::Transfer(None),
         (CommandId::RaftTransfer, [node]) => match parse_node(node) {
             Some(node) => Outcome::Transfer(Some(node)),
@@ -147,7 +180,16 @@ pub(crate) fn execute(
             Some(node) => Outcome::Remove(node),
             None => usage(),
         },
-        (CommandId::KvGet | CommandId::KvSet | CommandId::RaftTrace | CommandId::RaftRemove, _)
+        (
+            CommandId::KvGet
+            | CommandId::KvSet
+            | CommandId::LedgerAppend
+            | CommandId::LedgerGet
+            | CommandId::LedgerProof
+            | CommandId::RaftTrace
+            | CommandId::RaftRemove,
+            _,
+        )
         | (_, [_, ..]) => usage(),
         (CommandId::Reboot, []) => Outcome::Reboot,
         (CommandId::PowerOff, []) => Outcome::PowerOff,
@@ -156,6 +198,23 @@ pub(crate) fn execute(
         }
         (CommandId::Disk, []) => record(views::disk(view.store)),
         (CommandId::Raft(what), []) => raft(what, view),
+        (CommandId::Bft(what), []) => bft(what, view),
+    }
+}
+
+fn bft(what: BftView, view: &View<'_>) -> Outcome {
+    let Some(notary) = view.notary else {
+        return Outcome::Failed("this node has no part in the ledger: it was started without keys");
+    };
+    let report = match what {
+        BftView::Status => Some(Report::Record(notary.show_status())),
+        BftView::Views => notary.show_views().map(Report::Record),
+        BftView::Consensus => notary.show_consensus().map(Report::Listing),
+        BftView::Checkpoints => notary.show_checkpoints().map(Report::Listing),
+    };
+    match report {
+        Some(report) => Outcome::Report(report),
+        None => Outcome::Failed("there is no ledger on this node now: see 'bft status'"),
     }
 }
 

@@ -6,9 +6,9 @@
 //!
 //! A node starts by reading its disk. Until that is done it answers nobody; then it has a log, joins the
 //! cluster, and opens its ports. Reading in order: [`Settings`], `node`, then one file for each neighbour of
-//! the services: `replica` (Raft, the log and the links), `clients` (TCP connections), `web` and `metrics`
-//! (pages), `commands` (the shell), `views` (what pages and shell show), `transitions` (the trace for outside
-//! specifications).
+//! the services: `replica` (Raft, the log and the links), `notary` (the ledger and its consensus), `clients`
+//! (TCP connections), `web` and `metrics` (pages), `commands` (the shell), `views` (what pages and shell
+//! show), `transitions` (the trace for outside specifications).
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -21,6 +21,7 @@ mod journal;
 pub mod members;
 mod metrics;
 mod node;
+mod notary;
 mod output;
 mod replica;
 mod settings;
@@ -31,6 +32,7 @@ mod web;
 pub use clients::{HTTP_PORT, RESP_PORT};
 pub use journal::{Journal, Level, Line};
 pub use node::{Hardware, Node};
+pub use notary::{Identity, IdentityError, Region};
 pub use output::{Output, Port, RequestId, Stop};
 pub use replica::SnapshotCounts;
 pub use settings::{Beginning, Outside, Reads, Settings, SettingsError};

@@ -8,6 +8,7 @@ use raft::RaftState;
 use wire::Refusal;
 
 use crate::node::View;
+use crate::notary::Notary;
 use crate::output::Port;
 
 /// A page under construction.
@@ -48,6 +49,9 @@ pub(crate) fn text(view: &View<'_>) -> String {
     if let Some(status) = view.kv {
         key_values(&mut page, status);
     }
+    if let Some(notary) = view.notary {
+        ledger(&mut page, notary);
+    }
     disk(&mut page, view);
     network(&mut page, view);
     clients(&mut page, view);
@@ -63,6 +67,31 @@ fn node(page: &mut Page, view: &View<'_>) {
     let seconds = alloc::format!("{}.{:03}", uptime / 1_000, uptime % 1_000);
     page.gauge("coterie_uptime_seconds", "Time since the image was started.", seconds);
     page.gauge("coterie_heap_bytes", "What the heap holds.", view.heap_bytes);
+}
+
+fn ledger(page: &mut Page, notary: &Notary) {
+    let is_on = u8::from(notary.reason().is_none());
+    page.gauge("coterie_bft_is_on", "Whether this node takes part in the ledger.", is_on);
+    let (waiting, under_way) = notary.depth();
+    let help = "Entries of this node's clients that are not appended yet.";
+    page.gauge("coterie_ledger_waiting", help, waiting + under_way);
+    let refused = notary.messages_refused();
+    page.counter("coterie_bft_messages_refused_total", "Messages that were none.", refused);
+    let (Some(bft), Some(ledger)) = (notary.bft(), notary.ledger()) else { return };
+    page.gauge("coterie_ledger_entries", "Entries of the ledger.", ledger.length());
+    let status = bft.status();
+    let counters = status.counters;
+    page.gauge("coterie_bft_view", "The view.", status.view);
+    page.gauge("coterie_bft_executed", "The last batch that was executed.", status.executed);
+    page.gauge("coterie_bft_stable", "The stable checkpoint.", status.low);
+    let help = "Whether this node signs nothing, because what it signed is damaged.";
+    page.gauge("coterie_bft_is_abstaining", help, u8::from(status.is_abstaining));
+    page.counter("coterie_bft_signed_total", "Statements signed.", counters.signed);
+    page.counter("coterie_bft_verified_total", "Signatures verified.", counters.verified);
+    let help = "Signatures that did not verify.";
+    page.counter("coterie_bft_bad_signatures_total", help, counters.bad_signatures);
+    page.counter("coterie_bft_views_left_total", "Views left.", counters.views_left);
+    page.counter("coterie_bft_muted_total", "Messages of peers that lied.", counters.muted);
 }
 
 fn raft(page: &mut Page, view: &View<'_>) {

@@ -13,10 +13,11 @@ use shell::{Console, Source};
 use store::Store;
 
 use crate::budget::Budget;
-use crate::clients::{ClientCounts, Clients, RESP_PORT};
+use crate::clients::{ClientCounts, Clients, Place, RESP_PORT};
 use crate::commands::COMMANDS;
 use crate::journal::Journal;
 use crate::members::Members;
+use crate::notary::{Identity, Notary, Region};
 use crate::output::{Output, Port, RequestId, Stop};
 use crate::replica::{self, Replica, SnapshotCounts};
 use crate::settings::Settings;
@@ -58,6 +59,8 @@ const CLOCK_MAY_STOP: &str = "coterie.reads=lease needs a clock that goes on whi
 enum Asker {
     /// Whoever calls [`Node::execute`].
     Caller(RequestId),
+    /// An HTTP client, by its place.
+    Page(Place),
     /// The console: who there, and whether the answer is for a program.
     Console { source: Source, is_json: bool },
 }
@@ -69,6 +72,8 @@ pub struct Node {
     replica: Replica,
     /// Present when the disk is read.
     kv: Option<KvService>,
+    /// Present if the node has a part in the ledger.
+    notary: Option<Notary>,
     clients: Clients,
     journal: Journal,
     outputs: VecDeque<Output>,
@@ -110,6 +115,7 @@ pub(crate) struct View<'a> {
     pub(crate) links: Option<&'a Links>,
     pub(crate) members: Option<&'a Members>,
     pub(crate) kv: Option<&'a service::Status>,
+    pub(crate) notary: Option<&'a Notary>,
     pub(crate) store: &'a Store,
     pub(crate) clients: &'a ClientCounts,
     pub(crate) packets: &'a Pool,
@@ -122,6 +128,7 @@ pub(crate) struct View<'a> {
 fn view<'a>(
     about: &'a About,
     replica: &'a Replica,
+    notary: Option<&'a Notary>,
     clients: &'a ClientCounts,
     now: Instant,
 ) -> View<'a> {
@@ -132,6 +139,7 @@ fn view<'a>(
         links: member.map(|member| &member.links),
         members: member.map(|member| &member.members),
         kv: about.kv.as_ref(),
+        notary,
         store: replica.store(),
         clients,
         packets: &about.packets,
@@ -185,6 +193,7 @@ impl Node {
             console: Console::new(prompt, |line| COMMANDS.complete(line)),
             replica: Replica::new(config, store, hardware.packets.clone(), now),
             kv: None,
+            notary: None,
             clients,
             about: About { settings, packets: hardware.packets, kv: None, heap_bytes: 0 },
             journal: Journal::default(),
@@ -201,6 +210,25 @@ impl Node {
             #[cfg(feature = "mutants")]
             kv_mutant: None,
         })
+    }
+
+    /// The node takes part in the ledger, with this identity, on this part of the disk, which is behind the
+    /// sectors that it was told of: to be called before anything else. `blocks` is for its requests alone.
+    ///
+    /// # Errors
+    /// If it cannot: the reason.
+    pub fn join_ledger(
+        &mut self,
+        identity: Identity,
+        region: Region,
+        blocks: Pool,
+        seed: u64,
+    ) -> Result<(), Stop> {
+        let Settings { id, cluster, may_format, .. } = self.about.settings;
+        let disk = (region, blocks, may_format);
+        let notary = Notary::new((id, cluster), identity, disk, seed);
+        self.notary = Some(notary.map_err(Stop::Settings)?);
+        Ok(())
     }
 
     /// Puts a bug into the key-value service, on purpose: to be called before anything else. Consensus takes
@@ -232,7 +260,13 @@ impl Node {
     pub fn handle_completion(&mut self, completion: BlockCompletion, now: Instant) {
         self.note_time(now);
         self.is_settled = false;
-        self.replica.handle_completion(completion, now);
+        let completion = match &mut self.notary {
+            Some(notary) => notary.handle_completion(completion, now),
+            None => Err(completion),
+        };
+        if let Err(completion) = completion {
+            self.replica.handle_completion(completion, now);
+        }
     }
 
     /// The heap holds so much, which is for pages to show.
@@ -245,6 +279,9 @@ impl Node {
         self.note_time(now);
         self.is_settled = false;
         self.replica.handle_timeout(now);
+        if let Some(notary) = &mut self.notary {
+            notary.handle_timeout(now);
+        }
         if let Some(kv) = &mut self.kv
             && kv.poll_timeout().is_some_and(|at| at <= now)
         {
@@ -262,7 +299,8 @@ impl Node {
         // Nobody is served before the disk is read.
         let clients = self.kv.is_some().then(|| self.clients.poll_timeout(now)).flatten();
         let leaving = self.leaving.as_ref().map(Leaving::until);
-        Instant::earliest([self.replica.poll_timeout(), kv, clients, leaving])
+        let notary = self.notary.as_ref().and_then(Notary::poll_timeout);
+        Instant::earliest([self.replica.poll_timeout(), kv, notary, clients, leaving])
     }
 
     /// The next thing to do. Call it until there is none, after every burst of other calls: what came in
@@ -289,11 +327,16 @@ impl Node {
                 budget.spend();
                 self.take_from_kv(output, now);
             }
-            match self.replica.poll_output(now) {
-                Some(output) => self.take_from_replica(output, now),
-                None => break,
-            }
             budget.spend();
+            if let Some(output) = self.replica.poll_output(now) {
+                self.take_from_replica(output, now);
+            } else if let Some(output) =
+                self.notary.as_mut().and_then(|notary| notary.poll_output(now))
+            {
+                self.take_from_notary(output, now);
+            } else {
+                break;
+            }
         }
         let is_idle = !self.has_moved && self.clients.are_at_rest(now);
         self.serve_clients(now);
@@ -304,6 +347,7 @@ impl Node {
             self.outputs.push_back(Output::Transmit(port, frame));
         }
         self.is_settled = is_idle
+            && !self.has_moved
             && self.leaving.is_none()
             && !self.replica.is_starved()
             && !self.has_snapshot_to_advance(now);
@@ -358,8 +402,12 @@ impl Node {
         let Some(kv) = &mut self.kv else { return };
         self.has_moved = false;
         let counts = self.clients.counts();
-        let view = view(&self.about, &self.replica, &counts, now);
+        let view = view(&self.about, &self.replica, self.notary.as_ref(), &counts, now);
         self.clients.work(kv, &mut self.next_client, |request| web::answer(request, &view), now);
+        while let Some((place, words)) = self.clients.poll_asked() {
+            self.ask(Asker::Page(place), &words, now);
+            self.has_moved = true;
+        }
     }
 
     /// Begins or ends the trace of consensus: lines on the console, each a JSON object whose `tag` is `trace`
@@ -376,6 +424,11 @@ impl Node {
     /// The key-value service, when the disk is read.
     pub fn kv(&self) -> Option<&KvService> {
         self.kv.as_ref()
+    }
+
+    /// Consensus on the ledger, if the node has a part in it and that part of the disk is read.
+    pub fn bft(&self) -> Option<&bft::BftNode> {
+        self.notary.as_ref().and_then(Notary::bft)
     }
 
     /// The disk.
@@ -406,6 +459,9 @@ impl Node {
         self.replica.check_invariants();
         if let Some(kv) = &self.kv {
             kv.check_invariants();
+        }
+        if let Some(notary) = &self.notary {
+            notary.check_invariants();
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod loading;
 mod members;
+mod neighbours;
 mod repairing;
 mod same_number;
 mod snapshots;
@@ -86,6 +87,8 @@ pub(crate) enum ReplicaOutput {
     LeaderChanged,
     /// A peer's key-value service says something.
     Message { from: NodeId, content: Bytes },
+    /// A peer's notary says something.
+    NotaryMessage { from: NodeId, content: Bytes },
     /// An operator would want to know.
     Note(Level, &'static str, String),
     /// A line of the trace.
@@ -255,15 +258,6 @@ impl Replica {
         }
     }
 
-    /// Sends a message to a peer's key-value service. It may be lost.
-    pub(crate) fn send_kv(&mut self, to: NodeId, content: Bytes, now: Instant) {
-        if let Some(member) = &mut self.member {
-            let trace = TraceContext::default();
-            // A full queue loses the message, which its sender survives: it tries again.
-            let _ = member.links.send(to, ServiceId::Kv, Lane::Bulk, trace, content, now);
-        }
-    }
-
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
         self.member.as_mut()?.links.poll_transmit(now)
     }
@@ -365,6 +359,9 @@ impl Replica {
         let links::Message { from, service, content, .. } = message;
         match service {
             ServiceId::Kv => self.outputs.push_back(ReplicaOutput::Message { from, content }),
+            ServiceId::Bft => {
+                self.outputs.push_back(ReplicaOutput::NotaryMessage { from, content });
+            }
             ServiceId::Members => self.take_word_of_members(from, &content, now),
             ServiceId::Raft => match (raft::Message::decode(&content), &mut self.member) {
                 (Ok(_), Some(member)) if member.raft.is_stranger(from) => {

@@ -11,6 +11,7 @@
 //! | `coterie.disk=flush` or `noflush` | whether a disk that cannot flush is refused | `flush` |
 //! | `coterie.reads=index` or `lease` | whether a leader asks a majority before it answers reads | `index` |
 //! | `coterie.clock=continuous` or `unknown` | whether the hypervisor never stops the clock | `unknown` |
+//! | `coterie.services=raft` or `raft,bft` | whether it takes part in the ledger | if it has keys |
 //! | `coterie.snapshot=N` | how many entries lead to a snapshot, if room is not scarce | 100000 |
 //! | `coterie.wall_ms=N` | the date at launch, in ms since 1970, for machines without a clock | 0 |
 //!
@@ -42,6 +43,8 @@ pub struct Settings {
     /// Somebody vouches for it that this hypervisor never stops the guest's clock, not even while the machine
     /// is paused.
     pub has_continuous_clock: bool,
+    /// Whether it takes part in the ledger; if nothing is said, it does if its machine has keys for it.
+    pub ledger: Option<bool>,
     /// A snapshot is taken after so many entries, or earlier if room is scarce.
     pub snapshot_entries: u64,
     /// The date at launch, in milliseconds since 1970; 0 if unknown.
@@ -155,6 +158,7 @@ struct Found {
     without_flush: Option<bool>,
     reads: Option<Reads>,
     has_continuous_clock: Option<bool>,
+    ledger: Option<bool>,
     snapshot_entries: Option<u64>,
     wall_ms: Option<u64>,
 }
@@ -232,6 +236,11 @@ impl Found {
                     bad("continuous or unknown")
                 })
             }
+            "coterie.services" => {
+                set(&mut self.ledger, "coterie.services", parse_services(value), || {
+                    bad("raft or raft,bft")
+                })
+            }
             "coterie.snapshot" => {
                 let entries = value.parse().ok().filter(|entries| *entries > 0);
                 set(&mut self.snapshot_entries, "coterie.snapshot", entries, || {
@@ -269,6 +278,7 @@ impl Found {
             without_flush: self.without_flush.unwrap_or(false),
             reads: self.reads.unwrap_or_default(),
             has_continuous_clock: self.has_continuous_clock.unwrap_or(false),
+            ledger: self.ledger,
             snapshot_entries: self.snapshot_entries.unwrap_or(limits::SNAPSHOT_ENTRIES),
             wall_ms: self.wall_ms.unwrap_or(0),
         })
@@ -342,6 +352,15 @@ fn parse_reads(value: &str) -> Option<Reads> {
     }
 }
 
+/// The replicated log is there always: who belongs to the cluster is written in it.
+fn parse_services(value: &str) -> Option<bool> {
+    match value {
+        "raft" => Some(false),
+        "raft,bft" | "bft,raft" => Some(true),
+        _ => None,
+    }
+}
+
 fn parse_clock(value: &str) -> Option<bool> {
     match value {
         "continuous" => Some(true),
@@ -372,13 +391,14 @@ mod tests {
         assert!(!settings.without_flush);
         assert_eq!((settings.reads, settings.has_continuous_clock), (Reads::Index, false));
         assert!(!settings.consensus().lease_reads);
+        assert_eq!(settings.ledger, None);
     }
 
     #[test]
     fn everything_that_a_node_can_be_told() {
         let all = "coterie.id=1 coterie.cluster=1 coterie.peers=1 coterie.outside=192.0.2.7/28,192.0.2.1 \
             coterie.disk=noflush coterie.wall_ms=1795516884046 coterie.snapshot=7 \
-            coterie.format=yes coterie.reads=lease coterie.clock=continuous \
+            coterie.format=yes coterie.reads=lease coterie.clock=continuous coterie.services=raft,bft \
             virtio_mmio.device=512@0xfeb00e00:12";
         let settings = Settings::parse(all).unwrap();
         let outside =
@@ -386,7 +406,7 @@ mod tests {
         assert_eq!(settings.outside, Some(outside));
         assert!(settings.without_flush && settings.may_format);
         assert_eq!(settings.wall_ms, 1_795_516_884_046);
-        assert_eq!(settings.snapshot_entries, 7);
+        assert_eq!((settings.snapshot_entries, settings.ledger), (7, Some(true)));
         assert!(settings.has_continuous_clock && settings.consensus().lease_reads);
     }
 
@@ -413,6 +433,7 @@ mod tests {
         assert!(error_of("coterie.peers=1,1").contains("different node numbers"));
         assert!(error_of("coterie.cluster=+1").contains("hexadecimal"));
         assert!(error_of("coterie.outside=10.0.2.15/33").contains("PREFIX"));
+        assert!(error_of("coterie.services=bft").contains("raft or raft,bft"));
         assert!(error_of("coterie.snapshot=0").contains("at least 1"));
         assert!(error_of("coterie.disk=maybe").contains("flush or noflush"));
         assert!(error_of("coterie.format=maybe").contains("yes or no"));

@@ -1,5 +1,10 @@
-//! The pages on port 80: `/healthz`, `/metrics`, `/v1/raft/status`, `/v1/raft/elections`.
+//! The pages on port 80: `/healthz`, `/metrics`, `/v1/raft/status`, `/v1/raft/elections`, `/v1/ledger`.
 
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use kv::Reply;
 use net::http::{Request, Response};
 use shell::Report;
 
@@ -8,14 +13,79 @@ use crate::metrics;
 use crate::node::View;
 use crate::views;
 
+/// What a request leads to.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// This, at once.
+    Page(Response),
+    /// A command, whose reply is the answer: see [`response_to`].
+    Ask(Vec<Bytes>),
+}
+
 /// The answer to a request.
-pub(crate) fn answer(request: &Request, view: &View<'_>) -> Response {
+pub(crate) fn answer(request: &Request, view: &View<'_>) -> Answer {
+    match (request.path.strip_prefix(LEDGER), request.method.as_str()) {
+        (Some(""), "POST") if request.content.is_empty() => Answer::Page(Response::text(
+            400,
+            "the content of the request is the entry: there is none",
+        )),
+        (Some(""), "POST") => ask(b"LEDGER.APPEND", &request.content),
+        (Some(position), "GET" | "HEAD") if position.starts_with('/') => {
+            ask(b"LEDGER.PROOF", &position.as_bytes()[1..])
+        }
+        (Some(""), _) | (None, _) => Answer::Page(page(request, view)),
+        (Some(_), _) => Answer::Page(Response {
+            fields: "Allow: GET, HEAD\r\n",
+            ..Response::text(405, "entries can only be read, and appended with POST /v1/ledger")
+        }),
+    }
+}
+
+const LEDGER: &str = "/v1/ledger";
+
+fn ask(name: &'static [u8], argument: &[u8]) -> Answer {
+    Answer::Ask(Vec::from([Bytes::from_static(name), Bytes::copy_from_slice(argument)]))
+}
+
+/// The reply to a command as a page.
+pub(crate) fn response_to(reply: &Reply) -> Response {
+    match reply {
+        Reply::Array(parts) => {
+            let [Reply::Integer(seq), Reply::Bulk(digest), Reply::Integer(view)] = &parts[..]
+            else {
+                return Response::text(500, "the ledger answered something else");
+            };
+            let digest = String::from_utf8_lossy(digest);
+            let text = serde_json::json!({ "seq": seq, "digest": digest, "view": view });
+            json_text(text.to_string())
+        }
+        Reply::Bulk(text) => json_text(String::from_utf8_lossy(text).into_owned()),
+        Reply::Nil => Response::text(404, "there is no entry at this position yet"),
+        Reply::Error(text) => {
+            let text = String::from_utf8_lossy(text);
+            let (code, sentence) = text.split_once(' ').unwrap_or(("", &text));
+            let status = match code {
+                "CLUSTERDOWN" | "TRYAGAIN" => 503,
+                "MISCONF" => 507,
+                _ if sentence.starts_with("an entry has at most") => 413,
+                _ => 400,
+            };
+            Response::text(status, sentence)
+        }
+        Reply::Ok | Reply::Simple(_) | Reply::Integer(_) => {
+            Response::text(500, "the ledger answered something else")
+        }
+    }
+}
+
+fn page(request: &Request, view: &View<'_>) -> Response {
     let page: fn(&View<'_>) -> Response = match request.path.as_str() {
         "/" => index,
         "/healthz" => health,
         "/metrics" => metrics_page,
         "/v1/raft/status" => raft_status,
         "/v1/raft/elections" => raft_elections,
+        LEDGER => ledger_status,
         _ => return Response::text(404, "no such page: see / for those that there are"),
     };
     match request.method.as_str() {
@@ -72,14 +142,22 @@ fn raft_elections(view: &View<'_>) -> Response {
     json(view.raft.map(|raft| Report::Listing(views::raft_elections(raft))))
 }
 
+fn ledger_status(view: &View<'_>) -> Response {
+    match view.notary {
+        Some(notary) => json(Some(Report::Record(notary.show_status()))),
+        None => {
+            Response::text(404, "this node has no part in the ledger: it was started without keys")
+        }
+    }
+}
+
+fn json_text(content: String) -> Response {
+    Response { status: 200, content_type: "application/json", content: content + "\n", fields: "" }
+}
+
 fn json(report: Option<Report>) -> Response {
     match report {
-        Some(report) => Response {
-            status: 200,
-            content_type: "application/json",
-            content: report.to_json() + "\n",
-            fields: "",
-        },
+        Some(report) => json_text(report.to_json()),
         None => Response::text(503, "this node is reading its disk"),
     }
 }

@@ -124,6 +124,7 @@ fn describe_content(repr: &Repr, content: &[u8]) -> String {
 fn describe_message(service: ServiceId, content: &[u8]) -> String {
     match service {
         ServiceId::Kv => format!("kv, {} bytes", content.len()),
+        ServiceId::Bft => format!("bft, {} bytes", content.len()),
         ServiceId::Members => match node::members::Message::decode(content) {
             Ok(message) => format!("{message:?}"),
             Err(error) => format!("members, unreadable: {error:?}"),

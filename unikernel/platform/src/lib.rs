@@ -19,6 +19,7 @@ mod calibration;
 pub mod clock;
 pub mod devices;
 pub mod entropy;
+pub mod firmware;
 pub mod heap;
 pub mod idle;
 pub mod interrupts;

@@ -13,6 +13,8 @@ pub enum ServiceId {
     Kv,
     /// Who belongs to the cluster.
     Members,
+    /// Consensus on the ledger, with nodes that may lie.
+    Bft,
 }
 
 impl ServiceId {
@@ -21,6 +23,7 @@ impl ServiceId {
             ServiceId::Raft => 1,
             ServiceId::Kv => 2,
             ServiceId::Members => 3,
+            ServiceId::Bft => 4,
         }
     }
 
@@ -29,6 +32,7 @@ impl ServiceId {
             1 => Some(ServiceId::Raft),
             2 => Some(ServiceId::Kv),
             3 => Some(ServiceId::Members),
+            4 => Some(ServiceId::Bft),
             _ => None,
         }
     }

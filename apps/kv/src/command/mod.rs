@@ -1,8 +1,8 @@
-//! What can be asked of the service: a closed set of commands, in three classes.
+//! What can be asked of the service: a closed set of commands, in four classes.
 //!
 //! A [`Write`] goes through the log and is executed by every node. A [`Read`] is answered from one
 //! node's state, once that state is known to be recent enough. A [`Local`] command concerns the
-//! connection or the node and touches no data.
+//! connection or the node and touches no data. A [`Ledger`] command is passed on to another service.
 
 mod codec;
 mod error;
@@ -28,6 +28,19 @@ pub enum Command {
     Read(Read),
     /// Concerns the connection or the node.
     Local(Local),
+    /// Is for the ledger, another service of the node.
+    Ledger(Ledger),
+}
+
+/// A command for the ledger.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ledger {
+    /// `LEDGER.APPEND`, of this entry.
+    Append(Bytes),
+    /// `LEDGER.GET`, of the entry at this position.
+    Get(u64),
+    /// `LEDGER.PROOF`, of the same.
+    Proof(u64),
 }
 
 /// A command that changes data.

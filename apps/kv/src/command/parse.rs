@@ -6,7 +6,7 @@ use base::limits;
 use bytes::Bytes;
 
 use super::table::{self, Name};
-use super::{Command, CommandError, Local, Read, Write, local, options};
+use super::{Command, CommandError, Ledger, Local, Read, Write, local, options};
 use crate::resp::parse_i64;
 
 impl Command {
@@ -59,6 +59,9 @@ fn build(name: Name, args: &[Bytes]) -> Result<Command, CommandError> {
         Name::IncrBy => Write::Add { key: key(&args[0])?, delta: integer(&args[1])? }.into(),
         Name::Info => Local::Info(args.to_vec()).into(),
         Name::Keys => Read::Keys(key(&args[0])?).into(),
+        Name::LedgerAppend => Command::Ledger(Ledger::Append(value(&args[0])?)),
+        Name::LedgerGet => Command::Ledger(Ledger::Get(position(&args[0])?)),
+        Name::LedgerProof => Command::Ledger(Ledger::Proof(position(&args[0])?)),
         Name::MGet => Read::MGet(keys(args)?).into(),
         Name::MSet => Write::MSet(pairs(args)?).into(),
         Name::Persist => Write::Persist(key(&args[0])?).into(),
@@ -93,6 +96,11 @@ pub(super) fn value(word: &Bytes) -> Result<Bytes, CommandError> {
 
 pub(super) fn integer(word: &Bytes) -> Result<i64, CommandError> {
     parse_i64(word).ok_or(CommandError::NotInteger)
+}
+
+/// A position of the ledger; those below 1 hold nothing.
+fn position(word: &Bytes) -> Result<u64, CommandError> {
+    Ok(integer(word)?.max(0).cast_unsigned())
 }
 
 fn keys(words: &[Bytes]) -> Result<Vec<Bytes>, CommandError> {

@@ -45,6 +45,12 @@ pub enum Name {
     Info,
     /// `KEYS`.
     Keys,
+    /// `LEDGER.APPEND`.
+    LedgerAppend,
+    /// `LEDGER.GET`.
+    LedgerGet,
+    /// `LEDGER.PROOF`.
+    LedgerProof,
     /// `MGET`.
     MGet,
     /// `MSET`.
@@ -181,6 +187,12 @@ pub const TABLE: &[Spec] = &[
         ("server", "1.0.0", "Get information and statistics about the server")),
     row(Name::Keys, "keys", 2, READ_SLOW, Keys::None,
         ("generic", "1.0.0", "Find all keys matching the given pattern")),
+    row(Name::LedgerAppend, "ledger.append", 2, WRITE_SLOW, Keys::None,
+        ("ledger", "7.0.0", "Append an entry to the ledger, for ever")),
+    row(Name::LedgerGet, "ledger.get", 2, READ_SLOW, Keys::None,
+        ("ledger", "7.0.0", "Get the entry at a position of the ledger")),
+    row(Name::LedgerProof, "ledger.proof", 2, READ_SLOW, Keys::None,
+        ("ledger", "7.0.0", "Get an entry of the ledger with its certificate, as JSON")),
     row(Name::MGet, "mget", -2, READ, Keys::All,
         ("string", "1.0.0", "Get the values of all the given keys")),
     row(Name::MSet, "mset", -3, GROW_SLOW, Keys::Pairs,

@@ -67,6 +67,7 @@ impl Bench {
             Command::Write(write) => self.write_at(time_ms, &write),
             Command::Read(read) => self.machine.read(&read, time_ms),
             Command::Local(local) => panic!("{local:?} is not for the machine"),
+            Command::Ledger(command) => panic!("{command:?} is not for the machine"),
         }
     }
 

@@ -28,6 +28,8 @@ pub enum State {
     /// To be executed from the local state, once it is first in line and there is room for its
     /// reply.
     Confirmed(Read),
+    /// To be answered by another service; whether it may have had an effect, if it is not.
+    Elsewhere { is_write: bool },
     /// To be sent.
     Answered(Reply),
 }
@@ -176,18 +178,22 @@ impl Client {
     pub fn pop_if_answerable(&mut self) -> Option<Answerable> {
         let slot = self.slots.pop_front_if(|slot| match slot.state {
             State::Confirmed(_) | State::Answered(_) => true,
-            State::WriteToStart(_) | State::ReadToStart(_) | State::Writing | State::Reading(_) => {
-                false
-            }
+            State::WriteToStart(_)
+            | State::ReadToStart(_)
+            | State::Writing
+            | State::Reading(_)
+            | State::Elsewhere { .. } => false,
         })?;
         self.first_slot += 1;
         self.weight = self.weight.minus(slot.state.weight());
         match slot.state {
             State::Answered(reply) => Some(Answerable::Reply(reply)),
             State::Confirmed(read) => Some(Answerable::Read(read)),
-            State::WriteToStart(_) | State::ReadToStart(_) | State::Writing | State::Reading(_) => {
-                unreachable!("these are not answerable")
-            }
+            State::WriteToStart(_)
+            | State::ReadToStart(_)
+            | State::Writing
+            | State::Reading(_)
+            | State::Elsewhere { .. } => unreachable!("these are not answerable"),
         }
     }
 
@@ -256,7 +262,11 @@ impl State {
     fn is_blocked(&self) -> bool {
         match self {
             State::WriteToStart(_) | State::ReadToStart(_) => true,
-            State::Writing | State::Reading(_) | State::Confirmed(_) | State::Answered(_) => false,
+            State::Writing
+            | State::Reading(_)
+            | State::Confirmed(_)
+            | State::Elsewhere { .. }
+            | State::Answered(_) => false,
         }
     }
 
@@ -264,7 +274,7 @@ impl State {
         let none = Weight::default();
         match self {
             State::WriteToStart(encoded) => Weight { held_bytes: encoded.len(), ..none },
-            State::ReadToStart(_) => none,
+            State::ReadToStart(_) | State::Elsewhere { .. } => none,
             State::Writing => Weight { writes: 1, ..none },
             State::Reading(_) | State::Confirmed(_) => Weight { reads: 1, ..none },
             State::Answered(reply) => Weight { held_bytes: reply.size_bytes(), ..none },

@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use base::{Duration, Instant, LogIndex, limits};
 use bytes::Bytes;
 
-use super::client::{Answerable, Phase, Slot, State};
-use super::{ClientId, KvService, Output, SubmitError};
+use super::client::{Answerable, Client, Phase, Slot, State};
+use super::{ClientId, KvService, Output, Question, SubmitError};
 use crate::Mutant;
-use crate::command::{Command, Write};
+use crate::command::{Command, Ledger, Write};
 use crate::machine::OUT_OF_MEMORY;
 use crate::resp::Reply;
 
@@ -46,6 +46,7 @@ impl KvService {
             Command::Local(local) => State::Answered(self.execute_local(client, local)),
             Command::Read(read) => State::ReadToStart(read),
             Command::Write(write) => self.admit_write(client, &write),
+            Command::Ledger(command) => self.pass_on(client, command),
         };
         self.enqueue(client, state);
         self.settle_down(now);
@@ -72,6 +73,27 @@ impl KvService {
         self.enqueue(client, State::Answered(reply));
         self.settle_down(now);
         Ok(())
+    }
+
+    /// Passes a command on to the ledger. The client's later commands do not wait for it; their replies do.
+    fn pass_on(&mut self, client: ClientId, command: Ledger) -> State {
+        let number = self.clients.get(&client).map_or(0, Client::next_slot);
+        let is_write = matches!(command, Ledger::Append(_));
+        let question = Question::new(client, number);
+        self.outputs.push_back(Output::Ledger { question, command });
+        State::Elsewhere { is_write }
+    }
+
+    /// The ledger's answer to a command that was passed on. It is too late if the client is gone, or was told
+    /// that there is none.
+    pub fn handle_ledger_reply(&mut self, question: Question, reply: Reply, now: Instant) {
+        let Question { client, number } = question;
+        let slot = self.clients.get_mut(&client).and_then(|client| client.slot(number));
+        if let Some(Slot { deadline, state: State::Elsewhere { .. } }) = slot {
+            self.deadlines.remove(&(*deadline, client, number));
+            self.answer(client, number, reply);
+        }
+        self.settle_down(now);
     }
 
     /// A write that certainly finds no room is refused before it reaches the log. With writes of
@@ -186,7 +208,11 @@ impl KvService {
                 self.reads.add((client, number));
                 self.set_state(client, number, State::Reading(read));
             }
-            State::Writing | State::Reading(_) | State::Confirmed(_) | State::Answered(_) => {
+            State::Writing
+            | State::Reading(_)
+            | State::Confirmed(_)
+            | State::Elsewhere { .. }
+            | State::Answered(_) => {
                 unreachable!("a client that is blocked has a command that waits to start")
             }
         }
@@ -241,6 +267,8 @@ impl KvService {
             let reply = match slot.map(|slot| &slot.state) {
                 Some(State::WriteToStart(_)) => NOT_EXECUTED,
                 Some(State::ReadToStart(_) | State::Reading(_)) => NOT_READ,
+                Some(State::Elsewhere { is_write: true }) => UNKNOWN_OUTCOME,
+                Some(State::Elsewhere { is_write: false }) => NOT_READ,
                 Some(State::Writing | State::Confirmed(_) | State::Answered(_)) | None => {
                     unreachable!("deadlines are kept for commands that wait")
                 }

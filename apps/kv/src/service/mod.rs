@@ -37,6 +37,7 @@ use base::{Duration, Instant, LogIndex, NodeId, Term, limits};
 use bytes::Bytes;
 
 use crate::KvMachine;
+use crate::command::Ledger;
 use crate::machine::RequestId;
 use crate::resp::Reply;
 use client::{Client, Origin, Phase};
@@ -86,6 +87,14 @@ pub enum Output {
         /// Names this question.
         context: u64,
     },
+    /// Have the node's ledger answer this, and bring the answer by
+    /// [`KvService::handle_ledger_reply`].
+    Ledger {
+        /// Names the question.
+        question: Question,
+        /// What is asked.
+        command: Ledger,
+    },
     /// The next reply for a client.
     Reply {
         /// Whose.
@@ -104,6 +113,20 @@ pub enum Output {
         /// Whose.
         client: ClientId,
     },
+}
+
+/// A command that was passed on, by its client and its number there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Question {
+    client: ClientId,
+    number: u64,
+}
+
+impl Question {
+    /// The command with this number of a client's.
+    pub fn new(client: ClientId, number: u64) -> Question {
+        Question { client, number }
+    }
 }
 
 /// What an entry is that is to be proposed.

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use base::{Duration, Instant, LogIndex, NodeId, Prng, Term};
 use bytes::Bytes;
+use kv::command::Ledger;
 use kv::machine::{Restore, SnapshotPart};
-use kv::service::{ClientId, Config, KvService, Output, Proposal, Refusal};
+use kv::service::{ClientId, Config, KvService, Output, Proposal, Question, Refusal};
 use kv::{Command, Reply};
 
 /// What may go wrong, in percent, per event.
@@ -35,6 +36,8 @@ pub struct Node {
     pub connected: bool,
     /// The replies that came out, by client.
     pub replies: BTreeMap<ClientId, VecDeque<Reply>>,
+    /// What was passed on to the ledger, which is not there.
+    pub asked: Vec<(Question, Ledger)>,
     pub closed: Vec<ClientId>,
     pub aborted: Vec<ClientId>,
 }
@@ -114,6 +117,7 @@ impl Cluster {
             applied: 0,
             connected: true,
             replies: BTreeMap::new(),
+            asked: Vec::new(),
             closed: Vec::new(),
             aborted: Vec::new(),
         }
@@ -296,6 +300,7 @@ impl Cluster {
             Output::Reply { client, reply } => {
                 self.nodes[at].replies.entry(client).or_default().push_back(reply);
             }
+            Output::Ledger { question, command } => self.nodes[at].asked.push((question, command)),
             Output::Close { client } => self.nodes[at].closed.push(client),
             Output::Abort { client } => self.nodes[at].aborted.push(client),
         }

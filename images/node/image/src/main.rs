@@ -10,13 +10,13 @@ mod run;
 
 use core::fmt::{Display, Write};
 
-use node::{Hardware, Node, Settings, SettingsError, Stop};
+use node::{Hardware, Identity, Node, Region, Settings, SettingsError, Stop};
 use platform::clock::Clock;
 use platform::interrupts::Interrupts;
 use platform::pci::ConfigurationPorts;
 use platform::power::{self, Exit};
 use platform::serial::Serial;
-use platform::{boot, entropy, memory};
+use platform::{boot, entropy, firmware, memory};
 use pool::{PAGE_BYTES, Pool};
 use virtio::blk::WithoutFlush;
 use virtio::transport::Transport;
@@ -29,6 +29,11 @@ const PACKET_BUFFERS: usize = base::limits::PACKET_BUFFERS;
 /// Buffers for the disk, and their length: long enough that a batch is a few requests.
 const BLOCK_BUFFERS: usize = 32;
 const BLOCK_BUFFER_BYTES: usize = 64 * 1024;
+/// Buffers of the same length for the ledger's part of the disk.
+const LEDGER_BUFFERS: usize = 8;
+
+/// The file that the hypervisor gives a node's keys in.
+const KEYS_FILE: &str = "opt/coterie/keys";
 
 /// Called by the kernel on its first task.
 #[unsafe(no_mangle)]
@@ -45,25 +50,50 @@ extern "C" fn main(_argc: i32, _argv: *const *const u8, _env: *const *const u8) 
         let region = platform::devices::cut(&mut arena, buffers * buffer_bytes);
         region.map(|region| Pool::new(region, buffer_bytes))
     };
-    let (Some(packets), Some(blocks)) =
-        (pool(PACKET_BUFFERS, PAGE_BYTES), pool(BLOCK_BUFFERS, BLOCK_BUFFER_BYTES))
-    else {
+    let identity = identity(&settings);
+    let ledger_buffers = if identity.is_some() { LEDGER_BUFFERS } else { 1 };
+    let (Some(packets), Some(blocks), Some(ledger_blocks)) = (
+        pool(PACKET_BUFFERS, PAGE_BYTES),
+        pool(BLOCK_BUFFERS, BLOCK_BUFFER_BYTES),
+        pool(ledger_buffers, BLOCK_BUFFER_BYTES),
+    ) else {
         refuse(Exit::Device, &"the machine has too little memory: give it 64 MiB")
     };
+    let ledger = identity.map(|identity| (identity, ledger_blocks));
     let without_flush =
         if settings.without_flush { WithoutFlush::Accept } else { WithoutFlush::Refuse };
     match ConfigurationPorts::take() {
         Some(ports) => {
             let found =
                 devices::on_pci(ports, &mut interrupts, &mut arena, &packets, without_flush);
-            start(found, settings, packets, blocks, clock)
+            start(found, settings, (packets, blocks), ledger, clock)
         }
         None => {
             let line = boot::command_line().unwrap_or_default();
             let found =
                 devices::on_board(line, &mut interrupts, &mut arena, &packets, without_flush);
-            start(found, settings, packets, blocks, clock)
+            start(found, settings, (packets, blocks), ledger, clock)
         }
+    }
+}
+
+/// The node's keys for the ledger, if it is to take part in it.
+fn identity(settings: &Settings) -> Option<Identity> {
+    if settings.ledger == Some(false) {
+        return None;
+    }
+    let mut file = [0; Identity::FILE_MAX_BYTES];
+    match firmware::read_file(KEYS_FILE, &mut file) {
+        Ok(Some(length)) => {
+            let taken = Identity::take(settings.id, settings.cluster, &mut file[..length]);
+            Some(taken.unwrap_or_else(|error| refuse(Exit::Settings, &error)))
+        }
+        Ok(None) if settings.ledger == Some(true) => refuse(
+            Exit::Settings,
+            &"coterie.services names bft, and the hypervisor gives no keys for it",
+        ),
+        Ok(None) => None,
+        Err(firmware::TooLong) => refuse(Exit::Settings, &"the file with the keys is too long"),
     }
 }
 
@@ -71,20 +101,28 @@ extern "C" fn main(_argc: i32, _argv: *const *const u8, _env: *const *const u8) 
 fn start<T: Transport>(
     found: Result<Devices<T>, DeviceError>,
     mut settings: Settings,
-    packets: Pool,
-    blocks: Pool,
+    (packets, blocks): (Pool, Pool),
+    ledger: Option<(Identity, Pool)>,
     clock: Clock,
 ) -> ! {
     let devices = found.unwrap_or_else(|error| refuse(Exit::Device, &error));
     settings.wall_ms = settings.wall_ms.max(clock.wall_ms());
     let raft = settings.consensus();
+    let all_sectors = devices.disk.capacity_sectors();
+    let region = Region::of(all_sectors);
     let hardware = Hardware {
         packets,
         blocks,
-        disk_sectors: devices.disk.capacity_sectors(),
+        disk_sectors: if ledger.is_some() { region.sectors_before() } else { all_sectors },
         has_continuous_clock: clock.is_continuous(),
     };
     let node = Node::new(settings, raft, hardware, entropy::random_u64(), clock.now());
+    let node = node.and_then(|mut node| {
+        if let Some((identity, blocks)) = ledger {
+            node.join_ledger(identity, region, blocks, entropy::random_u64())?;
+        }
+        Ok(node)
+    });
     let stop = match node {
         Ok(node) => run::run(node, devices, clock),
         Err(stop) => stop,

@@ -13,6 +13,7 @@ use super::{Asker, Node, view};
 use crate::commands::{self, COMMANDS, Outcome};
 use crate::members::RemovalError;
 use crate::output::{Output, RequestId, Stop};
+use crate::web;
 
 impl Node {
     /// Bytes have come over the serial line.
@@ -37,7 +38,7 @@ impl Node {
         };
         self.renew_facts(now);
         let counts = self.clients.counts();
-        let view = view(&self.about, &self.replica, &counts, now);
+        let view = view(&self.about, &self.replica, self.notary.as_ref(), &counts, now);
         match commands::execute(id, arguments, &view, &self.journal) {
             Outcome::Report(report) if is_json => {
                 self.console.answer(&source, &(report.to_json() + "\n"), 0);
@@ -114,7 +115,7 @@ impl Node {
     }
 
     /// Gives a command to the key-value service; the reply goes to `asker`.
-    fn ask(&mut self, asker: Asker, words: &[Bytes], now: Instant) {
+    pub(super) fn ask(&mut self, asker: Asker, words: &[Bytes], now: Instant) {
         self.next_client += 1;
         let client = ClientId(self.next_client);
         self.renew_facts(now);
@@ -135,6 +136,10 @@ impl Node {
     pub(super) fn reply_to(&mut self, asker: Asker, reply: Reply) {
         match asker {
             Asker::Caller(request) => self.outputs.push_back(Output::Answer(request, reply)),
+            Asker::Page(place) => {
+                self.has_moved = true;
+                self.clients.answer(place, &web::response_to(&reply));
+            }
             Asker::Console { source, is_json } => {
                 let (text, is_good) = commands::show_reply(&reply, is_json);
                 self.console.answer(&source, &text, u8::from(!is_good));

@@ -4,14 +4,18 @@ use alloc::vec::Vec;
 
 use base::{Instant, LogIndex};
 use bytes::Bytes;
-use kv::KvService;
-use kv::service::{self, Proposal, Refusal};
+use kv::service::{self, Proposal, Question, Refusal};
+use kv::{KvService, Reply};
 use raft::{LogEntry, Payload, ProposeError};
 
 use super::Node;
 use crate::journal::Level;
+use crate::notary::NotaryOutput;
 use crate::output::{Output, Stop};
 use crate::replica::ReplicaOutput;
+
+const NO_LEDGER: Reply =
+    Reply::error("ERR this node has no part in the ledger: it was started without keys for it");
 
 impl Node {
     pub(super) fn take_from_kv(&mut self, output: service::Output, now: Instant) {
@@ -26,6 +30,10 @@ impl Node {
                     kv.handle_read_failed(context, now);
                 }
             }
+            service::Output::Ledger { question, command } => match &mut self.notary {
+                Some(notary) => notary.handle_question(question, command),
+                None => self.answer_question(question, NO_LEDGER, now),
+            },
             service::Output::Reply { client, reply } => {
                 let Some(asker) = self.requests.remove(&client) else {
                     return self.clients.deliver(client, &reply);
@@ -98,6 +106,11 @@ impl Node {
                     kv.handle_forward(from, &content, now);
                 }
             }
+            ReplicaOutput::NotaryMessage { from, content } => {
+                if let Some(notary) = &mut self.notary {
+                    notary.handle_message(from, &content, now);
+                }
+            }
             ReplicaOutput::Note(level, service, text) => {
                 self.journal.note(now, level, service, format_args!("{text}"));
             }
@@ -113,6 +126,24 @@ impl Node {
                 self.is_stopped = true;
                 self.outputs.push_back(Output::Stop(Stop::Settings(reason)));
             }
+        }
+    }
+
+    pub(super) fn take_from_notary(&mut self, output: NotaryOutput, now: Instant) {
+        match output {
+            NotaryOutput::Disk(request) => self.outputs.push_back(Output::Disk(request)),
+            NotaryOutput::Send { to, content } => self.replica.send_notary(to, content, now),
+            NotaryOutput::Reply(question, reply) => self.answer_question(question, reply, now),
+            NotaryOutput::Note(level, text) => {
+                self.journal.note(now, level, "bft", format_args!("{text}"));
+            }
+        }
+    }
+
+    fn answer_question(&mut self, question: Question, reply: Reply, now: Instant) {
+        self.has_moved = true;
+        if let Some(kv) = &mut self.kv {
+            kv.handle_ledger_reply(question, reply, now);
         }
     }
 

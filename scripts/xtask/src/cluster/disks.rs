@@ -221,6 +221,7 @@ mod tests {
                 port_base: 7_100,
                 image: PathBuf::new(),
                 reads: Reads::Index,
+                has_keys: false,
                 append: String::new(),
                 disk_dir: Some(folder.clone()),
             };

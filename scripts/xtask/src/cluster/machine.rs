@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::disks::{self, Format};
+use super::keys;
 use super::process;
 use super::state::{Accel, Description, Machine, Net, Reads};
 use crate::clock;
@@ -98,6 +99,11 @@ pub fn command(
         "-append",
         &settings(description, node, format, contact),
     ]);
+    if description.has_keys && node <= description.founders {
+        // The path is for everybody to read, what is in the file is not.
+        let path = keys::path(Path::new("."), node);
+        add(&["-fw_cfg", &format!("name=opt/coterie/keys,file={}", quoted(&path))]);
+    }
     for words in [
         cluster_card(description, node, tap),
         client_card(description, node),

@@ -5,6 +5,7 @@ pub mod client;
 mod command_line;
 pub mod console;
 pub mod disks;
+pub mod keys;
 pub mod launch;
 mod logs;
 pub mod machine;

@@ -82,6 +82,9 @@ pub struct Description {
     /// How reads are answered.
     #[serde(default)]
     pub reads: Reads,
+    /// Those who founded it have keys for the ledger. It stays so: their disks are divided accordingly.
+    #[serde(default)]
+    pub has_keys: bool,
     /// Further words for their kernel command lines.
     #[serde(default)]
     pub append: String,

@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use super::process::{self, Role};
 use super::state::{Accel, Description, Folder, Machine, Net, Reads};
-use super::{absolute, accel, disks, launch, status};
+use super::{absolute, accel, disks, keys, launch, status};
 use crate::interrupt;
 
 /// As many nodes as a cluster may have, and an address for each.
@@ -173,9 +173,13 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
         port_base,
         image,
         reads: wishes.reads.unwrap_or_default(),
+        has_keys: usize::from(nodes) <= base::limits::BFT_REPLICAS_MAX,
         append: wishes.append.clone().unwrap_or_default(),
         disk_dir: wishes.disk_dir.clone(),
     };
+    if description.has_keys {
+        keys::make(folder.path(), nodes)?;
+    }
     folder.save(&description)?;
     Ok(description)
 }

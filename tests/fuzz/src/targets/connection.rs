@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use base::{Duration, Instant, LogIndex, NodeId, Term};
 use bytes::Bytes;
-use kv::Connection;
+use kv::{Connection, Reply};
 use kv::resp::{Parsed, Parser};
 use kv::service::{ClientId, Config, KvService, Output};
 
@@ -128,6 +128,9 @@ impl World {
                 Output::Propose { payload, .. } => self.proposed.push(payload),
                 Output::Forward { .. } => panic!("there is nobody else"),
                 Output::ReadIndex { context } => self.questions.push(context),
+                Output::Ledger { question, .. } => {
+                    self.service.handle_ledger_reply(question, Reply::Nil, self.now);
+                }
                 Output::Reply { reply, .. } => {
                     if let Some(connection) = &mut self.connection {
                         connection.deliver(&reply);

@@ -104,7 +104,9 @@ impl World {
                 }
                 Output::ReadIndex { context } => self.service.handle_read_failed(context, self.now),
                 Output::Reply { client, .. } => assert_eq!(client, CLIENT),
-                Output::Close { .. } | Output::Abort { .. } => panic!("nobody wanted that"),
+                Output::Ledger { .. } | Output::Close { .. } | Output::Abort { .. } => {
+                    panic!("nobody wanted that")
+                }
             }
         }
         self.service.check_invariants();

@@ -123,6 +123,11 @@ impl LaneState {
         Ok(())
     }
 
+    /// How many bytes of messages wait to be sent.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.sending.queued_bytes
+    }
+
     /// Whether there is a frame to send.
     pub(super) fn has_frame(&self, now: Instant) -> bool {
         let sending = &self.sending;

@@ -250,6 +250,11 @@ impl Links {
         Ok(())
     }
 
+    /// How many bytes of messages wait for a peer to take them.
+    pub fn queued_bytes(&self, peer: NodeId) -> usize {
+        self.peers.get(&peer).map_or(0, Peer::queued_bytes)
+    }
+
     /// A frame has arrived.
     pub fn handle_frame(&mut self, frame: Frame, now: Instant) -> Disposition {
         let Some(content) = frame::content_of(&frame) else {

@@ -99,6 +99,10 @@ impl Peer {
         }
     }
 
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.urgent.queued_bytes() + self.bulk.queued_bytes()
+    }
+
     pub(super) fn send_datagram(&mut self, message: Outgoing) {
         if self.datagrams.len() == DATAGRAMS_MAX {
             self.datagrams.pop_front();

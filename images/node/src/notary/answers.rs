@@ -1,0 +1,175 @@
+//! What clients ask of the ledger.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::Write;
+
+use bytes::Bytes;
+use crypto::Digest;
+use kv::Reply;
+use kv::command::Ledger as Command;
+use kv::service::Question;
+use ledger::{AppendError, Decision, Request, chain};
+use serde_json::json;
+use store::Record;
+
+use super::history::Run;
+use super::{Notary, NotaryOutput, ROOM_MIN_BYTES, ROOM_MIN_SHARE, kind};
+
+const NOT_READY: Reply = Reply::error("CLUSTERDOWN this node is still reading its disk");
+const FULL: Reply = Reply::error(
+    "MISCONF the ledger's part of this node's disk is full: the entry was not appended",
+);
+const BUSY: Reply = Reply::error("TRYAGAIN too many entries wait: the entry was not appended");
+const NOT_HERE: Reply = Reply::error(
+    "ERR this node does not hold that entry: it was away when it was appended; ask another node",
+);
+const DAMAGED: Reply =
+    Reply::error("ERR that entry is damaged on this node's disk: ask another node");
+
+/// Questions that wait for the disk.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    next: u64,
+    waiting: BTreeMap<u64, (Question, Wanted)>,
+}
+
+/// What of which entry.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    position: u64,
+    run: Run,
+    with_proof: bool,
+}
+
+impl Notary {
+    /// A client of this node asks something.
+    pub(crate) fn handle_question(&mut self, question: Question, command: Command) {
+        let reply = match command {
+            _ if self.reason.is_some() => Some(self.refusal()),
+            Command::Append(entry) => self.accept(question, entry),
+            Command::Get(position) => self.look_up(question, position, false),
+            Command::Proof(position) => self.look_up(question, position, true),
+        };
+        if let Some(reply) = reply {
+            self.outputs.push_back(NotaryOutput::Reply(question, reply));
+        }
+    }
+
+    fn refusal(&self) -> Reply {
+        let reason = self.reason.as_deref().unwrap_or("unknown");
+        Reply::Error(format!("ERR this node takes no part in the ledger: {reason}").into())
+    }
+
+    fn accept(&mut self, question: Question, entry: Bytes) -> Option<Reply> {
+        let (_, room) = self.store.room();
+        let room_min = ROOM_MIN_BYTES.min(self.store.status().body_bytes / ROOM_MIN_SHARE);
+        let Some(replica) = &mut self.replica else { return Some(NOT_READY) };
+        if room < room_min {
+            return Some(FULL);
+        }
+        match replica.gateway.append(question, entry) {
+            Ok(()) => None,
+            Err(AppendError::Busy) => Some(BUSY),
+            Err(error @ AppendError::TooLarge) => Some(Reply::Error(format!("ERR {error}").into())),
+        }
+    }
+
+    fn look_up(&mut self, question: Question, position: u64, with_proof: bool) -> Option<Reply> {
+        let Some(replica) = &self.replica else { return Some(NOT_READY) };
+        if position == 0 || position > replica.ledger.length() {
+            return Some(Reply::Nil);
+        }
+        let Some(run) = replica.history.find(position) else { return Some(NOT_HERE) };
+        let wanted = Wanted { position, run, with_proof };
+        if let Some(decision) = replica.history.recent(run.record) {
+            return Some(self.show(wanted, decision).unwrap_or(DAMAGED));
+        }
+        let asked = self.replica.as_mut().map(|replica| &mut replica.asked)?;
+        asked.next += 1;
+        if self.store.read(asked.next, run.record, run.record, 1).is_err() {
+            return Some(DAMAGED);
+        }
+        asked.waiting.insert(asked.next, (question, wanted));
+        None
+    }
+
+    /// The record that somebody waits for; none if it is damaged.
+    pub(super) fn answer_from(&mut self, id: u64, records: Vec<Record>) {
+        let Some(replica) = &mut self.replica else { return };
+        let Some((question, wanted)) = replica.asked.waiting.remove(&id) else { return };
+        let record = records.into_iter().find(|record| record.kind == kind::DECIDED);
+        let decision = record.and_then(|record| Decision::decode(&record.payload).ok());
+        let shown = decision.and_then(|decision| self.show(wanted, &decision));
+        self.outputs.push_back(NotaryOutput::Reply(question, shown.unwrap_or(DAMAGED)));
+    }
+
+    fn show(&self, wanted: Wanted, decision: &Decision) -> Option<Reply> {
+        let Wanted { position, run, with_proof } = wanted;
+        let sealed = decision.batch.requests().get(run.place)?;
+        let request = Request::read(sealed).ok()?;
+        let at = usize::try_from(position - run.first).ok()?;
+        let entry = request.entries.get(at)?.clone();
+        if !with_proof {
+            return Some(Reply::Bulk(entry));
+        }
+        let mut head = run.head;
+        for (place, entry) in request.entries.iter().enumerate().take(at + 1).skip(1) {
+            head = chain(head, run.first + place as u64, request.gateway, entry);
+        }
+        let text = self.proof(wanted, &entry, (&request, sealed), head, decision);
+        Some(Reply::Bulk(text.into()))
+    }
+
+    /// An entry and all that is needed to check it, with the keys of the group: the entry is in the request,
+    /// the request is the one of the batch with that digest, and a quorum has decided the batch.
+    fn proof(
+        &self,
+        wanted: Wanted,
+        entry: &Bytes,
+        (request, sealed): (&Request, &Bytes),
+        head: Digest,
+        decision: &Decision,
+    ) -> String {
+        let certificate = &decision.certificate;
+        let member = |slot: usize| self.keyring.member(slot).map(|id| id.get());
+        let digests = decision.batch.digests().iter();
+        json!({
+            "seq": wanted.position,
+            "digest": format!("{head}"),
+            "view": certificate.view.0,
+            "entry": core::str::from_utf8(entry).ok(),
+            "entry_hex": hex(entry),
+            "gateway": request.gateway.get(),
+            "request": hex(sealed),
+            "batch": {
+                "number": certificate.sequence.0,
+                "place": wanted.run.place,
+                "requests": digests.map(|digest| format!("{digest}")).collect::<Vec<_>>(),
+                "digest": format!("{}", decision.batch.digest()),
+            },
+            "certificate": {
+                "phase": format!("{}", certificate.phase),
+                "view": certificate.view.0,
+                "number": certificate.sequence.0,
+                "digest": format!("{}", certificate.digest),
+                "signers": certificate.signers.iter().filter_map(member).collect::<Vec<_>>(),
+                "signatures": certificate.signatures.iter().map(|one| hex(&one.0))
+                    .collect::<Vec<_>>(),
+            },
+            "group": format!("{}", self.keyring.group()),
+        })
+        .to_string()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

@@ -1,0 +1,327 @@
+//! A group of notaries: their disks, which forget what was not flushed, and the wires between them.
+
+use alloc::collections::{BTreeMap, VecDeque};
+
+use base::{ClusterId, Duration, Prng};
+use block::{Operation, SECTOR_BYTES};
+use kv::command::Ledger as Command;
+use kv::service::ClientId;
+use pool::PAGE_BYTES;
+use serde_json::Value;
+
+use super::identity::tests::{file, id};
+use super::*;
+
+const SECTORS: u64 = 16 * 1024;
+
+/// What was written is durable when it was flushed.
+#[derive(Default)]
+struct Disk {
+    durable: BTreeMap<u64, [u8; SECTOR_BYTES]>,
+    written: BTreeMap<u64, [u8; SECTOR_BYTES]>,
+    requests: VecDeque<BlockRequest>,
+}
+
+impl Disk {
+    fn crash(&mut self) {
+        self.written.clear();
+        self.requests.clear();
+    }
+
+    fn finish(&mut self) -> Option<BlockCompletion> {
+        let BlockRequest { tag, operation, mut buffer } = self.requests.pop_front()?;
+        let bytes = buffer.as_deref_mut().unwrap_or_default();
+        match operation {
+            Operation::Read { sector, sectors } => {
+                let rooms = bytes.chunks_exact_mut(SECTOR_BYTES).take(sectors as usize);
+                for (at, room) in (sector..).zip(rooms) {
+                    let found = self.written.get(&at).or_else(|| self.durable.get(&at));
+                    room.copy_from_slice(found.unwrap_or(&[0; SECTOR_BYTES]));
+                }
+            }
+            Operation::Write { sector, sectors } => {
+                let (sectors, []) = bytes[..sectors as usize * SECTOR_BYTES].as_chunks() else {
+                    panic!("whole sectors are written");
+                };
+                self.written.extend((sector..).zip(sectors.iter().copied()));
+            }
+            Operation::Flush => self.durable.append(&mut self.written),
+        }
+        Some(BlockCompletion { tag, operation, buffer, result: Ok(()) })
+    }
+
+    /// Spoils the sectors that hold these bytes; answers how many.
+    fn spoil(&mut self, bytes: &[u8]) -> usize {
+        let place =
+            |sector: &[u8; SECTOR_BYTES]| sector.windows(bytes.len()).position(|at| at == bytes);
+        let held = self.durable.values_mut().filter_map(|sector| Some((place(sector)?, sector)));
+        held.map(|(at, sector)| sector[at] ^= 1).count()
+    }
+}
+
+struct World {
+    notaries: Vec<Option<Notary>>,
+    disks: Vec<Disk>,
+    wires: VecDeque<(u16, u16, Bytes)>,
+    replies: BTreeMap<Question, Reply>,
+    notes: Vec<String>,
+    now: Instant,
+    prng: Prng,
+    asked: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut world = World {
+            notaries: (0..4).map(|_| None).collect(),
+            disks: (0..4).map(|_| Disk::default()).collect(),
+            wires: VecDeque::new(),
+            replies: BTreeMap::new(),
+            notes: Vec::new(),
+            now: Instant::from_millis(1),
+            prng: Prng::new(seed),
+            asked: 0,
+        };
+        (1..=4).for_each(|node| world.start(node, true));
+        world.run(50);
+        world
+    }
+
+    fn start(&mut self, node: u16, may_format: bool) {
+        let mut file = file(node as u8, 4);
+        let identity = Identity::take(id(node), ClusterId(1), &mut file).unwrap();
+        let blocks = Pool::on_heap(8, 4 * PAGE_BYTES);
+        let disk = (Region::of(SECTORS), blocks, may_format);
+        let seed = self.prng.next_u64();
+        let notary = Notary::new((id(node), ClusterId(1)), identity, disk, seed);
+        self.notaries[usize::from(node) - 1] = Some(notary.unwrap());
+    }
+
+    fn crash(&mut self, node: u16) {
+        self.notaries[usize::from(node) - 1] = None;
+        self.disks[usize::from(node) - 1].crash();
+    }
+
+    fn of(&self, node: u16) -> &Notary {
+        self.notaries[usize::from(node) - 1].as_ref().expect("it runs")
+    }
+
+    fn length(&self, node: u16) -> u64 {
+        self.of(node).ledger().map_or(0, Ledger::length)
+    }
+
+    fn ask(&mut self, node: u16, command: Command) -> Question {
+        self.asked += 1;
+        let question = Question::new(ClientId(self.asked), 0);
+        let notary = self.notaries[usize::from(node) - 1].as_mut().expect("it runs");
+        notary.handle_question(question, command);
+        question
+    }
+
+    fn append(&mut self, node: u16, entry: &str) -> Question {
+        self.ask(node, Command::Append(Bytes::copy_from_slice(entry.as_bytes())))
+    }
+
+    /// Asks, and runs until there is an answer.
+    fn answer(&mut self, node: u16, command: Command) -> Reply {
+        let question = self.ask(node, command);
+        for _ in 0..5_000 {
+            self.run(1);
+            if let Some(reply) = self.replies.remove(&question) {
+                return reply;
+            }
+        }
+        panic!("no answer: {:?}", self.notes);
+    }
+
+    /// Lets so many milliseconds pass.
+    fn run(&mut self, millis: u64) {
+        for _ in 0..millis {
+            for place in 0..4 {
+                self.step(place);
+            }
+            let due: Vec<_> = self.wires.drain(..).collect();
+            for (from, to, content) in due {
+                let (now, to) = (self.now, usize::from(to) - 1);
+                if let Some(notary) = &mut self.notaries[to] {
+                    notary.handle_message(id(from), &content, now);
+                }
+                self.step(to);
+            }
+            self.now += Duration::from_millis(1);
+        }
+    }
+
+    fn step(&mut self, place: usize) {
+        let (now, from) = (self.now, place as u16 + 1);
+        let Some(notary) = &mut self.notaries[place] else { return };
+        if notary.poll_timeout().is_some_and(|at| at <= now) {
+            notary.handle_timeout(now);
+        }
+        loop {
+            while let Some(output) = notary.poll_output(now) {
+                notary.check_invariants();
+                match output {
+                    NotaryOutput::Disk(request) => self.disks[place].requests.push_back(request),
+                    NotaryOutput::Send { to, content } => {
+                        self.wires.push_back((from, to.get(), content));
+                    }
+                    NotaryOutput::Reply(question, reply) => {
+                        assert!(self.replies.insert(question, reply).is_none(), "one answer");
+                    }
+                    NotaryOutput::Note(_, text) => self.notes.push(format!("{from}: {text}")),
+                }
+            }
+            // Some of what the disk is asked for is done now, the rest later.
+            if self.prng.chance(1, 4) {
+                return;
+            }
+            let Some(completion) = self.disks[place].finish() else { return };
+            assert!(notary.handle_completion(completion, now).is_ok(), "it is the ledger's");
+        }
+    }
+
+    fn proof(&mut self, node: u16, position: u64) -> Value {
+        match self.answer(node, Command::Proof(position)) {
+            Reply::Bulk(text) => serde_json::from_slice(&text).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn position(reply: &Reply) -> i64 {
+    match reply {
+        Reply::Array(parts) => match parts[..] {
+            [Reply::Integer(position), ..] => position,
+            _ => panic!("{reply:?}"),
+        },
+        _ => panic!("{reply:?}"),
+    }
+}
+
+/// Entries of all nodes' clients, and power failures of all nodes at once: what was answered is there, at the
+/// position that was answered, at every node, with the same proof; and no position is given twice.
+#[test]
+fn what_was_answered_survives_a_power_failure() {
+    let mut answered: BTreeMap<i64, String> = BTreeMap::new();
+    let mut world = World::new(1);
+    for round in 0..6 {
+        let entries: Vec<(u16, String)> =
+            (0..8).map(|at| (1 + at % 4, format!("entry {at} of round {round}"))).collect();
+        let questions: Vec<_> =
+            entries.iter().map(|(node, entry)| world.append(*node, entry)).collect();
+        let span = world.prng.between(5, 40);
+        world.run(if round == 5 { 2_000 } else { span });
+        for (question, (_, entry)) in questions.iter().zip(&entries) {
+            if let Some(reply) = world.replies.remove(question) {
+                assert_eq!(answered.insert(position(&reply), entry.clone()), None);
+            }
+        }
+        (1..=4).for_each(|node| world.crash(node));
+        (1..=4).for_each(|node| world.start(node, false));
+        world.run(1_500);
+    }
+    assert!(answered.len() >= 8, "{}", answered.len());
+    for (position, entry) in answered {
+        let position = position.cast_unsigned();
+        let reply = Reply::Bulk(entry.clone().into());
+        let proofs: Vec<Value> = (1..=4).map(|node| world.proof(node, position)).collect();
+        for (node, proof) in (1..=4).zip(&proofs) {
+            assert_eq!(world.answer(node, Command::Get(position)), reply);
+            assert_eq!((&proof["entry"], &proof["seq"]), (&entry.clone().into(), &position.into()));
+            assert_eq!(proof["digest"], proofs[0]["digest"], "one chain");
+            assert_eq!(proof["batch"], proofs[0]["batch"]);
+        }
+    }
+    assert_eq!(world.answer(1, Command::Get(0)), Reply::Nil);
+    assert_eq!(world.answer(1, Command::Proof(1_000)), Reply::Nil);
+}
+
+/// A node whose log is damaged signs nothing, says so, and follows the others all the same.
+#[test]
+fn a_node_with_a_damaged_record_abstains() {
+    let mut world = World::new(2);
+    for at in 0..6 {
+        world.answer(1, Command::Append(Bytes::from(format!("an entry, number {at}"))));
+    }
+    world.run(100);
+    world.crash(4);
+    assert!(world.disks[3].spoil(b"an entry, number 2") > 0);
+    world.start(4, false);
+    world.run(300);
+    assert_eq!(world.of(4).bft().map(|bft| bft.status().is_abstaining), Some(true));
+    assert!(format!("{:?}", world.of(4).show_status()).contains("abstaining"));
+    assert!(world.notes.iter().any(|note| note.starts_with("4: ") && note.contains("damaged")));
+    for at in 0..6 {
+        world.answer(2, Command::Append(Bytes::from(format!("a later entry, number {at}"))));
+    }
+    world.run(3_000);
+    let status = world.of(4).bft().unwrap().status();
+    assert_eq!((world.length(4), status.counters.signed), (12, 0), "{status:?}");
+}
+
+/// A node that was away for longer than decisions are kept takes the state of another, and keeps it.
+#[test]
+fn a_node_left_behind_takes_the_state() {
+    let mut world = World::new(3);
+    world.answer(4, Command::Append(Bytes::from_static(b"first")));
+    world.run(100);
+    world.crash(4);
+    for at in 0..110 {
+        world.answer(1 + at % 3, Command::Append(Bytes::from(format!("entry {at}"))));
+    }
+    for _ in 0..2 {
+        world.start(4, false);
+        world.run(3_000);
+        assert_eq!(world.length(4), 111);
+        assert_eq!(world.of(4).ledger(), world.of(1).ledger(), "head, length, and who did what");
+        assert_eq!(world.answer(4, Command::Get(1)), Reply::Bulk("first".into()));
+        let Reply::Error(text) = world.answer(4, Command::Get(5)) else { panic!("it was away") };
+        assert!(String::from_utf8_lossy(&text).contains("ask another node"));
+        assert_eq!(world.proof(1, 5)["entry"], "entry 3");
+        world.crash(4);
+    }
+    world.start(4, false);
+    world.run(100);
+    let reply = world.answer(4, Command::Append(Bytes::from_static(b"back")));
+    assert_eq!(position(&reply), 112);
+}
+
+/// When there is no more room, that is said, and what is there stays.
+#[test]
+fn a_full_disk_refuses_entries_and_keeps_what_it_has() {
+    let mut world = World::new(4);
+    let entry = Bytes::from(alloc::vec![7; base::limits::LEDGER_ENTRY_MAX_BYTES]);
+    let mut appended = 0;
+    let refusal = loop {
+        match world.answer(1, Command::Append(entry.clone())) {
+            Reply::Error(text) => break String::from_utf8_lossy(&text).into_owned(),
+            reply => appended = position(&reply),
+        }
+        assert!(appended < 200, "the disk is small");
+    };
+    assert!(refusal.starts_with("MISCONF"), "{refusal}");
+    assert!(appended > 5);
+    for node in 1..=4 {
+        assert_eq!(world.of(node).reason(), None);
+        let last = appended.cast_unsigned();
+        assert_eq!(world.answer(node, Command::Get(last)), Reply::Bulk(entry.clone()));
+    }
+    let too_long = Bytes::from(alloc::vec![7; base::limits::LEDGER_ENTRY_MAX_BYTES + 1]);
+    let Reply::Error(text) = world.answer(1, Command::Append(too_long)) else { panic!("too long") };
+    assert!(!text.is_empty());
+}
+
+/// An empty part of a disk that may not be formatted ends the ledger on that node, and nothing else.
+#[test]
+fn a_disk_that_is_lost_ends_the_ledger_there() {
+    let mut world = World::new(5);
+    world.crash(2);
+    world.disks[1] = Disk::default();
+    world.start(2, false);
+    world.run(50);
+    assert!(world.of(2).reason().is_some_and(|reason| reason.contains("empty")));
+    let Reply::Error(text) = world.answer(2, Command::Get(1)) else { panic!("it has none") };
+    assert!(String::from_utf8_lossy(&text).contains("takes no part in the ledger"));
+    assert_eq!(position(&world.answer(3, Command::Append(Bytes::from_static(b"x")))), 1);
+}
