@@ -6,6 +6,7 @@ mod damage;
 mod disk;
 mod failures;
 mod leases;
+mod ledger;
 mod members;
 mod metrics;
 mod networks;
@@ -148,6 +149,12 @@ pub const ALL: &[Story] = &[
         60,
         damage::nowhere,
         "what no disk holds any more is not forgotten: the cluster stops and says why",
+    ),
+    story(
+        "ledger",
+        120,
+        ledger::survives,
+        "entries are proven by every node, through the loss of the primary and of all nodes",
     ),
     story("shell", 60, shell::session, "a person at the serial port, and a program"),
     story("nonsense", 40, nonsense::from_clients, "garbage is answered, counted, and harms nobody"),
