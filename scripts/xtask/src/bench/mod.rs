@@ -1,5 +1,6 @@
 //! `scripts/bench`: figures, with the conditions under which they were measured.
 
+mod bft;
 mod cluster;
 mod conditions;
 mod core;
@@ -33,6 +34,7 @@ const LIST: &str = "\
 cluster   a cluster of virtual machines: start, failover, throughput, latency, memory, idle processor
 net       frames through virtio: packets a second, time for each, round trips
 raft      consensus between machines: elections, failures of leaders, planned stops, restart; 3 and 32 nodes
+bft       the ledger between machines: one entry idle and with machines gone, batches; 4 and 32 nodes
 core      the Raft core alone, in memory, beside the crate raft 0.7; the Byzantine core, and its signatures
 soak      three whole nodes in the simulator, ten million commands: does anything grow for ever?
 sim       the simulator: how much of a cluster's time it simulates in a second
@@ -63,6 +65,7 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
     }
     let figures = match name.as_deref() {
         Some("cluster") => cluster::measure(is_quick)?,
+        Some("bft") => bft::measure(is_quick)?,
         Some("core") => core::measure()?,
         Some("net") => net::measure(is_quick)?,
         Some("raft") => raft::measure(is_quick)?,

@@ -1,0 +1,116 @@
+//! The ledger between machines: how long one entry takes, idle and with machines gone, and how many go
+//! through in batches.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use redis::Connection;
+
+use super::figures::{Bar, Figures, percentile};
+use super::{conditions, machines};
+use crate::cluster::state::Description;
+use crate::cluster::{client, launch};
+use crate::{clock, interrupt};
+
+/// How often.
+struct Plan {
+    entries: usize,
+    batches: usize,
+}
+
+const FULL: Plan = Plan { entries: 50, batches: 60 };
+const QUICK: Plan = Plan { entries: 5, batches: 5 };
+
+const SMALL: u16 = 4;
+const LARGE: u16 = 32;
+/// As many as may lie among [`LARGE`]: none of them the primary of the first view.
+const GONE: std::ops::RangeInclusive<u16> = 25..=32;
+/// The cluster is idle for so long between two entries.
+const PAUSE: Duration = Duration::from_millis(800);
+/// So many entries are sent before the first answer is read.
+const BATCH: usize = 100;
+/// Nobody waits longer for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// All figures of `scripts/bench bft`.
+///
+/// # Errors
+/// If one cannot be measured. No machine is left behind.
+pub fn measure(is_quick: bool) -> anyhow::Result<Figures> {
+    interrupt::watch()?;
+    let plan = if is_quick { QUICK } else { FULL };
+    let mut figures = Figures::default();
+    conditions::note(&mut figures);
+    let result = measure_all(&plan, &mut figures);
+    machines::forget()?;
+    result.map(|()| figures)
+}
+
+fn measure_all(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
+    let (small, _) = machines::start(SMALL)?;
+    figures.condition("accelerator", format!("{:?}", small.accel).to_lowercase());
+    figures.condition("entries", plan.entries);
+    figures.condition("asked", "nodes 2 to 4 in turn; node 1 is the primary");
+    figures.condition("idle between entries, ms", PAUSE.as_millis());
+    let mut spans = spans(&small, plan.entries)?;
+    figures.add("ledger_4_p50_ms", percentile(&mut spans, 50.0), "ms", Some(Bar::AtMost(40.0)));
+    figures.add("ledger_4_p99_ms", percentile(&mut spans, 99.0), "ms", Some(Bar::AtMost(80.0)));
+    let rate = rate(&small, plan.batches)?;
+    figures.condition("batches", format!("{} of {BATCH}, one connection", plan.batches));
+    figures.add("ledger_4_entries_per_second", rate, "1/s", Some(Bar::AtLeast(3_000.0)));
+    let (large, _) = machines::start(LARGE)?;
+    let mut spans = self::spans(&large, plan.entries)?;
+    figures.add("ledger_32_p50_ms", percentile(&mut spans, 50.0), "ms", Some(Bar::AtMost(300.0)));
+    figures.add("ledger_32_p99_ms", percentile(&mut spans, 99.0), "ms", Some(Bar::AtMost(450.0)));
+    launch::kill_nodes(GONE)?;
+    let mut spans = self::spans(&large, plan.entries)?;
+    let p50 = percentile(&mut spans, 50.0);
+    figures.condition("killed of 32", GONE.count());
+    figures.add("ledger_32_less_8_p50_ms", p50, "ms", Some(Bar::AtMost(600.0)));
+    Ok(())
+}
+
+fn connect(description: &Description, node: u16) -> anyhow::Result<Connection> {
+    client::redis(description.resp_port(node), PATIENCE)
+}
+
+fn append(connection: &mut Connection) -> anyhow::Result<()> {
+    let answer = redis::cmd("LEDGER.APPEND").arg("an entry of 24 bytes ...").query(connection);
+    let (_, _, _): (u64, String, u64) = answer.context("an entry is not appended")?;
+    Ok(())
+}
+
+/// How long each of so many entries takes, from its sending to the certified answer, in milliseconds. A few
+/// before them are not counted: the machines' code is translated then.
+fn spans(description: &Description, entries: usize) -> anyhow::Result<Vec<f64>> {
+    let nodes = [2, 3, 4].map(|node| connect(description, node));
+    let mut nodes = nodes.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    let mut spans = Vec::new();
+    for at in 0..entries + nodes.len() {
+        interrupt::check()?;
+        std::thread::sleep(PAUSE);
+        let sent = clock::now();
+        let place = at % nodes.len();
+        append(&mut nodes[place])?;
+        if at >= nodes.len() {
+            spans.push((clock::now() - sent).as_secs_f64() * 1_000.0);
+        }
+    }
+    Ok(spans)
+}
+
+/// How many entries a second go through, if they are sent in batches.
+fn rate(description: &Description, batches: usize) -> anyhow::Result<f64> {
+    let mut connection = connect(description, 2)?;
+    let mut batch = redis::pipe();
+    (0..BATCH).for_each(|at| {
+        batch.cmd("LEDGER.APPEND").arg(format!("entry {at}"));
+    });
+    let started = clock::now();
+    for _ in 0..batches {
+        interrupt::check()?;
+        let answers: Vec<(u64, String, u64)> = batch.query(&mut connection)?;
+        anyhow::ensure!(answers.len() == BATCH, "{} of {BATCH} are answered", answers.len());
+    }
+    Ok((batches * BATCH) as f64 / (clock::now() - started).as_secs_f64())
+}
