@@ -13,6 +13,8 @@ use crate::network::Weather;
 
 /// After trouble has ended there must be a leader, and every client must have its answer, within this time.
 pub const RECOVERY: Duration = Duration::from_secs(5);
+/// Then all nodes must have caught up within this time and as long as what they lack takes at the most.
+pub const CATCH_UP: Duration = Duration::from_secs(1);
 /// Then any node that is asked must answer within this time.
 pub const ANSWER: Duration = Duration::from_secs(1);
 /// And all nodes must have applied everything within this time.
@@ -45,6 +47,7 @@ impl World {
         self.run_while(RECOVERY, |world| !world.clients.are_all_idle());
         assert!(self.clients.are_all_idle(), "liveness: a client was never answered");
         self.run_while(RECOVERY, |world| !world.are_all_up());
+        self.catch_up();
         self.ids().for_each(|id| self.ask(id));
         self.run_while(AGREEMENT, |world| !world.is_agreed());
         assert!(self.is_agreed(), "liveness: no agreement: {:?}", self.states());
@@ -53,6 +56,38 @@ impl World {
         self.run_until(self.now + CALM);
         assert!(self.checkers.leaders().len() == terms, "liveness: an election for no reason");
         assert!(self.is_agreed(), "states differ after agreement: {:?}", self.states());
+    }
+
+    /// Whoever was off or cut off may be thousands of entries behind, and answers nobody before it has
+    /// applied them. How long that takes depends on how many they are, and not on how soon it answers then.
+    fn catch_up(&mut self) {
+        let lag = self.lag_max();
+        let bound = CATCH_UP + self.transfer_max(lag);
+        self.run_while(bound, |world| !world.is_agreed());
+        let (is_agreed, states) = (self.is_agreed(), self.states());
+        assert!(is_agreed, "liveness: {lag} entries not caught up within {bound:?}: {states:?}");
+    }
+
+    /// How many committed entries whoever is furthest behind has not applied.
+    fn lag_max(&self) -> u64 {
+        let applied = |machine: &Machine| Some(machine.node.as_ref()?.kv()?.applied().0);
+        let least = self.present().map(|machine| applied(machine).unwrap_or(0)).min();
+        self.checkers.committed().0.saturating_sub(least.unwrap_or(0))
+    }
+
+    /// How long it takes at the most to bring so many entries to a follower when all is well and none of
+    /// them is in the leader's memory.
+    ///
+    /// N appends on their way pass at least as fast as N in a round trip and N times the work on each (E.
+    /// Lazowska et al., "Quantitative system performance", 1984, chapter 5: X >= N / (Z + N D)). The work:
+    /// the leader reads headers, then bodies; the follower writes, then flushes.
+    fn transfer_max(&self, entries: u64) -> Duration {
+        let (wire, disk) = (Weather::calm(), DiskTemper::calm());
+        let entries_max = self.plan.tuning.append_entries_max as u64;
+        let in_flight = self.plan.tuning.append_in_flight_max as u64;
+        let work = disk.access_max.times(3) + disk.flush_max;
+        let window = wire.delay_max.times(2) + work.times(in_flight);
+        window.times(entries.div_ceil(entries_max * in_flight))
     }
 
     fn end_trouble(&mut self) {
@@ -157,13 +192,30 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
-    use crate::plan::{Plan, Profile, node};
+    use crate::plan::{Plan, Profile, Tuning, node};
     use crate::trace::Trace;
 
-    /// Three nodes after half a second without trouble, which `spoil` then puts in a bad state.
+    /// Three nodes after half a second without trouble, which `spoil` then puts in a bad state. Entries
+    /// travel one by one.
     fn verdict(spoil: impl FnOnce(&mut World)) -> Option<String> {
         let plan = Plan::with_profile(1, Some(Profile::Calm));
-        let plan = Plan { nodes: 3, troubles: Vec::new(), ..plan };
+        let tuning = Tuning {
+            append_entries_max: 1,
+            append_in_flight_max: 1,
+            entry_cache_max_bytes: 64,
+            snapshot_entries: 100_000,
+            ..plan.tuning
+        };
+        let plan = Plan {
+            nodes: 3,
+            clients: 16,
+            think_max: Duration::from_millis(1),
+            weather: Weather::calm(),
+            temper: DiskTemper::calm(),
+            troubles: Vec::new(),
+            tuning,
+            ..plan
+        };
         let mut world = World::new(plan, None, 1, Trace::new(false));
         world.run_for(Duration::from_millis(500));
         world.end_trouble();
@@ -173,6 +225,25 @@ mod tests {
             Ok(text) => *text,
             Err(panic) => panic.downcast_ref::<&str>().expect("panics are texts").to_string(),
         })
+    }
+
+    fn follower(world: &World) -> NodeId {
+        world.ids().find(|id| !world.machine(*id).is_leader()).expect("one of three leads")
+    }
+
+    /// Switches a follower off while clients write, and on again.
+    fn leave_behind(world: &mut World) -> NodeId {
+        let behind = follower(world);
+        world.power_off(behind);
+        world.are_clients_busy = true;
+        world.start_clients();
+        world.run_for(Duration::from_secs(4));
+        world.end_trouble();
+        // At their fastest they do not come, one by one, within the time in which a node answers.
+        let (wire, disk, lag) = (Weather::calm(), DiskTemper::calm(), world.lag_max());
+        let append = wire.delay_min.times(2) + disk.access_min.times(3) + disk.flush_min;
+        assert!(append.times(lag) > ANSWER, "{lag} entries");
+        behind
     }
 
     #[test]
@@ -192,9 +263,27 @@ mod tests {
     #[test]
     fn a_node_that_does_not_answer_is_not_alive() {
         let text = verdict(|world| {
-            let follower = world.ids().find(|id| !world.machine(*id).is_leader());
-            world.cut_off(&[follower.expect("one of three leads")]);
+            let follower = follower(world);
+            world.cut_off(&[follower]);
         });
         assert!(text.is_some_and(|text| text.contains("does not answer")));
+    }
+
+    #[test]
+    fn a_node_that_is_far_behind_has_the_time_that_the_way_up_takes() {
+        let text = verdict(|world| {
+            leave_behind(world);
+        });
+        assert_eq!(text, None);
+    }
+
+    #[test]
+    fn a_node_that_does_not_get_on_is_not_alive() {
+        let text = verdict(|world| {
+            let behind = leave_behind(world);
+            let leader = world.leaders().next().expect("there was no trouble");
+            world.network.slow_down(leader, behind, Duration::from_millis(5));
+        });
+        assert!(text.is_some_and(|text| text.contains("not caught up")));
     }
 }
