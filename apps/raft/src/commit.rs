@@ -76,11 +76,12 @@ impl RaftNode {
         if from > end {
             return;
         }
-        match self.log.recent(from, end, APPLY_BATCH_MAX_BYTES, APPLY_BATCH_MAX_ENTRIES) {
+        let (bytes, count) = (APPLY_BATCH_MAX_BYTES, APPLY_BATCH_MAX_ENTRIES);
+        match self.log.recent(from, end, bytes, count) {
             Some(entries) => self.give(entries),
             None => {
                 self.applying.is_fetching = true;
-                self.fetch(from, end, APPLY_BATCH_MAX_BYTES, FetchPurpose::Apply);
+                self.fetch(from, end, bytes, count, FetchPurpose::Apply);
             }
         }
     }

@@ -187,14 +187,14 @@ impl RaftNode {
     fn give_copies(&mut self, peer: NodeId, from: LogIndex, to: LogIndex) {
         let end = self.damage.first_from(from).and_then(LogIndex::previous);
         let to = to.min(self.log.last_index()).min(end.unwrap_or(to));
-        let bytes = APPEND_BATCH_MAX_BYTES;
-        match self.log.recent(from, to, bytes, REPAIR_ENTRIES_MAX) {
+        let (bytes, count) = (APPEND_BATCH_MAX_BYTES, REPAIR_ENTRIES_MAX);
+        match self.log.recent(from, to, bytes, count) {
             Some(entries) => self.send_copies(peer, entries),
             None => {
                 // One question of each peer at a time: whoever is impatient asks again.
                 let is_asked = self.fetches.values().any(|purpose| purpose.is_repair_of(peer));
                 if !is_asked {
-                    self.fetch(from, to, bytes, FetchPurpose::Repair { peer, from });
+                    self.fetch(from, to, bytes, count, FetchPurpose::Repair { peer, from });
                 }
             }
         }

@@ -224,12 +224,11 @@ impl RaftNode {
             return self.send_append(peer, entries.clone());
         }
         let bytes = self.config.append_batch_max_bytes;
-        let Some(entries) =
-            self.log.recent(from, last, bytes, self.config.append_batch_max_entries)
-        else {
+        let count = self.config.append_batch_max_entries;
+        let Some(entries) = self.log.recent(from, last, bytes, count) else {
             progress.is_fetching = true;
             progress.wants_append = false;
-            self.fetch(from, last, bytes, FetchPurpose::Append(peer));
+            self.fetch(from, last, bytes, count, FetchPurpose::Append(peer));
             return;
         };
         let entries = Arc::new(entries);
@@ -272,13 +271,16 @@ impl RaftNode {
         }
     }
 
+    /// Asks the disk for consecutive entries from `from` to at most `to`: as many as are of use at once.
     pub(crate) fn fetch(
         &mut self,
         from: LogIndex,
         to: LogIndex,
         max_bytes: usize,
+        max_entries: usize,
         purpose: FetchPurpose,
     ) {
+        let to = to.min(LogIndex(from.0.saturating_add(max_entries as u64) - 1));
         let id = FetchId(self.next_fetch);
         self.next_fetch += 1;
         self.fetches.insert(id, purpose);

@@ -1,7 +1,7 @@
 //! What a group does, scenario by scenario.
 
 use crate::cluster::{Cluster, node};
-use base::{Duration, NodeId};
+use base::{Duration, NodeId, limits};
 use raft::{ProposeError, ReadError};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -124,6 +124,33 @@ fn a_follower_that_missed_much_is_fed_from_the_disk() {
     cluster.run(Duration::from_secs(3));
     assert_eq!(cluster.members[&away].applied.len(), 501);
     assert!(cluster.raft(leader).status(cluster_now()).counters.fetches > 0);
+}
+
+/// The caller would read what is then thrown away, and again for the next message.
+#[test]
+fn no_more_is_wanted_from_the_disk_than_is_used_at_once() {
+    let mut cluster = Cluster::with(3, 7, |config| {
+        config.entry_cache_max_bytes = 64;
+        config.append_batch_max_entries = 3;
+    });
+    cluster.run(SECOND);
+    let leader = cluster.leader().unwrap();
+    let away = cluster.others(leader)[0];
+    cluster.crash(away);
+    for number in 0..500u32 {
+        cluster.propose(leader, &number.to_le_bytes());
+        cluster.run(Duration::from_millis(1));
+    }
+    cluster.run(SECOND);
+    cluster.start(away);
+    cluster.run(Duration::from_secs(3));
+    assert_eq!(cluster.members[&away].applied.len(), 501);
+    assert_eq!(cluster.fetched_max, 3, "for an append");
+    cluster.crash(away);
+    cluster.start(away);
+    cluster.run(Duration::from_secs(3));
+    assert_eq!(cluster.members[&away].applied.len(), 501);
+    assert_eq!(cluster.fetched_max, limits::APPLY_BATCH_MAX_ENTRIES as u64, "to be applied");
 }
 
 fn cluster_now() -> base::Instant {

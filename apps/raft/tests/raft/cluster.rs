@@ -73,6 +73,8 @@ pub struct Cluster {
     pub events: Vec<(NodeId, raft::Event)>,
     /// Messages and bytes sent to each member.
     pub traffic: BTreeMap<NodeId, (u64, u64)>,
+    /// The most entries that a member wanted from its disk at once.
+    pub fetched_max: u64,
     pub adjust: fn(&mut Config),
     queue: BTreeMap<(Instant, u64), Event>,
     next_event: u64,
@@ -105,6 +107,7 @@ impl Cluster {
             asked: BTreeMap::new(),
             events: Vec::new(),
             traffic: BTreeMap::new(),
+            fetched_max: 0,
             adjust,
             queue: BTreeMap::new(),
             next_event: 0,
@@ -188,6 +191,7 @@ impl Cluster {
                 Output::Apply(entries) => self.apply(id, entries),
                 Output::Repair(entry) => self.write(id, Write::Repair(entry)),
                 Output::Fetch(request) => {
+                    self.fetched_max = self.fetched_max.max(request.to.0 - request.from.0 + 1);
                     let (now, disk) = (self.now, &self.members[&id].disk);
                     let mut entries = disk.read(request.from, request.to);
                     entries.truncate(5);
