@@ -160,7 +160,7 @@ mod tests {
     fn nobody_else_may_name_it() {
         let kv = "[package]\nname = \"kv\"\n[dependencies]\nsmoltcp.workspace = true\n";
         let found = check(&[("Cargo.toml", ROOT), NET, ("apps/kv/Cargo.toml", kv)]);
-        assert_one(&found, "apps/kv/Cargo.toml:4", "only net, netio may name 'smoltcp'");
+        assert_one(&found, "apps/kv/Cargo.toml:4", "only net, netio, pktgen may name 'smoltcp'");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod members;
 mod metrics;
 mod networks;
 mod nonsense;
+mod packets;
 mod power;
 mod same_number;
 mod scripts;
@@ -94,6 +95,12 @@ pub const ALL: &[Story] = &[
         "bad settings and a damaged disk end the boot: 33 and 37",
     ),
     story("moved", 40, alone::moved, "a disk is carried from one type of machine to another"),
+    story(
+        "packets",
+        150,
+        packets::arrive,
+        "a packet generator's frames arrive, and nobody copies them",
+    ),
     story("clock", 60, clock::rate, "the nodes' clocks run as fast as the host's"),
     story("serves", 40, serves::every_node, "every node takes writes, and every node reads them"),
     story(

@@ -14,7 +14,10 @@ pub fn arrive(_: &mut World) -> anyhow::Result<Ending> {
     anyhow::ensure!(output.status.success(), "scripts/bench net: {said}");
     let figures: Value = serde_json::from_slice(&output.stdout).context("its figures")?;
     for name in ["pps_64_sent", "pps_64_delivered", "rtt_us_p50", "packet_ns_p50"] {
-        anyhow::ensure!(figures[name].as_f64().is_some_and(|value| value > 0.0), "{name}: {figures}");
+        anyhow::ensure!(
+            figures[name].as_f64().is_some_and(|value| value > 0.0),
+            "{name}: {figures}"
+        );
     }
     anyhow::ensure!(figures["copied_bytes"] == 0.0, "bytes were copied: {figures}");
     Ok(Ending::Good)
