@@ -90,6 +90,13 @@ fn start<T: Transport>(
 fn run<T: Transport>(mut card: VirtioNet<T>, pool: Pool, clock: Clock) -> ! {
     let mut station = Station::new(card.mac().0, pool);
     let (mut console, mut serial) = (commands::console(), Serial::new());
+    console.print_log(&alloc::format!(
+        "pktgen: the card is {}; 'help' lists what it can do",
+        card.mac()
+    ));
+    if let Some(output) = console.poll_output() {
+        serial.write_all(&output);
+    }
     let mut idle = Idle::new(clock);
     let mut turns = 0_u32;
     let mut check_at = clock.now() + CHECK_EVERY;

@@ -100,6 +100,11 @@ impl Rig {
         self.folder.join(format!("{number}.serial"))
     }
 
+    /// Everything that a machine has said.
+    fn said(&self, number: usize) -> PathBuf {
+        self.folder.join(format!("{number}.said"))
+    }
+
     /// Starts a machine, plugged in where somebody listens.
     pub(super) fn start_machine(&mut self, number: usize, pace: Pace) -> anyhow::Result<()> {
         let root = std::env::var_os("COTERIE_ROOT").context("run scripts/bench")?;
@@ -118,8 +123,11 @@ impl Rig {
         // Without vectors: see `scripts/xtask/src/cluster/machine.rs`.
         let card = format!("virtio-net-pci,netdev=net,mac={},disable-legacy=on", mac(number));
         command.args(["-device", &(card + ",romfile=,vectors=0")]);
-        let serial =
-            format!("socket,id=serial,path={},server=on,wait=off", self.serial(number).display());
+        let serial = format!(
+            "socket,id=serial,path={},server=on,wait=off,logfile={}",
+            self.serial(number).display(),
+            self.said(number).display()
+        );
         command.args(["-chardev", &serial, "-serial", "chardev:serial", "-kernel"]).arg(image);
         let log = self.folder.join(format!("{number}.log"));
         self.machines.push(process::start(&mut command, &log)?);
@@ -129,12 +137,11 @@ impl Rig {
     /// Waits until a machine answers.
     pub(super) fn wait_until_booted(&self, number: usize) -> anyhow::Result<()> {
         let give_up = clock::now() + BOOTS_WITHIN;
-        while !self.serial(number).exists() {
+        // What is typed before a machine has said something is lost.
+        while fs::metadata(self.said(number)).map_or(0, |said| said.len()) == 0 {
             anyhow::ensure!(clock::now() < give_up, "machine {number} does not start");
             std::thread::sleep(Duration::from_millis(20));
         }
-        // What is typed before a machine listens is lost.
-        std::thread::sleep(Duration::from_millis(1_500));
         self.ask(number, "status").map(drop)
     }
 
