@@ -41,8 +41,11 @@ pub const PAIRS_MAX: usize = 8;
 pub const FRAME_MIN_BYTES: usize = 14;
 /// How many frames are taken from a port before others get a turn.
 pub const BURST_FRAMES: usize = 256;
-/// How many frames wait for a machine that has no buffers; more are dropped.
-pub const BACKLOG_FRAMES: usize = 1024;
+/// How many frames wait for a machine that has no buffers, and how many bytes they have; more are dropped. A
+/// machine that shares its processor with others may not run for some milliseconds.
+pub const BACKLOG_FRAMES: usize = 8_192;
+/// See there.
+pub const BACKLOG_BYTES: usize = 2 << 20;
 /// How many frames may be on delayed ways.
 pub const DELAYED_FRAMES: usize = 65_536;
 /// How many ports a switch has.

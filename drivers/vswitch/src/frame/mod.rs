@@ -71,6 +71,12 @@ impl Stored {
         packet.content.append_to(&mut self.0);
     }
 
+    /// How many bytes the frame has.
+    #[allow(clippy::len_without_is_empty, reason = "a frame has a header")]
+    pub fn len(&self) -> usize {
+        self.0.len().saturating_sub(HEADER_BYTES)
+    }
+
     /// Does something with the frame.
     ///
     /// # Panics

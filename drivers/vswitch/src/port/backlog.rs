@@ -2,8 +2,11 @@
 
 use std::collections::VecDeque;
 
-use crate::BACKLOG_FRAMES;
 use crate::frame::{Packet, Stored};
+use crate::{BACKLOG_BYTES, BACKLOG_FRAMES};
+
+/// For how many frames memory is kept.
+const SPARE_FRAMES: usize = 1_024;
 
 /// Frames that wait, in the order in which they came. Memory is used again, so that a machine that is always
 /// a little late does not cost an allocation for each frame.
@@ -11,15 +14,18 @@ use crate::frame::{Packet, Stored};
 pub(super) struct Backlog {
     frames: VecDeque<Stored>,
     spare: Vec<Stored>,
+    bytes: usize,
 }
 
 impl Backlog {
     /// Keeps a copy; false if there are too many.
     #[must_use]
     pub(super) fn push(&mut self, packet: &Packet<'_, '_>) -> bool {
-        if self.frames.len() == BACKLOG_FRAMES {
+        let bytes = self.bytes + packet.len();
+        if self.frames.len() == BACKLOG_FRAMES || bytes > BACKLOG_BYTES {
             return false;
         }
+        self.bytes = bytes;
         let mut frame = self.spare.pop().unwrap_or_default();
         frame.set(packet);
         self.frames.push_back(frame);
@@ -36,11 +42,15 @@ impl Backlog {
 
     /// The first one is no longer needed.
     pub(super) fn pop(&mut self) {
-        self.spare.extend(self.frames.pop_front());
+        let Some(frame) = self.frames.pop_front() else { return };
+        self.bytes -= frame.len();
+        // What is kept for the next ones is no more than what may wait at once.
+        if self.spare.len() < SPARE_FRAMES {
+            self.spare.push(frame);
+        }
     }
 
     pub(super) fn clear(&mut self) {
-        self.frames.clear();
-        self.spare.clear();
+        *self = Backlog::default();
     }
 }

@@ -135,14 +135,21 @@ fn a_machine_without_buffers_loses_only_what_is_too_much() {
     let switch = Running::new("backlog", &RINGS[..2]);
     let mut sender = switch.plug_in(1);
     let mut receiver = Guest::plug_in(&switch.port(2));
-    let sent = vswitch::BACKLOG_FRAMES + 10;
-    for number in 0..sent {
-        sender.send(&frame(2, 1, &(number as u32).to_be_bytes()));
+    // The longest frames: so many that their bytes are what is too much.
+    let long = |number: usize| {
+        let mut frame = frame(2, 1, &(number as u32).to_be_bytes());
+        frame.resize(1514, 0);
+        frame
+    };
+    let kept = vswitch::BACKLOG_BYTES / 1514;
+    assert!(kept < vswitch::BACKLOG_FRAMES);
+    for number in 0..kept + 10 {
+        sender.send(&long(number));
     }
     assert_eq!(switch.of_port(2, "/statistics/dropped/backlog"), 10);
-    for number in 0..vswitch::BACKLOG_FRAMES {
+    for number in 0..kept {
         receiver.offer_buffers(1);
-        assert_eq!(receiver.receive().unwrap(), frame(2, 1, &(number as u32).to_be_bytes()));
+        assert_eq!(receiver.receive().unwrap(), long(number));
     }
     receiver.offer_buffers(1);
     assert!(receiver.receives_nothing());

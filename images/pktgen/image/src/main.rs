@@ -27,8 +27,8 @@ const PACKET_BUFFERS: usize = base::limits::PACKET_BUFFERS;
 const CARD: NetConfig = NetConfig { receive_buffers: 256, ..NetConfig::DEFAULT };
 /// While frames come and go, the console is looked at in one of so many turns.
 const TURNS_BETWEEN_KEYS: u32 = 1024;
-/// How often the card is asked whether it needs a reset.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How often the card is asked whether it needs a reset, and the processor to look at what it remembers.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 /// Called by the kernel on its first task.
 #[unsafe(no_mangle)]
@@ -122,6 +122,10 @@ fn run<T: Transport>(mut card: VirtioNet<T>, pool: Pool, clock: Clock) -> ! {
         let is_console_quiet = serve_console(&mut console, &mut serial, &mut station, clock);
         if now >= check_at {
             check_at = now + CHECK_EVERY;
+            if is_awake {
+                // Every buffer is a page of its own: more than QEMU remembers at first.
+                memory::flush_translations();
+            }
             card.check_link();
             if let Some(fault) = card.fault() {
                 refuse(&fault);
