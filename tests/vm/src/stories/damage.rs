@@ -13,8 +13,9 @@ use crate::cluster::Cluster;
 use crate::stories::{Ending, World};
 use crate::{client, clock};
 
-/// The smallest disk there is, and a snapshot soon.
-const OPTIONS: [&str; 4] = ["--disk-size", "16", "--append", "coterie.snapshot=200"];
+/// The smallest disk there is, all of it the log's, and a snapshot soon.
+const OPTIONS: [&str; 4] =
+    ["--disk-size", "16", "--append", "coterie.snapshot=200 coterie.services=raft"];
 const WRITES: usize = 260;
 
 /// A payload behind the snapshot, and the snapshot itself: the node starts, says what it found, has it from
@@ -96,7 +97,7 @@ pub fn recalled(world: &mut World) -> anyhow::Result<Ending> {
 
 /// One entry on all three disks: the cluster says why it stops, and goes on when one disk is whole again.
 pub fn nowhere(world: &mut World) -> anyhow::Result<Ending> {
-    let cluster = world.boot(&["--disk-size", "16"])?;
+    let cluster = world.boot(&["--disk-size", "16", "--append", "coterie.services=raft"])?;
     write_many(&cluster)?;
     cluster.expect(&[1, 2, 3], &format!("key-{}", WRITES - 1), "good")?;
     let mut spoilt = Vec::new();
