@@ -7,7 +7,7 @@ use anyhow::Context;
 use redis::Connection;
 
 use super::figures::{Bar, Figures, percentile};
-use super::{conditions, machines};
+use super::machines;
 use crate::cluster::state::Description;
 use crate::cluster::{client, launch};
 use crate::{clock, interrupt};
@@ -39,13 +39,8 @@ const AGAIN_WITHIN: Duration = Duration::from_secs(30);
 /// # Errors
 /// If one cannot be measured. No machine is left behind.
 pub fn measure(is_quick: bool) -> anyhow::Result<Figures> {
-    interrupt::watch()?;
     let plan = if is_quick { QUICK } else { FULL };
-    let mut figures = Figures::default();
-    conditions::note(&mut figures);
-    let result = measure_all(&plan, &mut figures);
-    machines::forget()?;
-    result.map(|()| figures)
+    machines::measured(|figures| measure_all(&plan, figures))
 }
 
 fn measure_all(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {

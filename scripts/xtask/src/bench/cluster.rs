@@ -5,9 +5,8 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::figures::{Bar, Figures, percentile};
-use super::{conditions, load, machines, meter};
+use super::{load, machines, meter};
 use crate::cluster::state::Description;
-use crate::interrupt;
 
 const CONNECTIONS: usize = 64;
 
@@ -40,13 +39,8 @@ const QUICK: Plan = Plan {
 /// # Errors
 /// If one cannot be measured. No machine is left behind.
 pub fn measure(is_quick: bool) -> anyhow::Result<Figures> {
-    interrupt::watch()?;
     let plan = if is_quick { QUICK } else { FULL };
-    let mut figures = Figures::default();
-    conditions::note(&mut figures);
-    let result = measure_all(&plan, &mut figures);
-    machines::forget()?;
-    result.map(|()| figures)
+    machines::measured(|figures| measure_all(&plan, figures))
 }
 
 fn measure_all(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {

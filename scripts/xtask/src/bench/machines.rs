@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::load;
+use super::figures::Figures;
+use super::{conditions, load};
 use crate::cluster::state::{Description, Folder};
 use crate::cluster::up::{Wishes, create};
 use crate::cluster::{client, launch, status};
@@ -27,6 +28,19 @@ pub(super) fn forget() -> anyhow::Result<()> {
         launch::end_all(&description)?;
     }
     folder.remove()
+}
+
+/// The figures that `measure` adds, with the conditions before them. Whatever comes of it, no machine is
+/// left.
+pub(super) fn measured(
+    measure: impl FnOnce(&mut Figures) -> anyhow::Result<()>,
+) -> anyhow::Result<Figures> {
+    interrupt::watch()?;
+    let mut figures = Figures::default();
+    conditions::note(&mut figures);
+    let result = measure(&mut figures);
+    forget()?;
+    result.map(|()| figures)
 }
 
 /// A cluster that has never run. The program works in its folder from then on.

@@ -1,7 +1,7 @@
 //! Consensus between machines: elections, failures, stops that are planned, and starts with a past.
 
 use super::figures::{Bar, Figures, percentile};
-use super::{conditions, load, machines};
+use super::{load, machines};
 use crate::cluster::launch;
 use crate::cluster::state::Description;
 use crate::interrupt;
@@ -26,13 +26,8 @@ const LARGE: u16 = 32;
 /// # Errors
 /// If one cannot be measured. No machine is left behind.
 pub fn measure(is_quick: bool) -> anyhow::Result<Figures> {
-    interrupt::watch()?;
     let plan = if is_quick { QUICK } else { FULL };
-    let mut figures = Figures::default();
-    conditions::note(&mut figures);
-    let result = measure_all(&plan, &mut figures);
-    machines::forget()?;
-    result.map(|()| figures)
+    machines::measured(|figures| measure_all(&plan, figures))
 }
 
 fn measure_all(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {

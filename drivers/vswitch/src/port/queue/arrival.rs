@@ -63,14 +63,13 @@ impl<'m> Room<'m> {
     pub(super) fn write(
         mut self,
         packet: &Packet<'_, '_>,
-        header: &Header,
         shared: &Shared<'_>,
         cursor: &mut Cursor,
     ) -> bool {
         let length = HEADER_BYTES + packet.len();
         let mut bytes = [0; HEADER_BYTES];
         let buffers = u16::try_from(self.chains.len()).expect("they are few");
-        Header { buffers, ..*header }.emit(&mut bytes);
+        Header { buffers, ..packet.header }.emit(&mut bytes);
         let is_long_enough = !self.is_bad && self.memory.len() >= length;
         let written = is_long_enough.then(|| self.memory.write(&bytes));
         let copied = written.flatten().and_then(|()| packet.content.copy_into(&self.memory));

@@ -195,7 +195,7 @@ impl Queue {
         let Some(room) = Room::take(length, is_mergeable, mapped, cursor)? else {
             return Ok(Given::NoBuffer);
         };
-        if room.write(packet, &packet.header, mapped.shared(), cursor) {
+        if room.write(packet, mapped.shared(), cursor) {
             statistics.frames_out += 1;
             statistics.bytes_out += packet.len() as u64;
         } else {

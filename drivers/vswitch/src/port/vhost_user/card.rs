@@ -65,7 +65,6 @@ pub(super) struct Card {
     pub(super) pairs: Vec<Pair>,
     spread: Spread,
     features: u64,
-    has_protocol_features: bool,
 }
 
 impl Drop for Card {
@@ -77,14 +76,7 @@ impl Drop for Card {
 
 impl Card {
     pub(super) fn new(watch: Watch) -> Card {
-        Card {
-            watch,
-            memory: None,
-            pairs: Card::fresh_pairs(),
-            spread: Spread::new(),
-            features: 0,
-            has_protocol_features: false,
-        }
+        Card { watch, memory: None, pairs: Card::fresh_pairs(), spread: Spread::new(), features: 0 }
     }
 
     fn fresh_pairs() -> Vec<Pair> {
@@ -199,7 +191,6 @@ impl VhostUserBackendReqHandlerMut for Card {
         self.features = features;
         let has_protocol_features =
             features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() != 0;
-        self.has_protocol_features = has_protocol_features;
         for queue in self.queues() {
             queue.set_features(features & EVENT_IDX != 0, features & MRG_RXBUF != 0);
             // Without protocol features a ring starts enabled.
