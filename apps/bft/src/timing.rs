@@ -19,7 +19,7 @@ impl BftNode {
             self.resend();
         }
         if self.status_at <= self.now {
-            self.status_at = self.now + self.config.status_every;
+            self.status_at = self.now + self.status_pace();
             self.tell_one();
         }
         self.retry_transfer();
@@ -98,6 +98,16 @@ impl BftNode {
             // The primary knows whether this was decided meanwhile, and says so.
             self.send_status(self.primary());
         }
+    }
+
+    /// When the next replica is told how far this one is: soon, until each has told each what was executed
+    /// last.
+    fn status_pace(&self) -> Duration {
+        let every = self.config.status_every;
+        let round = every.times(self.config.keyring.size() as u64);
+        let is_calm =
+            self.is_active() && !self.is_behind() && self.now.since(self.progress) > round;
+        if is_calm { every.times(limits::BFT_STATUS_CALM_FACTOR) } else { every }
     }
 
     /// Tells one other replica how far this one is, each in turn.

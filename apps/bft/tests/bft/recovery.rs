@@ -1,11 +1,13 @@
 //! Replicas that crash, that come back, and that have lost something.
 
-use base::{Duration, Instant, Prng};
+use base::{Duration, Instant, Prng, limits};
 use bft::{Event, Sequence, SigningRecord};
 
 use crate::cluster::Cluster;
 use crate::faults::Network;
 use crate::machine;
+
+const SECOND: Duration = Duration::from_millis(1_000);
 
 /// All replicas, one after the other or at once, on a bad network: nothing that was decided is undone,
 /// and no replica says two things.
@@ -173,4 +175,25 @@ fn without_any_record_a_replica_waits_for_another_view() {
     let status = cluster.node(3).status();
     assert!(status.is_abstaining && status.counters.signed == 0, "{status:?}");
     assert!(status.low >= Sequence(17), "the window alone has moved past: {status:?}");
+}
+
+#[test]
+fn an_idle_group_says_little_and_wakes_with_the_first_request() {
+    let mut cluster = Cluster::new(4, 12, Network::calm());
+    cluster.submit(1);
+    cluster.expect_everything(SECOND);
+    cluster.run(SECOND.times(2)); // Each has told each how far it is.
+
+    let received = |cluster: &Cluster| -> u64 {
+        (0..4).map(|place| cluster.node(place).status().counters.received).sum()
+    };
+    let before = received(&cluster);
+    cluster.run(SECOND.times(10));
+    let calm_ms = limits::BFT_STATUS_EVERY_MS * limits::BFT_STATUS_CALM_FACTOR;
+    let told = 4 * SECOND.times(10).as_millis() / calm_ms;
+    let said = received(&cluster) - before;
+    assert!(said > 0 && said <= told + 4, "{said} messages in ten seconds, not about {told}");
+
+    cluster.submit(2);
+    cluster.expect_everything(SECOND);
 }

@@ -74,6 +74,10 @@ pub const BFT_TELL_AFTER_MORE_MS: u64 = 4;
 /// Each replica tells one other how far it is, in turn, once in this span.
 pub const BFT_STATUS_EVERY_MS: u64 = 250;
 
+/// When nothing was executed for so long that each has told each, that span is so many times as long: an idle
+/// machine sleeps.
+pub const BFT_STATUS_CALM_FACTOR: u64 = 4;
+
 /// A replica that lags asks another one when it has heard nothing for this span.
 pub const BFT_FETCH_WITHIN_MS: u64 = 200;
 
