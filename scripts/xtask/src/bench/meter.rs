@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
-use crate::cluster::process::{self, Role};
+use crate::cluster::process;
 
 /// Memory of a process that is in RAM, in MiB.
 ///
@@ -42,7 +42,7 @@ pub fn processor_time(pid: Pid) -> anyhow::Result<Duration> {
 /// If one is gone.
 pub fn largest_machine_mib() -> anyhow::Result<f64> {
     let running = process::running(Path::new("."));
-    let machines = running.iter().filter(|(role, _)| **role != Role::Switch);
+    let machines = running.iter().filter(|(role, _)| role.is_node());
     let sizes = machines.map(|(_, pid)| resident_mib(*pid)).collect::<Result<Vec<_>, _>>()?;
     Ok(sizes.into_iter().fold(0.0, f64::max))
 }

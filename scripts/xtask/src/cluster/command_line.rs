@@ -15,9 +15,9 @@ Launches virtual machines that are a cluster, and drives them.
 
 Usage: scripts/cluster [--name NAME] COMMAND
 
-  up [--nodes N] [--net switch|bridge|socket] [--disk-dir D] [--image I]
+  up [--nodes N] [--net switch|socket|bridge|ovs] [--disk-dir D] [--image I]
      [--machine q35|microvm] [--accel auto|kvm|tcg] [--memory MIB] [--disk-size MIB] [--port-base P]
-     [--reads index|lease] [--append 'WORD...']
+     [--reads index|lease] [--append 'WORD...'] [--ovs-db SOCKET]
                         builds what is missing, boots N nodes (3), waits until they serve
   status [--json]       which nodes run, who leads, where they answer
   shell I               the serial shell of node I; Ctrl-] detaches
@@ -42,7 +42,8 @@ Node I answers Redis clients at 127.0.0.1:7100+I and HTTP at 127.0.0.1:8100+I. C
 (--name, or COTERIE_CLUSTER) run side by side, at other ports. State is kept in target/cluster/NAME.
 --append gives every node further settings, such as coterie.snapshot=1000 (see README). --reads lease needs
 a clock that goes on while a machine is paused: KVM's, or '--append coterie.clock=continuous'.
-'bridge' needs root; 'switch' and 'socket' do not.
+'bridge' and 'ovs' need root; 'switch' and 'socket' do not. With 'ovs' (also: --switch ovs) the cluster runs
+an Open vSwitch of its own (scripts/setup --ovs installs it), or is a bridge of the one at --ovs-db.
 ";
 
 /// What is to be done, with which cluster.
@@ -123,7 +124,13 @@ impl Words {
     ) -> anyhow::Result<()> {
         match (command, option) {
             (Some("up"), "nodes") => self.wishes.nodes = Some(parser.value()?.parse()?),
-            (Some("up"), "net") => self.wishes.net = Some(parser.value()?.parse_with(parse_net)?),
+            // Who thinks of switches says --switch.
+            (Some("up"), "net" | "switch") => {
+                self.wishes.net = Some(parser.value()?.parse_with(parse_net)?);
+            }
+            (Some("up"), "ovs-db") => {
+                self.wishes.ovs_db = Some(absolute(&PathBuf::from(parser.value()?))?);
+            }
             (Some("up"), "machine") => {
                 self.wishes.machine = Some(parser.value()?.parse_with(parse_machine)?);
             }
@@ -272,7 +279,8 @@ fn parse_net(text: &str) -> Result<Net, String> {
         "switch" => Ok(Net::Switch),
         "socket" => Ok(Net::Socket),
         "bridge" => Ok(Net::Bridge),
-        _ => Err("a network is switch, bridge or socket".into()),
+        "ovs" => Ok(Net::Ovs),
+        _ => Err("a network is switch, bridge, socket or ovs".into()),
     }
 }
 
@@ -308,6 +316,8 @@ mod tests {
             panic!("not up");
         };
         assert_eq!((wishes.nodes, wishes.net), (Some(5), Some(Net::Socket)));
+        let Action::Up(wishes) = action("up --switch ovs").unwrap() else { panic!("not up") };
+        assert_eq!(wishes.net, Some(Net::Ovs));
         let Action::Up(wishes) = action("up --reads lease").unwrap() else { panic!("not up") };
         assert_eq!(wishes.reads, Some(Reads::Lease));
         let Action::Fault(Request::Partition { groups }) = action("partition 1,2|3").unwrap()

@@ -214,6 +214,7 @@ mod tests {
                 nodes: [1].into(),
                 next_node: 2,
                 net: Net::Switch,
+                ovs_db: None,
                 machine: Machine::Q35,
                 accel: Accel::Tcg,
                 memory_mib: 64,

@@ -180,7 +180,7 @@ pub fn stop_node(node: u16) -> anyhow::Result<()> {
 pub fn end_all(description: &Description) -> anyhow::Result<()> {
     let running = process::running(Path::new("."));
     let machines: Vec<_> =
-        running.iter().filter(|(role, _)| **role != Role::Switch).map(|(_, pid)| *pid).collect();
+        running.iter().filter(|(role, _)| role.is_node()).map(|(_, pid)| *pid).collect();
     // Nothing is lost: what was acknowledged is on the disks.
     process::end(&machines, false)?;
     network::stop(description)?;

@@ -70,7 +70,7 @@ pub fn command(
     }
     let memory = format!("{}M", description.memory_mib);
     add(&["-m", &memory]);
-    let shared = description.net == Net::Switch;
+    let shared = description.net.shares_memory();
     match (description.machine, shared) {
         (Machine::Q35, false) => add(&["-M", "q35"]),
         (Machine::Q35, true) => add(&["-M", "q35,memory-backend=m"]),
@@ -162,9 +162,9 @@ fn cluster_card(description: &Description, node: u16, tap: Option<i32>) -> Vec<S
     let socket = port_socket(node);
     let socket = socket.display();
     let mut words = match description.net {
-        Net::Switch => vec![
+        Net::Switch | Net::Ovs => vec![
             "-chardev".into(),
-            format!("socket,id=cluster-port,path={socket}"),
+            format!("socket,id=cluster-port,path={socket}{}", listens(description.net)),
             "-netdev".into(),
             "vhost-user,id=cluster,chardev=cluster-port".into(),
         ],
@@ -178,15 +178,19 @@ fn cluster_card(description: &Description, node: u16, tap: Option<i32>) -> Vec<S
         }
     };
     let [option, mut device] = card(description.machine, "cluster", 0, node);
-    if (description.net, description.accel, description.machine)
-        == (Net::Switch, Accel::Tcg, Machine::Q35)
-    {
+    let (net, machine) = (description.net, description.machine);
+    if net.shares_memory() && (description.accel, machine) == (Accel::Tcg, Machine::Q35) {
         // QEMU 7.2 crashes when a guest unmasks a message of a vhost-user device and there is no KVM: the
         // card interrupts by its line instead.
         device.push_str(",vectors=0");
     }
     words.extend([option, device]);
     words
+}
+
+/// Our switch waits for the machines; Open vSwitch comes to them.
+fn listens(net: Net) -> &'static str {
+    if net == Net::Ovs { ",server=on" } else { "" }
 }
 
 fn client_card(description: &Description, node: u16) -> Vec<String> {

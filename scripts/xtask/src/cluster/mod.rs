@@ -241,7 +241,7 @@ fn list() -> anyhow::Result<()> {
         let Ok(folder) = Folder::of(&name) else { continue };
         let Ok(Some(description)) = folder.load() else { continue };
         let running = process::running(folder.path());
-        let nodes = running.keys().filter(|role| **role != Role::Switch).count();
+        let nodes = running.keys().filter(|role| role.is_node()).count();
         writeln!(std::io::stdout(), "{name}: {nodes} of {} nodes run", description.nodes.len())?;
     }
     Ok(())

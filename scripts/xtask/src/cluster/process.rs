@@ -19,8 +19,18 @@ use crate::clock;
 pub enum Role {
     /// The switch.
     Switch,
+    /// An Open vSwitch, and its database.
+    OvsSwitch,
+    OvsDatabase,
     /// The machine of this node.
     Node(u16),
+}
+
+impl Role {
+    /// Whether it is a machine.
+    pub fn is_node(self) -> bool {
+        matches!(self, Role::Node(_))
+    }
 }
 
 /// What QEMU is told as its name.
@@ -45,8 +55,11 @@ fn role_of(pid: i32, folder: &Path) -> Option<Role> {
     let line = fs::read(process.join("cmdline")).ok()?;
     let words: Vec<_> = line.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
     let program = Path::new(words.first()?.as_ref()).file_name()?.to_str()?.to_owned();
-    if program == "vswitch" {
-        return Some(Role::Switch);
+    match program.as_str() {
+        "vswitch" => return Some(Role::Switch),
+        "ovs-vswitchd-dpdk" => return Some(Role::OvsSwitch),
+        "ovsdb-server" => return Some(Role::OvsDatabase),
+        _ => {}
     }
     let name = words.iter().skip_while(|word| *word != "-name").nth(1)?;
     let number = name.strip_prefix("coterie-node-")?.parse().ok()?;

@@ -19,6 +19,15 @@ pub enum Net {
     Socket,
     /// A bridge of the kernel, with TAP devices, in a network namespace.
     Bridge,
+    /// Open vSwitch with DPDK, over shared rings.
+    Ovs,
+}
+
+impl Net {
+    /// Whether the machines share their memory with what joins them (vhost-user).
+    pub fn shares_memory(self) -> bool {
+        matches!(self, Net::Switch | Net::Ovs)
+    }
 }
 
 /// Which machine QEMU plays.
@@ -67,6 +76,9 @@ pub struct Description {
     pub next_node: u16,
     /// How they are joined.
     pub net: Net,
+    /// The database of the Open vSwitch that joins them, if it is not the cluster's own.
+    #[serde(default)]
+    pub ovs_db: Option<PathBuf>,
     /// Which machine they are.
     pub machine: Machine,
     /// What runs them.

@@ -23,6 +23,8 @@ pub struct Wishes {
     pub nodes: Option<u16>,
     /// How they are joined.
     pub net: Option<Net>,
+    /// The database of an Open vSwitch that runs already.
+    pub ovs_db: Option<PathBuf>,
     /// Which machines.
     pub machine: Option<Machine>,
     /// `auto`, `kvm` or `tcg`.
@@ -97,6 +99,9 @@ fn known_again(known: Description, wishes: &Wishes) -> anyhow::Result<Descriptio
     if wishes.net.is_some_and(|net| net != known.net) {
         differing.push(format!("is joined by '{:?}'", known.net).to_lowercase());
     }
+    if wishes.ovs_db.is_some() && wishes.ovs_db != known.ovs_db {
+        differing.push("is not joined by that Open vSwitch".into());
+    }
     if wishes.disk_mib.is_some_and(|size| size != known.disk_mib) {
         differing.push(format!("has disks of {} MiB", known.disk_mib));
     }
@@ -148,6 +153,10 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
         Some(other) => anyhow::bail!("an accelerator is auto, kvm or tcg, not '{other}'"),
     };
     eprintln!("accelerator: {} ({reason})", if accel == Accel::Kvm { "kvm" } else { "tcg" });
+    anyhow::ensure!(
+        wishes.ovs_db.is_none() || wishes.net == Some(Net::Ovs),
+        "--ovs-db goes with --net ovs"
+    );
     if let Some(folder) = &wishes.disk_dir {
         std::fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
     }
@@ -166,6 +175,7 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
         nodes: (1..=nodes).collect(),
         next_node: nodes + 1,
         net: wishes.net.unwrap_or(Net::Switch),
+        ovs_db: wishes.ovs_db.clone(),
         machine: wishes.machine.unwrap_or(Machine::Q35),
         accel,
         memory_mib,

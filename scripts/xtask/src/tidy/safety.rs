@@ -13,7 +13,7 @@ const UNSAFE_PLACES: &[(&str, &str)] = &[
     ("drivers/vswitch/tests/switch/guest.rs", "the other side of the same"),
     ("images/node/image/src/", "the entry point, and devices at addresses that are found"),
     ("images/pktgen/image/src/", "the entry point"),
-    ("scripts/xtask/src/cluster/network.rs", "a TAP device is made by an ioctl"),
+    ("scripts/xtask/src/cluster/network/bridge.rs", "a TAP device is made by an ioctl"),
     ("scripts/xtask/src/cluster/process.rs", "what a child does before it becomes another program"),
     ("scripts/xtask/src/interrupt.rs", "signal handlers"),
     ("tests/fuzz/src/targets/pci.rs", "a device at an address that is ours"),

@@ -171,6 +171,7 @@ pub const ALL: &[Story] = &[
     story("socket", 60, networks::socket, "the machines are joined by Unix sockets"),
     story("microvm", 60, networks::microvm, "machines without PCI"),
     story("bridge", 60, networks::bridge, "the machines are joined by a bridge of the kernel"),
+    story("ovs", 90, networks::ovs, "the machines are joined by Open vSwitch with DPDK"),
     story("up-twice", 40, scripts::up_twice, "what runs is said, and what is missing is started"),
     story("side-by-side", 60, scripts::side_by_side, "two clusters do not meet"),
     story("up-interrupted", 60, scripts::interrupted, "Ctrl-C and SIGKILL in the middle of 'up'"),

@@ -1,5 +1,7 @@
 //! Other networks between the machines, and other machines.
 
+use std::path::Path;
+
 use crate::cluster::Cluster;
 use crate::stories::{Ending, World};
 
@@ -26,7 +28,25 @@ pub fn bridge(world: &mut World) -> anyhow::Result<Ending> {
     let complaint = cluster.run_in_vain(&["partition", "1|2,3"])?;
     anyhow::ensure!(complaint.contains("bridge"), "a fault on a bridge: {complaint}");
     cluster.run(&["down"])?;
-    let namespace = std::path::Path::new("/run/netns").join(format!("coterie-{}", cluster.name));
+    let namespace = Path::new("/run/netns").join(format!("coterie-{}", cluster.name));
+    anyhow::ensure!(!namespace.exists(), "'down' has left {}", namespace.display());
+    Ok(Ending::Good)
+}
+
+/// Open vSwitch with DPDK, of the cluster's own.
+pub fn ovs(world: &mut World) -> anyhow::Result<Ending> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(Ending::Skipped("needs root"));
+    }
+    if !Path::new("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk").exists() {
+        return Ok(Ending::Skipped("needs Open vSwitch with DPDK (scripts/setup --ovs)"));
+    }
+    let cluster = world.boot(&["--net", "ovs"])?;
+    survives_its_leader(&cluster)?;
+    let complaint = cluster.run_in_vain(&["partition", "1|2,3"])?;
+    anyhow::ensure!(complaint.contains("Open vSwitch"), "a fault on Open vSwitch: {complaint}");
+    cluster.run(&["down"])?;
+    let namespace = Path::new("/run/netns").join(format!("coterie-{}", cluster.name));
     anyhow::ensure!(!namespace.exists(), "'down' has left {}", namespace.display());
     Ok(Ending::Good)
 }
