@@ -6,13 +6,20 @@ use core::ptr::NonNull;
 
 use crate::Pool;
 
+/// Where a buffer without a handle starts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Base(pub(crate) NonNull<u8>);
+
+// SAFETY: an address without a right to use it; the handle has that.
+unsafe impl Send for Base {}
+
 /// A whole buffer of a pool. The holder owns its bytes; dropping it gives it back to the pool.
 #[derive(Debug)]
 pub struct PacketBuffer {
     /// A handle that is not counted: the pool keeps one for all buffers that are out.
     pool: ManuallyDrop<Pool>,
+    /// Where its bytes start, which is also its name: what is moved with every packet is two words.
     base: NonNull<u8>,
-    index: u32,
 }
 
 // SAFETY: the buffer is the only owner of its bytes, and the pool's free list is behind a lock.
@@ -21,10 +28,13 @@ unsafe impl Send for PacketBuffer {}
 unsafe impl Sync for PacketBuffer {}
 
 impl PacketBuffer {
+    /// The handle of the buffer at `base`.
+    ///
+    /// # Safety
+    /// The buffer is one of the pool's, was taken from its free list, and has no other handle.
     #[inline]
-    pub(crate) fn new(pool: ManuallyDrop<Pool>, index: u32) -> PacketBuffer {
-        let base = pool.base_of(index);
-        PacketBuffer { pool, base, index }
+    pub(crate) unsafe fn new(pool: ManuallyDrop<Pool>, Base(base): Base) -> PacketBuffer {
+        PacketBuffer { pool, base }
     }
 
     /// The address at which a device finds the first byte.
@@ -33,18 +43,25 @@ impl PacketBuffer {
         self.pool.device_address_of(self.base)
     }
 
+    /// Where its first byte is.
+    #[inline]
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
     /// The pool that it came from and goes back to.
+    #[inline]
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
 
     /// What is left of it, for somebody who gives it back: its pool, which is there as long as it is out, and
-    /// its number.
+    /// its place.
     #[inline]
-    pub(crate) fn into_parts(self) -> (ManuallyDrop<Pool>, u32) {
+    pub(crate) fn into_parts(self) -> (ManuallyDrop<Pool>, Base) {
         let buffer = ManuallyDrop::new(self);
         // SAFETY: the handle is not counted, and its original is never used again.
-        (unsafe { core::ptr::read(&raw const buffer.pool) }, buffer.index)
+        (unsafe { core::ptr::read(&raw const buffer.pool) }, Base(buffer.base))
     }
 }
 
@@ -70,6 +87,6 @@ impl Drop for PacketBuffer {
     #[inline]
     fn drop(&mut self) {
         // The last one that comes back may be the last handle of the pool, too.
-        drop(self.pool.give_back(&[self.index]));
+        drop(self.pool.give_back(&[Base(self.base)]));
     }
 }

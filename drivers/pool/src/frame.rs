@@ -1,6 +1,7 @@
 //! A packet in a buffer: the window that holds it, with room in front and behind.
 
 use core::ops::{Deref, DerefMut};
+use core::slice::{from_raw_parts, from_raw_parts_mut};
 
 use crate::{HEADROOM_BYTES, PacketBuffer};
 
@@ -9,7 +10,9 @@ use crate::{HEADROOM_BYTES, PacketBuffer};
 #[derive(Debug)]
 pub struct Frame {
     buffer: PacketBuffer,
-    /// Invariant: `start <= end <= buffer.len()`. Half as wide as a length, for frames are moved often.
+    /// Invariant: `start <= end <= buffer.len()`, on which unsafe code relies: to compare with the length
+    /// again would read it from the pool for every access. Half as wide as a length, for frames are moved
+    /// often.
     start: u32,
     end: u32,
 }
@@ -29,6 +32,11 @@ impl Frame {
         let end = start.checked_add(length).filter(|end| *end <= buffer.len())?;
         // A buffer is shorter than 4 GiB, as its pool has asserted.
         Some(Frame { buffer, start: start as u32, end: end as u32 })
+    }
+
+    #[inline]
+    fn length(&self) -> usize {
+        (self.end - self.start) as usize
     }
 
     /// How many bytes can be put in front.
@@ -51,7 +59,8 @@ impl Frame {
     pub fn prepend(&mut self, count: usize) -> &mut [u8] {
         let start = self.headroom().checked_sub(count).expect("the headroom suffices");
         self.start = start as u32;
-        &mut self.buffer[start..start + count]
+        // SAFETY: these bytes end where the frame started, which lies in the buffer.
+        unsafe { self.bytes_mut(start, count) }
     }
 
     /// Grows the frame by `count` bytes behind and gives those bytes, whose content is undefined.
@@ -63,7 +72,18 @@ impl Frame {
         assert!(count <= self.tailroom(), "the tailroom suffices");
         let old_end = self.end as usize;
         self.end += count as u32;
-        &mut self.buffer[old_end..old_end + count]
+        // SAFETY: these bytes end where the frame ends now, which lies in the buffer, as just asserted.
+        unsafe { self.bytes_mut(old_end, count) }
+    }
+
+    /// So many bytes of the buffer.
+    ///
+    /// # Safety
+    /// They lie in the buffer.
+    #[inline]
+    unsafe fn bytes_mut(&mut self, start: usize, count: usize) -> &mut [u8] {
+        // SAFETY: the buffer's holder alone has its bytes, and is borrowed mutably; the caller's promise.
+        unsafe { from_raw_parts_mut(self.buffer.base().as_ptr().add(start), count) }
     }
 
     /// Copies `bytes` behind the frame, and counts the copy.
@@ -116,13 +136,17 @@ impl Deref for Frame {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        &self.buffer[self.start as usize..self.end as usize]
+        // SAFETY: the window lies in the buffer, whose holder alone has its bytes.
+        unsafe {
+            from_raw_parts(self.buffer.base().as_ptr().add(self.start as usize), self.length())
+        }
     }
 }
 
 impl DerefMut for Frame {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.start as usize..self.end as usize]
+        // SAFETY: the window lies in the buffer.
+        unsafe { self.bytes_mut(self.start as usize, self.length()) }
     }
 }

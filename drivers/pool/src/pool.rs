@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Mutex;
 
+use crate::buffer::Base;
 use crate::{BURST, Frame, PAGE_BYTES, PacketBuffer, Region};
 
 /// A fixed number of equal buffers. Cheap to clone: every clone is the same pool.
@@ -16,7 +17,10 @@ pub struct Pool(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    region: Region,
+    /// The memory of all buffers, which lasts as long as this.
+    _region: Region,
+    /// What makes an address of the processor one of the device, which wraps.
+    to_device: u64,
     buffer_bytes: usize,
     buffers: usize,
     state: Mutex<State>,
@@ -26,14 +30,14 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// Indices of free buffers; its capacity is reserved at the start, so that it never allocates again.
+    /// Free buffers; its capacity is reserved at the start, so that it never allocates again.
     ///
-    /// Invariant: an index is either here, once, or in exactly one live `PacketBuffer`.
-    free: Vec<u32>,
+    /// Invariant: a buffer is either here, once, or in exactly one live `PacketBuffer`.
+    free: Vec<Base>,
     /// One handle that stands for all buffers that are out: to count each would take two atomic operations
     /// per packet.
     ///
-    /// Invariant: present exactly if some index is not in `free`.
+    /// Invariant: present exactly if some buffer is not in `free`.
     keeper: Option<Pool>,
 }
 
@@ -64,13 +68,17 @@ impl Pool {
         assert!(u32::try_from(buffer_bytes).is_ok(), "a buffer is shorter than 4 GiB");
         let buffers = region.length() / buffer_bytes;
         assert!(buffers > 0, "the region holds at least one buffer");
-        let last = u32::try_from(buffers - 1).expect("a pool has far fewer than 2^32 buffers");
+        // SAFETY: the offset of a buffer that the region holds.
+        let base = |index| Base(unsafe { region.base().add(index * buffer_bytes) });
+        // Reversed, so that the first taken is the first in memory: captures and dumps read better.
+        let free = (0..buffers).rev().map(base).collect();
+        let to_device = region.device_address().wrapping_sub(region.base().addr().get() as u64);
         Pool(Arc::new(Shared {
-            region,
+            _region: region,
+            to_device,
             buffer_bytes,
             buffers,
-            // Reversed, so that the first taken is the first in memory: captures and dumps read better.
-            state: Mutex::new(State { free: (0..=last).rev().collect(), keeper: None }),
+            state: Mutex::new(State { free, keeper: None }),
             exhausted: AtomicU64::new(0),
             copied_bytes: AtomicU64::new(0),
         }))
@@ -90,14 +98,14 @@ impl Pool {
     #[inline]
     pub fn allocate(&self) -> Option<PacketBuffer> {
         let mut state = self.0.state.lock();
-        let index = state.free.pop();
-        if index.is_none() {
+        let base = state.free.pop();
+        if base.is_none() {
             self.0.exhausted.fetch_add(1, Ordering::Relaxed);
         } else if state.keeper.is_none() {
             state.keeper = Some(self.clone());
         }
         drop(state);
-        index.map(|index| self.buffer(index))
+        base.map(|base| self.buffer(base))
     }
 
     /// So many free buffers, at most [`BURST`], and fewer (counted) if there are not as many. Those that are
@@ -108,24 +116,26 @@ impl Pool {
         let mut state = self.0.state.lock();
         let first = state.free.len().saturating_sub(count);
         let taken = &state.free[first..];
-        let indices = heapless::Vec::from_slice(taken).expect("no more than a burst");
+        let bases = heapless::Vec::from_slice(taken).expect("no more than a burst");
         state.free.truncate(first);
-        if indices.len() < count {
+        if bases.len() < count {
             self.0.exhausted.fetch_add(1, Ordering::Relaxed);
         }
-        if !indices.is_empty() && state.keeper.is_none() {
+        if !bases.is_empty() && state.keeper.is_none() {
             state.keeper = Some(self.clone());
         }
-        Burst { pool: self, indices }
+        Burst { pool: self, bases }
     }
 
     /// The handle of a buffer that was just taken from the free list.
     #[inline]
-    fn buffer(&self, index: u32) -> PacketBuffer {
+    fn buffer(&self, base: Base) -> PacketBuffer {
         // SAFETY: the copy is never dropped, and does not outlive the keeper, which is there until the
         // last buffer has come back.
         let pool = unsafe { core::ptr::read(self) };
-        PacketBuffer::new(ManuallyDrop::new(pool), index)
+        let pool = ManuallyDrop::new(pool);
+        // SAFETY: it was just taken from the free list.
+        unsafe { PacketBuffer::new(pool, base) }
     }
 
     /// An empty frame with the usual headroom, or `None` (counted) if every buffer is held.
@@ -159,26 +169,14 @@ impl Pool {
         }
     }
 
-    #[inline]
-    pub(crate) fn base_of(&self, index: u32) -> NonNull<u8> {
-        // SAFETY: `index` is below `buffers`, so the offset lies inside the region.
-        unsafe { self.0.region.base().add(self.offset_of(index)) }
-    }
-
     /// The device's address of what lies at `base`, in one of the buffers.
     #[inline]
     pub(crate) fn device_address_of(&self, base: NonNull<u8>) -> u64 {
-        let offset = base.addr().get() - self.0.region.base().addr().get();
-        self.0.region.device_address() + offset as u64
-    }
-
-    fn offset_of(&self, index: u32) -> usize {
-        let index = index as usize;
-        debug_assert!(index < self.0.buffers);
-        index * self.0.buffer_bytes
+        (base.addr().get() as u64).wrapping_add(self.0.to_device)
     }
 
     /// Whether both are handles of one pool.
+    #[inline]
     pub(crate) fn is_same(&self, other: &Pool) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -186,9 +184,9 @@ impl Pool {
     /// Takes buffers back. If they are the last that were out, the caller gets the handle that stood for
     /// them, to drop it when nothing of the pool is borrowed any more.
     #[inline]
-    pub(crate) fn give_back(&self, indices: &[u32]) -> Option<Pool> {
+    pub(crate) fn give_back(&self, bases: &[Base]) -> Option<Pool> {
         let mut state = self.0.state.lock();
-        state.free.extend_from_slice(indices);
+        state.free.extend_from_slice(bases);
         debug_assert!(state.free.len() <= self.0.buffers, "a buffer is given back once");
         if state.free.len() == self.0.buffers { state.keeper.take() } else { None }
     }
@@ -199,7 +197,7 @@ impl Pool {
 pub struct Burst<'a> {
     pool: &'a Pool,
     /// Invariant: each was taken from the free list, and has no handle yet.
-    indices: heapless::Vec<u32, BURST>,
+    bases: heapless::Vec<Base, BURST>,
 }
 
 impl Iterator for Burst<'_> {
@@ -207,11 +205,11 @@ impl Iterator for Burst<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<PacketBuffer> {
-        self.indices.pop().map(|index| self.pool.buffer(index))
+        self.bases.pop().map(|base| self.pool.buffer(base))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.indices.len(), Some(self.indices.len()))
+        (self.bases.len(), Some(self.bases.len()))
     }
 }
 
@@ -220,9 +218,9 @@ impl ExactSizeIterator for Burst<'_> {}
 impl Drop for Burst<'_> {
     #[inline]
     fn drop(&mut self) {
-        if !self.indices.is_empty() {
+        if !self.bases.is_empty() {
             // Whoever borrows the pool has a handle of it: this is not the last.
-            drop(self.pool.give_back(&self.indices));
+            drop(self.pool.give_back(&self.bases));
         }
     }
 }

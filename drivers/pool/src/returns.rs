@@ -2,6 +2,7 @@
 
 use core::mem::ManuallyDrop;
 
+use crate::buffer::Base;
 use crate::{BURST, PacketBuffer, Pool};
 
 /// Collects buffers that are to go back to their pool, and takes the pool's lock once for many of them. What
@@ -11,7 +12,7 @@ pub struct Returns {
     /// The pool of all of them. It is there as long as they are out.
     pool: Option<ManuallyDrop<Pool>>,
     /// Invariant: none if there is no pool; else each is out, and has no handle any more.
-    indices: heapless::Vec<u32, BURST>,
+    bases: heapless::Vec<Base, BURST>,
 }
 
 impl Returns {
@@ -19,19 +20,19 @@ impl Returns {
     #[inline]
     pub fn push(&mut self, buffer: PacketBuffer) {
         let is_other = self.pool.as_ref().is_some_and(|pool| !pool.is_same(buffer.pool()));
-        if is_other || self.indices.is_full() {
+        if is_other || self.bases.is_full() {
             self.give_back();
         }
-        let (pool, index) = buffer.into_parts();
+        let (pool, base) = buffer.into_parts();
         self.pool = Some(pool);
-        self.indices.push(index).expect("it was just emptied if it was full");
+        self.bases.push(base).expect("it was just emptied if it was full");
     }
 
     /// Gives everything back now.
     pub fn give_back(&mut self) {
         if let Some(pool) = self.pool.take() {
-            let keeper = pool.give_back(&self.indices);
-            self.indices.clear();
+            let keeper = pool.give_back(&self.bases);
+            self.bases.clear();
             // It may be the last handle of the pool.
             drop(keeper);
         }

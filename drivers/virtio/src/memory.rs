@@ -1,5 +1,6 @@
 //! Memory that the driver and the device use at the same time.
 
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use pool::Region;
@@ -43,9 +44,18 @@ impl SharedMemory {
     fn place<T>(&self, offset: usize) -> *mut T {
         let inside = self.region.length().checked_sub(size_of::<T>());
         assert!(inside.is_some_and(|last| offset <= last), "the access lies inside the region");
-        assert!(offset.is_multiple_of(size_of::<T>()), "the access is aligned");
+        assert!(offset.is_multiple_of(align_of::<T>()), "the access is aligned");
         // SAFETY: the offset lies inside the region, as just asserted.
         unsafe { self.region.base().add(offset) }.as_ptr().cast()
+    }
+
+    /// A table of `T` whose first and last entries lie at these offsets.
+    ///
+    /// # Panics
+    /// If they do not lie inside the region, on their alignment.
+    pub(crate) fn table<T>(&self, first: usize, last: usize) -> NonNull<T> {
+        let _ = self.place::<T>(last);
+        NonNull::new(self.place(first)).expect("a region does not start at zero")
     }
 
     #[inline]

@@ -59,12 +59,23 @@ impl Receiver {
         mut receive: impl FnMut(Frame),
     ) -> Result<usize, QueueError> {
         assert!(self.agreement.is_received_plain(), "headers of arrivals say nothing");
-        self.take(frames_max, |receiver, completion| {
-            let frame = receiver.first_frame(completion)?;
-            receiver.count(frame.len());
+        let (mut frames, mut bytes, mut bad_length) = (0, 0, 0);
+        let result = self.queue.pop_burst(frames_max, |completion| {
+            let Some(frame) = frame_of(completion) else {
+                bad_length += 1;
+                return false;
+            };
+            frames += 1;
+            bytes += frame.len() as u64;
             receive(frame);
-            Some(())
-        })
+            true
+        });
+        self.statistics.received_frames += frames;
+        self.statistics.received_bytes += bytes;
+        self.statistics.receive_bad_length += bad_length;
+        // The queue remembers its fault, and tells of it next time.
+        result.map_or_else(|error| if frames == 0 { Err(error) } else { Ok(()) }, Ok)?;
+        Ok(frames as usize)
     }
 
     /// As [`Receiver::receive`], with what the card says of each packet.
@@ -72,20 +83,6 @@ impl Receiver {
         &mut self,
         packets_max: usize,
         mut receive: impl FnMut(Received),
-    ) -> Result<usize, QueueError> {
-        self.take(packets_max, |receiver, completion| {
-            let packet = receiver.packet(completion)?;
-            receiver.count(packet.frames.bytes());
-            receive(packet);
-            Some(())
-        })
-    }
-
-    /// Takes completions until `deliver` has delivered `packets_max`, or there are no more.
-    fn take(
-        &mut self,
-        packets_max: usize,
-        mut deliver: impl FnMut(&mut Receiver, Completion<PacketBuffer>) -> Option<()>,
     ) -> Result<usize, QueueError> {
         let mut delivered = 0;
         while delivered < packets_max {
@@ -96,31 +93,23 @@ impl Receiver {
                 // The queue remembers its fault, and tells of it next time.
                 Err(_) => break,
             };
-            delivered += usize::from(deliver(self, completion).is_some());
+            if let Some(packet) = self.packet(completion) {
+                self.statistics.received_frames += 1;
+                self.statistics.received_bytes += packet.frames.bytes() as u64;
+                receive(packet);
+                delivered += 1;
+            }
         }
         Ok(delivered)
-    }
-
-    fn count(&mut self, bytes: usize) {
-        self.statistics.received_frames += 1;
-        self.statistics.received_bytes += bytes as u64;
-    }
-
-    /// The frame behind the header, if there is one.
-    fn first_frame(&mut self, completion: Completion<PacketBuffer>) -> Option<Frame> {
-        let length = (completion.written as usize).checked_sub(HEADER_BYTES);
-        let Some(length) = length.filter(|length| *length >= ETHERNET_HEADER_BYTES) else {
-            self.statistics.receive_bad_length += 1;
-            return None;
-        };
-        let frame = Frame::from_received(completion.token, HEADROOM_BYTES, length);
-        Some(frame.expect("the queue has checked the length against the buffer"))
     }
 
     /// The packet that starts with this buffer, if the card's header is one.
     fn packet(&mut self, completion: Completion<PacketBuffer>) -> Option<Received> {
         let header = completion.token[START..].first_chunk().map(Header::parse);
-        let first = self.first_frame(completion)?;
+        let Some(first) = frame_of(completion) else {
+            self.statistics.receive_bad_length += 1;
+            return None;
+        };
         let is_mergeable = self.agreement.set.mergeable_buffers;
         let header = header
             .expect("a buffer is longer than a header")
@@ -171,11 +160,12 @@ impl Receiver {
             }
             let buffers = self.pool.allocate_burst(missing);
             let is_short = buffers.len() < missing.min(pool::BURST);
-            for buffer in buffers {
-                if !add(&mut self.queue, buffer) {
-                    // The device has broken the rules, which the next `pop` reports.
-                    return true;
-                }
+            let count = buffers.len();
+            // SAFETY: each segment lies in its buffer, which is the token.
+            let added = unsafe { self.queue.add_burst(buffers.map(room)) };
+            if usize::from(added) < count {
+                // The device has broken the rules, which the next `pop` reports.
+                return true;
             }
             if is_short {
                 self.statistics.receive_pool_empty += 1;
@@ -190,7 +180,8 @@ impl Receiver {
             self.statistics.receive_pool_empty += 1;
             return false;
         };
-        add(&mut self.queue, buffer);
+        // SAFETY: the segment lies in the buffer, which is the token.
+        unsafe { self.queue.add_burst(core::iter::once(room(buffer))) };
         true
     }
 
@@ -221,15 +212,25 @@ impl Receiver {
     }
 }
 
-/// Lets the card write to this buffer. False if it has broken the rules.
+/// The frame behind the card's header, if there is one.
 #[inline]
-fn add(queue: &mut Queue<PacketBuffer>, buffer: PacketBuffer) -> bool {
+fn frame_of(completion: Completion<PacketBuffer>) -> Option<Frame> {
+    let length = (completion.written as usize).checked_sub(HEADER_BYTES)?;
+    if length < ETHERNET_HEADER_BYTES {
+        return None;
+    }
+    let frame = Frame::from_received(completion.token, HEADROOM_BYTES, length);
+    Some(frame.expect("the queue has checked the length against the buffer"))
+}
+
+/// What of a buffer the card may write to.
+#[inline]
+fn room(buffer: PacketBuffer) -> (Segment, PacketBuffer) {
     let segment = Segment {
         address: buffer.device_address() + START as u64,
         // A buffer is shorter than 4 GiB, as its pool has asserted.
         length: (buffer.len() - START) as u32,
         direction: Direction::DeviceWrites,
     };
-    // SAFETY: the segment lies in the buffer, which is the token.
-    unsafe { queue.add(&[segment], buffer) }.is_ok()
+    (segment, buffer)
 }

@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 
-use pool::{Frame, Returns};
+use pool::{Frame, PacketBuffer, Returns};
 
 use super::configuration::{FRAME_BYTES_MIN, frame_bytes_max};
 use super::header::HEADER_BYTES;
@@ -21,7 +21,7 @@ pub const RECLAIM_WITHIN_NS: u64 = 1_000_000;
 /// The transmit ring and the frames in it.
 #[derive(Debug)]
 pub(super) struct Transmitter {
-    queue: Queue<Frame>,
+    queue: Queue<PacketBuffer>,
     agreement: Agreement,
     frame_bytes_max: usize,
     /// Frames were left with the caller, who wants to know when there is room.
@@ -34,7 +34,7 @@ pub(super) struct Transmitter {
 
 impl Transmitter {
     /// A transmitter of packets of up to `mtu` bytes.
-    pub(super) fn new(queue: Queue<Frame>, mtu: u16, agreement: Agreement) -> Transmitter {
+    pub(super) fn new(queue: Queue<PacketBuffer>, mtu: u16, agreement: Agreement) -> Transmitter {
         Transmitter {
             queue,
             agreement,
@@ -46,7 +46,7 @@ impl Transmitter {
         }
     }
 
-    pub(super) fn queue(&mut self) -> &mut Queue<Frame> {
+    pub(super) fn queue(&mut self) -> &mut Queue<PacketBuffer> {
         &mut self.queue
     }
 
@@ -62,10 +62,11 @@ impl Transmitter {
     pub(super) fn reclaim(&mut self) -> Result<usize, QueueError> {
         let mut returns = Returns::default();
         let mut reclaimed = 0;
-        while let Some(completion) = self.queue.pop()? {
-            returns.push(completion.token.into_buffer());
+        self.queue.pop_burst(usize::MAX, |completion| {
+            returns.push(completion.token);
             reclaimed += 1;
-        }
+            true
+        })?;
         Ok(reclaimed)
     }
 
@@ -90,7 +91,14 @@ impl Transmitter {
     /// Puts frames into the ring while there is room. The card does not see them before
     /// [`Transmitter::publish`].
     pub(super) fn send(&mut self, frames: &mut VecDeque<Frame>) -> Result<usize, QueueError> {
-        self.fill(frames, Transmitter::add_frame)
+        let frame_bytes_max = self.frame_bytes_max;
+        self.fill(frames, |_, mut frame| {
+            if frame.len() > frame_bytes_max || !pad(&mut frame) {
+                return None;
+            }
+            frame.prepend(HEADER_BYTES).fill(0);
+            Some(frame)
+        })
     }
 
     /// As [`Transmitter::send`], with what the card is to do with each packet.
@@ -98,67 +106,56 @@ impl Transmitter {
         &mut self,
         packets: &mut VecDeque<Packet>,
     ) -> Result<usize, QueueError> {
-        self.fill(packets, Transmitter::add_packet)
+        let (agreement, frame_bytes_max) = (self.agreement, self.frame_bytes_max);
+        self.fill(packets, |used, Packet { mut frame, offload }| {
+            let header = agreement.header(offload, frame.len(), frame_bytes_max)?;
+            if !pad(&mut frame) {
+                return None;
+            }
+            used.sent_large += u64::from(header.segmentation.is_some());
+            used.sent_partial += u64::from(matches!(offload, TransmitOffload::Checksum(_)));
+            let place = frame.prepend(HEADER_BYTES).first_chunk_mut();
+            header.emit(place.expect("as many bytes as it has"));
+            Some(frame)
+        })
     }
 
+    /// Puts what waits into the ring, behind the headers that `prepare` writes. What that refuses is dropped.
+    #[inline]
     fn fill<Item>(
         &mut self,
         waiting: &mut VecDeque<Item>,
-        mut add: impl FnMut(&mut Transmitter, Item),
+        mut prepare: impl FnMut(&mut OffloadCounts, Item) -> Option<Frame>,
     ) -> Result<usize, QueueError> {
         let free = usize::from(self.queue.free());
         if free < waiting.len() || self.queue.outstanding() > RECLAIM_ABOVE {
             self.reclaim()?;
         }
-        let mut taken = 0;
-        while self.queue.free() > 0 {
-            let Some(item) = waiting.pop_front() else { break };
-            taken += 1;
-            add(self, item);
+        let (mut taken, mut bytes, mut sent) = (0, 0, 0);
+        loop {
+            // As many as there is room for; more, if some are refused.
+            let count = waiting.len().min(self.queue.free().into());
+            if count == 0 {
+                break;
+            }
+            let used = &mut self.used;
+            let chains = waiting.drain(..count).filter_map(|item| {
+                let frame = prepare(used, item)?;
+                bytes += (frame.len() - HEADER_BYTES) as u64;
+                let (address, length) = (frame.device_address(), frame.len() as u32);
+                let segment = Segment { address, length, direction: Direction::DeviceReads };
+                Some((segment, frame.into_buffer()))
+            });
+            // SAFETY: each segment lies in its buffer, which is the token.
+            sent += usize::from(unsafe { self.queue.add_burst(chains) });
+            taken += count;
         }
+        self.statistics.sent_frames += sent as u64;
+        self.statistics.sent_bytes += bytes;
+        self.statistics.send_refused += (taken - sent) as u64;
         self.is_room_awaited = !waiting.is_empty();
         self.statistics.send_ring_full += u64::from(self.is_room_awaited);
         Ok(taken)
-    }
-
-    /// Adds a frame of which nothing is asked, as most.
-    #[inline]
-    fn add_frame(&mut self, mut frame: Frame) {
-        if frame.len() > self.frame_bytes_max || !pad(&mut frame) {
-            self.statistics.send_refused += 1;
-            return;
-        }
-        frame.prepend(HEADER_BYTES).fill(0);
-        self.add(frame);
-    }
-
-    fn add_packet(&mut self, Packet { mut frame, offload }: Packet) {
-        let header = self.agreement.header(offload, frame.len(), self.frame_bytes_max);
-        let Some(header) = header.filter(|_| pad(&mut frame)) else {
-            self.statistics.send_refused += 1;
-            return;
-        };
-        self.used.sent_large += u64::from(header.segmentation.is_some());
-        self.used.sent_partial += u64::from(matches!(offload, TransmitOffload::Checksum(_)));
-        let place = frame.prepend(HEADER_BYTES).first_chunk_mut();
-        header.emit(place.expect("as many bytes as it has"));
-        self.add(frame);
-    }
-
-    /// Adds a frame with its header.
-    #[inline]
-    fn add(&mut self, frame: Frame) {
-        self.statistics.sent_frames += 1;
-        self.statistics.sent_bytes += (frame.len() - HEADER_BYTES) as u64;
-        let segment = Segment {
-            address: frame.device_address(),
-            // It was compared with the longest.
-            length: frame.len() as u32,
-            direction: Direction::DeviceReads,
-        };
-        // SAFETY: the segment lies in the frame, which is the token.
-        let added = unsafe { self.queue.add(&[segment], frame) };
-        assert!(added.is_ok(), "there was a free descriptor, and no fault since");
     }
 
     /// Shows the card its new frames. True if it wants to be notified.

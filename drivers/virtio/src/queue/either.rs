@@ -147,6 +147,21 @@ impl<T> Queue<T> {
         }
     }
 
+    /// See [`SplitQueue::add_burst`].
+    ///
+    /// # Safety
+    /// As [`Queue::add`], for each.
+    #[inline]
+    pub unsafe fn add_burst(&mut self, chains: impl Iterator<Item = (Segment, T)>) -> u16 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Queue::Split(queue) => queue.add_burst(chains),
+                Queue::Packed(queue) => queue.add_burst(chains),
+            }
+        }
+    }
+
     /// See [`SplitQueue::publish`].
     #[must_use = "a device that is not notified may never look"]
     #[inline]
@@ -175,6 +190,22 @@ impl<T> Queue<T> {
         match self {
             Queue::Split(queue) => queue.pop(),
             Queue::Packed(queue) => queue.pop(),
+        }
+    }
+
+    /// See [`SplitQueue::pop_burst`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn pop_burst(
+        &mut self,
+        max: usize,
+        take: impl FnMut(Completion<T>) -> bool,
+    ) -> Result<(), QueueError> {
+        match self {
+            Queue::Split(queue) => queue.pop_burst(max, take),
+            Queue::Packed(queue) => queue.pop_burst(max, take),
         }
     }
 

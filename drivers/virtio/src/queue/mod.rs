@@ -16,6 +16,8 @@
 //! Two things make it safe. Nothing that is needed to find or free a chain is read back from memory that
 //! the device can write. And every number of the device is checked: what it breaks is a [`QueueError`].
 
+#[cfg(test)]
+mod bursts;
 mod either;
 mod event;
 mod layout;
@@ -24,6 +26,7 @@ mod packed_ring;
 #[cfg(test)]
 mod races;
 mod ring;
+mod slots;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -65,6 +68,17 @@ pub struct Segment {
     pub length: u32,
     /// What the device does with it.
     pub direction: Direction,
+}
+
+impl Segment {
+    /// How many bytes the device may write.
+    #[inline]
+    fn writable_bytes(&self) -> u32 {
+        match self.direction {
+            Direction::DeviceReads => 0,
+            Direction::DeviceWrites => self.length,
+        }
+    }
 }
 
 /// How the two sides tell each other that they need no notification.

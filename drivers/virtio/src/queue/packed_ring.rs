@@ -4,7 +4,8 @@
 //! known: the flags of the first descriptor that the other side has not seen, and the event words. Each of
 //! these is always accessed with one width.
 
-use core::sync::atomic::{Ordering, fence};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
 use pool::{PAGE_BYTES, Region};
 
@@ -12,11 +13,17 @@ use super::{Direction, SIZE_MAX, Segment};
 use crate::memory::SharedMemory;
 
 const CACHE_LINE_BYTES: usize = 64;
-const DESCRIPTOR_BYTES: usize = 16;
+const DESCRIPTOR_BYTES: usize = size_of::<Descriptor>();
 
-const OFFSET_LENGTH: usize = 8;
-const OFFSET_ID: usize = 12;
-const OFFSET_FLAGS: usize = 14;
+/// A descriptor (section 2.8.13).
+#[derive(Debug)]
+#[repr(C)]
+struct Descriptor {
+    address: AtomicU64,
+    length: AtomicU32,
+    id: AtomicU16,
+    flags: AtomicU16,
+}
 
 /// Descriptor flag: the chain goes on with the next descriptor.
 const NEXT: u16 = 1;
@@ -49,7 +56,14 @@ pub(super) enum Wish {
 pub(super) struct PackedRing {
     memory: SharedMemory,
     size: u16,
+    /// Invariant: a table of `size` descriptors, in `memory`.
+    descriptors: NonNull<Descriptor>,
 }
+
+// SAFETY: the pointer leads into the memory, which the ring owns, and which is only accessed atomically.
+unsafe impl Send for PackedRing {}
+// SAFETY: as above.
+unsafe impl Sync for PackedRing {}
 
 impl PackedRing {
     /// How much memory a ring of `size` descriptors takes, in whole pages.
@@ -65,9 +79,13 @@ impl PackedRing {
         assert!(size.is_power_of_two() && size <= SIZE_MAX, "a ring's size is a power of two");
         let memory = SharedMemory::new(region);
         assert!(memory.length() >= PackedRing::bytes(size), "the region holds the ring");
-        PackedRing { memory, size }
+        let last = usize::from(size - 1) * DESCRIPTOR_BYTES;
+        // The first and the last descriptor are inside, and all of them between the two.
+        let descriptors = memory.table(0, last);
+        PackedRing { memory, size, descriptors }
     }
 
+    #[inline]
     pub(super) fn size(&self) -> u16 {
         self.size
     }
@@ -83,16 +101,22 @@ impl PackedRing {
         self.memory.clear();
     }
 
-    fn descriptor(&self, position: u16) -> usize {
-        usize::from(position & (self.size - 1)) * DESCRIPTOR_BYTES
+    #[inline]
+    fn descriptor(&self, position: u16) -> &Descriptor {
+        let index = usize::from(position & (self.size - 1));
+        // SAFETY: the index is cut to the table's size, a power of two; the table lies in the memory that
+        // this ring owns, and is only ever accessed atomically.
+        unsafe { self.descriptors.add(index).as_ref() }
     }
 
     /// Whether the lap of `position` is the first, the third, and so on: the wrap counter of the standard.
+    #[inline]
     fn is_odd_lap(&self, position: u16) -> bool {
         position & self.size == 0
     }
 
     /// The flags with which the driver makes a descriptor available at `position`.
+    #[inline]
     pub(super) fn flags(&self, position: u16, direction: Direction, is_last: bool) -> u16 {
         let lap = if self.is_odd_lap(position) { AVAILABLE } else { USED };
         let direction = match direction {
@@ -105,17 +129,16 @@ impl PackedRing {
     /// Writes everything but the flags.
     #[inline]
     pub(super) fn write(&self, position: u16, segment: &Segment, id: u16) {
-        let offset = self.descriptor(position);
-        self.memory.u64_at(offset).store(segment.address, Ordering::Relaxed);
-        self.memory.u32_at(offset + OFFSET_LENGTH).store(segment.length, Ordering::Relaxed);
-        self.memory.u16_at(offset + OFFSET_ID).store(id, Ordering::Relaxed);
+        let descriptor = self.descriptor(position);
+        descriptor.address.store(segment.address, Ordering::Relaxed);
+        descriptor.length.store(segment.length, Ordering::Relaxed);
+        descriptor.id.store(id, Ordering::Relaxed);
     }
 
     /// Writes the flags. Release: what was written before, here and behind, is visible before them.
     #[inline]
     pub(super) fn write_flags(&self, position: u16, flags: u16) {
-        let offset = self.descriptor(position) + OFFSET_FLAGS;
-        self.memory.u16_at(offset).store(flags, Ordering::Release);
+        self.descriptor(position).flags.store(flags, Ordering::Release);
     }
 
     /// Makes visible what was written before, before anything is read after it. The device may be writing
@@ -130,19 +153,15 @@ impl PackedRing {
     /// after that.
     #[inline]
     pub(super) fn is_used(&self, position: u16) -> bool {
-        let offset = self.descriptor(position) + OFFSET_FLAGS;
-        let flags = self.memory.u16_at(offset).load(Ordering::Acquire) & (AVAILABLE | USED);
+        let flags = self.descriptor(position).flags.load(Ordering::Acquire) & (AVAILABLE | USED);
         flags == if self.is_odd_lap(position) { AVAILABLE | USED } else { 0 }
     }
 
     /// What the device wrote at `position`: a buffer's number and a length, neither of them checked.
     #[inline]
     pub(super) fn completion(&self, position: u16) -> (u16, u32) {
-        let offset = self.descriptor(position);
-        (
-            self.memory.u16_at(offset + OFFSET_ID).load(Ordering::Relaxed),
-            self.memory.u32_at(offset + OFFSET_LENGTH).load(Ordering::Relaxed),
-        )
+        let descriptor = self.descriptor(position);
+        (descriptor.id.load(Ordering::Relaxed), descriptor.length.load(Ordering::Relaxed))
     }
 
     /// When the device wants a notification. What the standard does not define counts as "always".

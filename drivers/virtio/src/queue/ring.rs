@@ -1,6 +1,7 @@
 //! The ring as it lies in memory: each method is one access that the standard names.
 
-use core::sync::atomic::{Ordering, fence};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
 use pool::Region;
 
@@ -16,12 +17,29 @@ const NO_INTERRUPT: u16 = 1;
 /// The device's flag: no notifications, please.
 const NO_NOTIFY: u16 = 1;
 
-/// The memory of a ring.
+/// A descriptor: its address; its length, flags and successor in one word.
+type Descriptor = [AtomicU64; 2];
+/// What the device has used: a descriptor and a length.
+type Used = [AtomicU32; 2];
+
+/// The memory of a ring. Where its tables start is kept, so that an access to an entry is an index that is
+/// cut to the ring's size, and needs no comparison.
 #[derive(Debug)]
 pub(super) struct Ring {
     memory: SharedMemory,
     layout: RingLayout,
+    /// Invariant: one less than the size, which is a power of two.
+    mask: u16,
+    /// Invariant: each is a table of as many entries as the ring's size, in `memory`.
+    descriptors: NonNull<Descriptor>,
+    available: NonNull<AtomicU16>,
+    used: NonNull<Used>,
 }
+
+// SAFETY: the pointers lead into the memory, which the ring owns, and which is only accessed atomically.
+unsafe impl Send for Ring {}
+// SAFETY: as above.
+unsafe impl Sync for Ring {}
 
 impl Ring {
     /// An empty ring.
@@ -31,7 +49,12 @@ impl Ring {
     pub(super) fn new(region: Region, layout: RingLayout) -> Ring {
         let memory = SharedMemory::new(region);
         assert!(memory.length() >= layout.bytes(), "the region holds the ring");
-        Ring { memory, layout }
+        let last = layout.size() - 1;
+        // The first and the last entry of each table are inside, and all of them between the two.
+        let descriptors = memory.table(layout.descriptor(0), layout.descriptor(last));
+        let available = memory.table(layout.driver_entry(0), layout.driver_entry(last));
+        let used = memory.table(layout.device_entry(0), layout.device_entry(last));
+        Ring { memory, layout, mask: last, descriptors, available, used }
     }
 
     pub(super) fn layout(&self) -> RingLayout {
@@ -47,7 +70,15 @@ impl Ring {
         self.memory.clear();
     }
 
-    /// Writes a descriptor: its address, and its length, flags and successor in one word.
+    /// The entry of a table at a position that wraps.
+    #[inline]
+    fn entry<T>(&self, table: NonNull<T>, position: u16) -> &T {
+        // SAFETY: the position is cut to the table's size; the table lies in the memory that this ring owns,
+        // and is only ever accessed atomically.
+        unsafe { table.add(usize::from(position & self.mask)).as_ref() }
+    }
+
+    /// Writes a descriptor.
     #[inline]
     pub(super) fn write_descriptor(&self, index: u16, segment: &Segment, next: Option<u16>) {
         let direction = match segment.direction {
@@ -57,15 +88,15 @@ impl Ring {
         let flags = direction | if next.is_some() { NEXT } else { 0 };
         let rest =
             u64::from(segment.length) | u64::from(flags) << 32 | u64::from(next.unwrap_or(0)) << 48;
-        let offset = self.layout.descriptor(index);
-        self.memory.u64_at(offset).store(segment.address, Ordering::Relaxed);
-        self.memory.u64_at(offset + 8).store(rest, Ordering::Relaxed);
+        let descriptor = self.entry(self.descriptors, index);
+        descriptor[0].store(segment.address, Ordering::Relaxed);
+        descriptor[1].store(rest, Ordering::Relaxed);
     }
 
     /// Names the head of a chain at `position`; the device does not see it before [`Ring::publish`].
     #[inline]
     pub(super) fn offer(&self, position: u16, head: u16) {
-        self.memory.u16_at(self.layout.driver_entry(position)).store(head, Ordering::Relaxed);
+        self.entry(self.available, position).store(head, Ordering::Relaxed);
     }
 
     /// Shows the device everything before `index`.
@@ -98,11 +129,8 @@ impl Ring {
     /// What the device wrote at `position`: a descriptor and a length, neither of them checked.
     #[inline]
     pub(super) fn device_entry(&self, position: u16) -> (u32, u32) {
-        let offset = self.layout.device_entry(position);
-        (
-            self.memory.u32_at(offset).load(Ordering::Relaxed),
-            self.memory.u32_at(offset + 4).load(Ordering::Relaxed),
-        )
+        let [descriptor, length] = self.entry(self.used, position);
+        (descriptor.load(Ordering::Relaxed), length.load(Ordering::Relaxed))
     }
 
     /// Asks for an interrupt when the device passes `index`.

@@ -1,6 +1,6 @@
 //! The driver's side of a ring: who owns what, and how far each side has come.
 
-use alloc::vec::Vec;
+use core::cell::Cell;
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::{Ordering, fence};
@@ -8,25 +8,10 @@ use core::sync::atomic::{Ordering, fence};
 use pool::Region;
 
 use super::ring::Ring;
+use super::slots::Slots;
 use super::{
-    Completion, Direction, QueueError, RingAddresses, RingLayout, Segment, Suppression,
-    notification_wanted,
+    Completion, QueueError, RingAddresses, RingLayout, Segment, Suppression, notification_wanted,
 };
-
-/// The driver's record of a descriptor, out of the device's reach.
-#[derive(Debug)]
-struct Slot<T> {
-    /// Invariant: present exactly if this is the head of a chain in the device's hands.
-    token: Option<T>,
-    /// The next descriptor of the chain, or of the free list.
-    next: u16,
-    /// For a head: the last descriptor of its chain.
-    tail: u16,
-    /// For a head: how many descriptors its chain has.
-    descriptors: u16,
-    /// For a head: how many bytes the device may write.
-    writable_bytes: u32,
-}
 
 /// A split virtqueue whose chains are owned by tokens of type `T`.
 ///
@@ -34,14 +19,9 @@ struct Slot<T> {
 /// write to them. [`SplitQueue::detach`] ends that.
 pub struct SplitQueue<T> {
     ring: ManuallyDrop<Ring>,
-    slots: ManuallyDrop<Vec<Slot<T>>>,
+    slots: ManuallyDrop<Slots<T>>,
     suppression: Suppression,
     attached: bool,
-    /// The first descriptor of the free list, of `free` descriptors.
-    free_head: u16,
-    free: u16,
-    /// Chains in the device's hands. Invariant: their descriptors and the free ones are all there are.
-    outstanding: u16,
     /// The driver's index as the device will see it, and as it sees it now.
     offered: u16,
     published: u16,
@@ -57,42 +37,19 @@ impl<T> SplitQueue<T> {
     /// # Panics
     /// If the region is smaller than the layout.
     pub fn new(region: Region, layout: RingLayout, suppression: Suppression) -> SplitQueue<T> {
-        let slots = (0..layout.size()).map(|_| Slot {
-            token: None,
-            next: 0,
-            tail: 0,
-            descriptors: 0,
-            writable_bytes: 0,
-        });
-        let mut queue = SplitQueue {
+        let queue = SplitQueue {
             ring: ManuallyDrop::new(Ring::new(region, layout)),
-            slots: ManuallyDrop::new(slots.collect()),
+            slots: ManuallyDrop::new(Slots::new(layout.size())),
             suppression,
             attached: false,
-            free_head: 0,
-            free: 0,
-            outstanding: 0,
             offered: 0,
             published: 0,
             taken: 0,
             announced: 0,
             fault: None,
         };
-        queue.restart();
+        queue.disarm();
         queue
-    }
-
-    /// The state of a new ring. No token is in a slot.
-    fn restart(&mut self) {
-        let size = self.size();
-        self.ring.clear();
-        for index in 0..size {
-            self.slots[usize::from(index)].next = (index + 1) % size;
-        }
-        (self.free_head, self.free, self.outstanding) = (0, size, 0);
-        (self.offered, self.published, self.taken, self.announced) = (0, 0, 0, 0);
-        self.fault = None;
-        self.disarm();
     }
 
     /// How many descriptors there are.
@@ -104,13 +61,13 @@ impl<T> SplitQueue<T> {
     /// How many descriptors no chain uses.
     #[inline]
     pub fn free(&self) -> u16 {
-        self.free
+        self.slots.free()
     }
 
     /// How many chains are in the device's hands.
     #[inline]
     pub fn outstanding(&self) -> u16 {
-        self.outstanding
+        self.slots.chains()
     }
 
     /// Where the parts of the ring are. From now on the device may use it.
@@ -128,19 +85,18 @@ impl<T> SplitQueue<T> {
     ///
     /// # Safety
     /// The device has been reset, and has confirmed it: it uses neither the ring nor the chains any more.
-    pub unsafe fn detach(&mut self, mut give_back: impl FnMut(T)) {
-        for slot in self.slots.iter_mut() {
-            if let Some(token) = slot.token.take() {
-                give_back(token);
-            }
-        }
+    pub unsafe fn detach(&mut self, give_back: impl FnMut(T)) {
+        self.slots.clear(give_back);
+        self.ring.clear();
         self.attached = false;
-        self.restart();
+        (self.offered, self.published, self.taken, self.announced) = (0, 0, 0, 0);
+        self.fault = None;
+        self.disarm();
     }
 
     /// The tokens in the device's hands.
     pub fn tokens(&self) -> impl Iterator<Item = &T> {
-        self.slots.iter().filter_map(|slot| slot.token.as_ref())
+        self.slots.tokens()
     }
 
     /// Offers a chain to the device, which does not see it before [`SplitQueue::publish`]. The token comes
@@ -154,39 +110,36 @@ impl<T> SplitQueue<T> {
     /// memory while the queue has the token.
     #[inline]
     pub unsafe fn add(&mut self, segments: &[Segment], token: T) -> Result<(), T> {
-        assert!(!segments.is_empty(), "a chain has a segment");
-        assert!(
-            segments.is_sorted_by_key(|segment| segment.direction == Direction::DeviceWrites),
-            "what the device reads comes first (section 2.7.4.2)"
-        );
-        if segments.len() > usize::from(self.free) || self.fault.is_some() {
+        if self.fault.is_some() {
             return Err(token);
         }
-        let head = self.free_head;
-        let mut tail = head;
-        let mut writable_bytes = 0_u32;
-        for (position, segment) in segments.iter().enumerate() {
-            let index = self.free_head;
-            let next = self.slots[usize::from(index)].next;
-            let is_last = position + 1 == segments.len();
-            self.ring.write_descriptor(index, segment, (!is_last).then_some(next));
-            if segment.direction == Direction::DeviceWrites {
-                writable_bytes = writable_bytes.saturating_add(segment.length);
-            }
-            tail = index;
-            self.free_head = next;
-        }
-        // A chain has no more descriptors than a ring, whose size is a `u16`.
-        let descriptors = segments.len() as u16;
-        let slot = &mut self.slots[usize::from(head)];
-        debug_assert!(slot.token.is_none(), "a free descriptor has no token");
-        (slot.token, slot.tail) = (Some(token), tail);
-        (slot.descriptors, slot.writable_bytes) = (descriptors, writable_bytes);
-        self.free -= descriptors;
-        self.outstanding += 1;
-        self.ring.offer(self.offered, head);
+        let ring = &*self.ring;
+        let head = self.slots.hold(segments, token, |index, segment, next| {
+            ring.write_descriptor(index, segment, next);
+        })?;
+        ring.offer(self.offered, head);
         self.offered = self.offered.wrapping_add(1);
         Ok(())
+    }
+
+    /// Offers chains of one segment each, while there are free descriptors: as [`SplitQueue::add`] for each,
+    /// in fewer instructions. Returns how many; none, if the device has broken the rules.
+    ///
+    /// # Safety
+    /// As [`SplitQueue::add`], for each.
+    #[inline]
+    pub unsafe fn add_burst(&mut self, chains: impl Iterator<Item = (Segment, T)>) -> u16 {
+        if self.fault.is_some() {
+            return 0;
+        }
+        let (ring, mut position) = (&*self.ring, self.offered);
+        let added = self.slots.hold_burst(chains, |index, segment| {
+            ring.write_descriptor(index, segment, None);
+            ring.offer(position, index);
+            position = position.wrapping_add(1);
+        });
+        self.offered = position;
+        added
     }
 
     /// Shows the device every chain added since the last time. True if it wants to be notified of it.
@@ -227,38 +180,78 @@ impl<T> SplitQueue<T> {
 
     #[inline]
     fn next_completion(&mut self) -> Result<Option<Completion<T>>, QueueError> {
+        if self.look()? == 0 {
+            return Ok(None);
+        }
+        let (head, written) = self.ring.device_entry(self.taken);
+        let (completion, _) = self.slots.release(head, written, u16::MAX)?;
+        self.taken = self.taken.wrapping_add(1);
+        Ok(Some(completion))
+    }
+
+    /// Looks at the device's index, if everything that it last announced was taken. Returns how many
+    /// completions there are.
+    #[inline]
+    fn look(&mut self) -> Result<u16, QueueError> {
         if self.announced == self.taken {
             let announced = self.ring.device_index();
-            if announced.wrapping_sub(self.taken) > self.outstanding {
+            if announced.wrapping_sub(self.taken) > self.slots.chains() {
                 return Err(QueueError::IndexJump);
             }
             self.announced = announced;
-            if announced == self.taken {
-                return Ok(None);
-            }
         }
-        let (head, written) = self.ring.device_entry(self.taken);
-        let head = u16::try_from(head)
-            .ok()
-            .filter(|head| *head < self.size())
-            .ok_or(QueueError::UnknownDescriptor)?;
-        let slot = &mut self.slots[usize::from(head)];
-        if slot.token.is_none() {
-            return Err(QueueError::NotOutstanding);
+        Ok(self.announced.wrapping_sub(self.taken))
+    }
+
+    /// Gives chains that the device has used to `take`, which says whether one counts, until `max` have
+    /// counted or there are no more: as [`SplitQueue::pop`] for each, in fewer instructions.
+    ///
+    /// # Errors
+    /// As [`SplitQueue::pop`]. What the device has used before it broke the rules was given to `take`.
+    #[inline]
+    pub fn pop_burst(
+        &mut self,
+        max: usize,
+        mut take: impl FnMut(Completion<T>) -> bool,
+    ) -> Result<(), QueueError> {
+        self.fault.map_or(Ok(()), Err)?;
+        let mut missing = max;
+        let mut result = Ok(());
+        while missing > 0 && result.is_ok() {
+            result = match self.look() {
+                Ok(0) => break,
+                Ok(announced) => {
+                    let count = missing.min(usize::from(announced)) as u16;
+                    self.pop_announced(count, |it| missing -= usize::from(take(it)))
+                }
+                Err(error) => Err(error),
+            };
         }
-        // Some devices give a length for chains that they only read; it means nothing (section 2.7.8.3).
-        if slot.writable_bytes > 0 && written > slot.writable_bytes {
-            return Err(QueueError::TooLong);
-        }
-        let written = written.min(slot.writable_bytes);
-        let token = slot.token.take().expect("it was there four lines above");
-        let (tail, descriptors) = (slot.tail, slot.descriptors);
-        self.slots[usize::from(tail)].next = self.free_head;
-        self.free_head = head;
-        self.free += descriptors;
-        self.outstanding -= 1;
-        self.taken = self.taken.wrapping_add(1);
-        Ok(Some(Completion { token, written }))
+        self.fault = result.err();
+        result
+    }
+
+    /// Takes the next `count` of the completions that were announced.
+    #[inline]
+    fn pop_announced(
+        &mut self,
+        count: u16,
+        mut take: impl FnMut(Completion<T>),
+    ) -> Result<(), QueueError> {
+        let (ring, position) = (&*self.ring, Cell::new(self.taken));
+        let end = self.taken.wrapping_add(count);
+        let result = self.slots.release_burst(
+            || {
+                let (head, written) = ring.device_entry(position.get());
+                (position.get() != end).then_some((head, written, u16::MAX))
+            },
+            |completion, _| {
+                position.set(position.get().wrapping_add(1));
+                take(completion);
+            },
+        );
+        self.taken = position.get();
+        result
     }
 
     /// Asks for an interrupt at the next completion. True if there is one already: then look before you
@@ -275,7 +268,7 @@ impl<T> SplitQueue<T> {
     }
 
     /// Declines interrupts. One that is under way may still come; with event indices, so may one in 65,536.
-    pub fn disarm(&mut self) {
+    pub fn disarm(&self) {
         match self.suppression {
             // The index just passed is the one that is longest in coming.
             Suppression::EventIndex => self.ring.set_driver_event(self.taken.wrapping_sub(1)),
@@ -288,20 +281,9 @@ impl<T> SplitQueue<T> {
     /// # Panics
     /// If it does not.
     pub fn check_invariants(&self) {
-        let heads = self.slots.iter().filter(|slot| slot.token.is_some());
-        let (chains, descriptors) =
-            heads.fold((0, 0), |(chains, sum), slot| (chains + 1, sum + slot.descriptors));
-        assert_eq!(chains, self.outstanding, "every chain has its token");
-        assert_eq!(descriptors + self.free, self.size(), "no descriptor is lost");
-        let mut seen = alloc::vec![false; usize::from(self.size())];
-        let mut index = self.free_head;
-        for _ in 0..self.free {
-            assert!(!core::mem::replace(&mut seen[usize::from(index)], true), "free once");
-            assert!(self.slots[usize::from(index)].token.is_none(), "free or held, not both");
-            index = self.slots[usize::from(index)].next;
-        }
+        self.slots.check_invariants();
         let pending = self.announced.wrapping_sub(self.taken);
-        assert!(pending <= self.outstanding, "no more completions than chains");
+        assert!(pending <= self.outstanding(), "no more completions than chains");
     }
 }
 
@@ -322,8 +304,8 @@ impl<T> fmt::Debug for SplitQueue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SplitQueue")
             .field("size", &self.size())
-            .field("free", &self.free)
-            .field("outstanding", &self.outstanding)
+            .field("free", &self.free())
+            .field("outstanding", &self.outstanding())
             .field("published", &self.published)
             .field("taken", &self.taken)
             .field("fault", &self.fault)

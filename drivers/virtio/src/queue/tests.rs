@@ -8,11 +8,11 @@ use proptest::prelude::*;
 use super::{Completion, Direction, Queue, QueueError, RingFormat, Segment, Suppression};
 use crate::fake::DeviceRing;
 
-type Kind = (RingFormat, Suppression);
+pub(super) type Kind = (RingFormat, Suppression);
 
 const SPLIT: Kind = (RingFormat::Split, Suppression::EventIndex);
 const PACKED: Kind = (RingFormat::Packed, Suppression::EventIndex);
-const KINDS: [Kind; 4] = [
+pub(super) const KINDS: [Kind; 4] = [
     SPLIT,
     (RingFormat::Split, Suppression::Flags),
     PACKED,
@@ -20,7 +20,7 @@ const KINDS: [Kind; 4] = [
 ];
 
 /// The two sides of one ring.
-fn pair<T>(size: u16, (format, suppression): Kind) -> (Queue<T>, DeviceRing) {
+pub(super) fn pair<T>(size: u16, (format, suppression): Kind) -> (Queue<T>, DeviceRing) {
     let region = Region::on_heap(Queue::<T>::bytes(format, size));
     let mut queue = Queue::new(format, region, size, suppression);
     let has_event_index = suppression == Suppression::EventIndex;
@@ -28,40 +28,24 @@ fn pair<T>(size: u16, (format, suppression): Kind) -> (Queue<T>, DeviceRing) {
     (queue, ring)
 }
 
-fn segment(length: u32, direction: Direction) -> Segment {
+pub(super) fn segment(length: u32, direction: Direction) -> Segment {
     Segment { address: 0x1000, length, direction }
 }
 
 /// Adds a chain of one segment, which neither side looks into.
-fn add<T>(queue: &mut Queue<T>, length: u32, direction: Direction, token: T) -> bool {
+pub(super) fn add<T>(queue: &mut Queue<T>, length: u32, direction: Direction, token: T) -> bool {
     // SAFETY: the device of these tests never touches the memory of a segment.
     unsafe { queue.add(&[segment(length, direction)], token) }.is_ok()
 }
 
 /// The device is no more: everything comes back.
-fn detach<T>(queue: &mut Queue<T>, ring: DeviceRing) -> Vec<T> {
+pub(super) fn detach<T>(queue: &mut Queue<T>, ring: DeviceRing) -> Vec<T> {
     drop(ring);
     let mut tokens = Vec::new();
     // SAFETY: the device is gone.
     unsafe { queue.detach(|token| tokens.push(token)) };
     queue.check_invariants();
     tokens
-}
-
-/// P26: one publication and at most one notification for a burst.
-#[test]
-fn a_burst_shows_at_once_and_only_when_published() {
-    for kind in KINDS {
-        let (mut queue, ring) = pair(8, kind);
-        for token in 0..5 {
-            assert!(add(&mut queue, 1, Direction::DeviceReads, token));
-        }
-        assert_eq!(ring.available(), 0);
-        assert!(queue.publish(), "a device that has said nothing wants to know");
-        assert_eq!(ring.available(), 5);
-        assert!(!queue.publish(), "there is nothing new");
-        assert_eq!(detach(&mut queue, ring), [0, 1, 2, 3, 4]);
-    }
 }
 
 #[test]
@@ -385,8 +369,10 @@ fn a_detached_queue_starts_anew() {
 #[derive(Clone, Debug)]
 enum Step {
     Add(u8),
+    AddBurst(u8),
     Publish,
     Pop,
+    PopBurst(u8),
     Arm,
     Disarm,
     Take,
@@ -400,8 +386,10 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (1_u8..4).prop_map(Step::Add),
+        3 => (0_u8..10).prop_map(Step::AddBurst),
         4 => Just(Step::Publish),
         6 => Just(Step::Pop),
+        3 => (0_u8..10).prop_map(Step::PopBurst),
         1 => Just(Step::Arm),
         1 => Just(Step::Disarm),
         6 => Just(Step::Take),
@@ -431,6 +419,25 @@ proptest! {
                     let chain = vec![segment(100, Direction::DeviceWrites); usize::from(count)];
                     // SAFETY: the device of these tests never touches the memory of a segment.
                     given += u32::from(unsafe { queue.add(&chain, given) }.is_ok());
+                }
+                Step::AddBurst(count) => {
+                    let segment = segment(100, Direction::DeviceWrites);
+                    let burst = (given..given + u32::from(count)).map(|token| (segment, token));
+                    let free = queue.free();
+                    // SAFETY: the device of these tests never touches the memory of a segment.
+                    let added = unsafe { queue.add_burst(burst) };
+                    prop_assert!(added == free.min(count.into()) || added == 0 && !is_honest);
+                    given += u32::from(added);
+                }
+                Step::PopBurst(max) => {
+                    let before = returned.len();
+                    // Every other one counts.
+                    let result = queue.pop_burst(max.into(), |done| {
+                        returned.push(done.token);
+                        (returned.len() - before) % 2 == 0
+                    });
+                    prop_assert!(returned.len() - before <= 2 * usize::from(max));
+                    prop_assert!(result.is_ok() || !is_honest);
                 }
                 Step::Publish => drop(queue.publish()),
                 Step::Pop => match queue.pop() {
