@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use netio::limits::{CLASSES, FLOW_IDLE_NS, FLOWS_MAX, MERGE_BUFFER_BYTES};
 use netio::{
-    Class, ClassConfig, Classes, FlowKey, FlowTable, MICROSOFT_KEY, OffloadEngine, OffloadSet,
-    Outgoing, Steering, Toeplitz,
+    Class, ClassConfig, Classes, FlowKey, FlowTable, MICROSOFT_KEY, NetworkPacket, OffloadEngine,
+    OffloadSet, Outgoing, Steering, Toeplitz,
 };
 use pool::{Frame, PAGE_BYTES, Pool};
 
@@ -68,12 +68,13 @@ fn measure_classes(waiting: usize) {
     for number in 0..waiting {
         let class = Class::new(number as u8).expect("there is such a class");
         let frame = pool.allocate_frame().expect("the pool suffices");
-        classes.enqueue(class, frame, 0).expect("there is room");
+        let packet = NetworkPacket::new(frame, class, 0);
+        classes.enqueue(packet).expect("there is room");
     }
     report("dequeue, enqueue", PACKETS, || {
         for now in 0..PACKETS as u64 {
-            let (class, frame) = classes.dequeue(now).expect("frames wait");
-            classes.enqueue(class, frame, now).expect("one has left");
+            let packet = classes.dequeue(now).expect("packets wait");
+            classes.enqueue(NetworkPacket { since_ns: now, ..packet }).expect("one has left");
         }
     });
 }

@@ -4,8 +4,10 @@
 //! - [`Steering`] says which core handles a frame, and moves flows to the cores that consume them (RFS)
 //!   without ever reordering one.
 //! - [`FlowTable`] knows of each flow how much, how long, and how fast.
-//! - [`Classes`] says which frame leaves next: eight strict priorities, each shaped if so wanted.
+//! - [`Classes`] says which [`NetworkPacket`] leaves next: eight strict priorities, each shaped if so wanted.
 //! - [`OffloadEngine`] cuts and merges TCP segments where the card does not.
+//! - [`NetStatistics`] and [`CardOffloads`] are what a card tells of itself, [`ZeroCopyPath`] what carries its
+//!   frames.
 //!
 //! Time is an argument everywhere: nanoseconds (`u64`) of one monotonic clock. Nothing allocates after its
 //! construction, and every limit is in [`limits`].
@@ -14,16 +16,20 @@
 
 extern crate alloc;
 
+mod card;
 mod classes;
 mod flows;
 mod key;
 pub mod limits;
 mod offload;
+mod packet;
+mod path;
 mod steering;
 #[cfg(test)]
 mod testing;
 mod toeplitz;
 
+pub use card::{CardOffloads, NetStatistics, OffloadCounts};
 pub use classes::{Class, ClassConfig, ClassStatistics, Classes, Refusal, RefusalCause, Shape};
 pub use flows::{FlowMetadata, FlowStatistics, FlowTable, LatencyHistogram};
 pub use key::FlowKey;
@@ -31,5 +37,7 @@ pub use offload::{
     CardSegmentation, MergeStatistics, OffloadEngine, OffloadSet, OffloadStatus, OffloadUse,
     Outgoing, SegmentError,
 };
+pub use packet::NetworkPacket;
+pub use path::ZeroCopyPath;
 pub use steering::{Core, Steering, SteeringStatistics};
 pub use toeplitz::{KEY_BYTES, MICROSOFT_KEY, Toeplitz};

@@ -46,8 +46,11 @@ pub const TRANSMIT_BUFFERS: usize = 64;
 /// How many classes of traffic there are; class 0 goes first.
 pub const CLASSES: usize = 8;
 
-/// How many frames of one class wait at most, unless less is said.
-pub const CLASS_FRAMES_MAX: usize = 24;
+/// How many frames of one class wait at most, unless something else is said …
+pub const CLASS_FRAMES: usize = 24;
+
+/// … and how many may be said.
+pub const CLASS_FRAMES_MAX: usize = 128;
 
 /// A class that others kept from sending for this long is starved.
 pub const STARVED_AFTER_NS: u64 = 100_000_000;
@@ -60,7 +63,8 @@ pub const SHAPE_MAX_BURST_BYTES: u64 = 1 << 30;
 
 // Even when every class is full, the card can receive and send.
 const _: () =
-    assert!(RECEIVE_BUFFERS + TRANSMIT_BUFFERS + CLASSES * CLASS_FRAMES_MAX <= PACKET_BUFFERS);
+    assert!(RECEIVE_BUFFERS + TRANSMIT_BUFFERS + CLASSES * CLASS_FRAMES <= PACKET_BUFFERS);
+const _: () = assert!(CLASS_FRAMES <= CLASS_FRAMES_MAX);
 // A set of classes fits the bits of a byte.
 const _: () = assert!(CLASSES <= u8::BITS as usize);
 // Credit is counted in nano-bytes, in 64 bits.

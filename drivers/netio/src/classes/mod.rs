@@ -10,11 +10,10 @@ mod tests;
 use alloc::collections::VecDeque;
 use core::array;
 
-use pool::Frame;
-
 use self::bucket::Bucket;
 pub use self::bucket::Shape;
-use crate::limits::{CLASS_FRAMES_MAX, CLASSES, STARVED_AFTER_NS};
+use crate::limits::{CLASS_FRAMES, CLASS_FRAMES_MAX, CLASSES, STARVED_AFTER_NS};
+use crate::packet::NetworkPacket;
 
 /// A class of traffic: 0 goes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -25,6 +24,11 @@ impl Class {
     pub const FIRST: Class = Class(0);
     /// What can wait: bulk transfers.
     pub const LAST: Class = Class(CLASSES as u8 - 1);
+
+    /// All of them, the first first.
+    pub fn all() -> impl Iterator<Item = Class> {
+        (0..CLASSES as u8).map(Class)
+    }
 
     /// The class of that number, or `None` if there is none.
     pub const fn new(number: u8) -> Option<Class> {
@@ -44,7 +48,7 @@ impl Class {
 /// How a class is treated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClassConfig {
-    /// How many frames wait at most; more are refused. At most [`CLASS_FRAMES_MAX`].
+    /// How many packets wait at most; more are refused. At most [`CLASS_FRAMES_MAX`].
     pub frames_max: usize,
     /// How fast it may send, if not as fast as it can.
     pub shape: Option<Shape>,
@@ -52,7 +56,7 @@ pub struct ClassConfig {
 
 impl Default for ClassConfig {
     fn default() -> ClassConfig {
-        ClassConfig { frames_max: CLASS_FRAMES_MAX, shape: None }
+        ClassConfig { frames_max: CLASS_FRAMES, shape: None }
     }
 }
 
@@ -65,11 +69,11 @@ pub enum RefusalCause {
     LongerThanBurst,
 }
 
-/// A frame that was not taken. To drop this is to drop the frame.
+/// A packet that was not taken. To drop this is to drop its frame.
 #[derive(Debug)]
 pub struct Refusal {
-    /// The frame.
-    pub frame: Frame,
+    /// The packet.
+    pub packet: NetworkPacket,
     /// Why.
     pub cause: RefusalCause,
 }
@@ -98,12 +102,6 @@ pub struct ClassStatistics {
     pub longest_wait_ns: u64,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    frame: Frame,
-    since_ns: u64,
-}
-
 /// A spell in which others went first.
 #[derive(Clone, Copy, Debug)]
 struct Spell {
@@ -114,7 +112,7 @@ struct Spell {
 #[derive(Debug)]
 struct Queue {
     /// Its capacity is reserved at the start, so that it never allocates again.
-    frames: VecDeque<Waiting>,
+    packets: VecDeque<NetworkPacket>,
     frames_max: usize,
     bucket: Option<Bucket>,
     spell: Option<Spell>,
@@ -138,18 +136,43 @@ impl Classes {
         Classes { queues: array::from_fn(|index| Queue::new(configs[index], now_ns)), waiting: 0 }
     }
 
-    /// Lets a frame wait for its turn.
+    /// Lets a packet wait for its turn.
     ///
     /// # Errors
-    /// The frame, if it cannot: counted, and nothing else is changed.
-    pub fn enqueue(&mut self, class: Class, frame: Frame, now_ns: u64) -> Result<(), Refusal> {
-        self.queues[class.index()].push(frame, now_ns)?;
+    /// The packet, if it cannot: counted, and nothing else is changed.
+    pub fn enqueue(&mut self, packet: NetworkPacket) -> Result<(), Refusal> {
+        let class = packet.class;
+        self.queues[class.index()].push(packet)?;
         self.waiting |= 1 << class.0;
         Ok(())
     }
 
-    /// The frame whose turn it is: the first of the highest class that may send.
-    pub fn dequeue(&mut self, now_ns: u64) -> Option<(Class, Frame)> {
+    /// Whether another packet of a class may wait.
+    pub fn has_room(&self, class: Class) -> bool {
+        let queue = &self.queues[class.index()];
+        queue.packets.len() < queue.frames_max
+    }
+
+    /// Shapes a class anew, or no more. False, and nothing is changed, if a packet waits that is longer than
+    /// the burst: it could never be sent.
+    #[must_use = "a shape may be refused"]
+    pub fn set_shape(&mut self, class: Class, shape: Option<Shape>, now_ns: u64) -> bool {
+        let queue = &mut self.queues[class.index()];
+        let burst_bytes = shape.map_or(u64::MAX, |shape| shape.burst_bytes());
+        let fits = queue.packets.iter().all(|packet| packet.frame.len() as u64 <= burst_bytes);
+        if fits {
+            queue.bucket = shape.map(|shape| Bucket::new(shape, now_ns));
+        }
+        fits
+    }
+
+    /// How a class is shaped.
+    pub fn shape(&self, class: Class) -> Option<Shape> {
+        self.queues[class.index()].bucket.map(|bucket| bucket.shape())
+    }
+
+    /// The packet whose turn it is: the first of the highest class that may send.
+    pub fn dequeue(&mut self, now_ns: u64) -> Option<NetworkPacket> {
         let mut rest = self.waiting;
         while rest != 0 {
             let index = rest.trailing_zeros() as usize;
@@ -158,12 +181,12 @@ impl Classes {
                 self.queues[index].statistics.shaped += 1;
                 continue;
             }
-            let frame = self.queues[index].pop(now_ns);
-            if self.queues[index].frames.is_empty() {
+            let packet = self.queues[index].pop(now_ns);
+            if self.queues[index].packets.is_empty() {
                 self.waiting &= !(1 << index);
             }
             self.pass_over(rest, now_ns);
-            return Some((Class(index as u8), frame));
+            return Some(packet);
         }
         None
     }
@@ -176,7 +199,7 @@ impl Classes {
 
     /// How many frames wait.
     pub fn len(&self) -> usize {
-        self.queues.iter().map(|queue| queue.frames.len()).sum()
+        self.queues.iter().map(|queue| queue.packets.len()).sum()
     }
 
     /// Whether none waits.
@@ -187,7 +210,7 @@ impl Classes {
     /// What was counted so far for a class.
     pub fn statistics(&self, class: Class) -> ClassStatistics {
         let queue = &self.queues[class.index()];
-        ClassStatistics { waiting: queue.frames.len(), ..queue.statistics }
+        ClassStatistics { waiting: queue.packets.len(), ..queue.statistics }
     }
 
     /// Notes for the classes of `lower` that a frame went before theirs.
@@ -208,7 +231,7 @@ impl Queue {
         let is_bounded = (1..=CLASS_FRAMES_MAX).contains(&config.frames_max);
         assert!(is_bounded, "1 to CLASS_FRAMES_MAX frames of a class wait");
         Queue {
-            frames: VecDeque::with_capacity(config.frames_max),
+            packets: VecDeque::with_capacity(config.frames_max),
             frames_max: config.frames_max,
             bucket: config.shape.map(|shape| Bucket::new(shape, now_ns)),
             spell: None,
@@ -216,41 +239,42 @@ impl Queue {
         }
     }
 
-    fn push(&mut self, frame: Frame, now_ns: u64) -> Result<(), Refusal> {
+    fn push(&mut self, packet: NetworkPacket) -> Result<(), Refusal> {
         let burst_bytes = self.bucket.map_or(u64::MAX, |bucket| bucket.shape().burst_bytes());
-        if frame.len() as u64 > burst_bytes {
+        if packet.frame.len() as u64 > burst_bytes {
             self.statistics.refused_long += 1;
-            return Err(Refusal { frame, cause: RefusalCause::LongerThanBurst });
+            return Err(Refusal { packet, cause: RefusalCause::LongerThanBurst });
         }
-        if self.frames.len() == self.frames_max {
+        if self.packets.len() == self.frames_max {
             self.statistics.refused_full += 1;
-            return Err(Refusal { frame, cause: RefusalCause::QueueFull });
+            return Err(Refusal { packet, cause: RefusalCause::QueueFull });
         }
-        self.frames.push_back(Waiting { frame, since_ns: now_ns });
+        self.packets.push_back(packet);
         Ok(())
     }
 
     /// Whether there is a frame, and the shape lets it leave.
     fn may_send(&mut self, now_ns: u64) -> bool {
-        let Some(first) = self.frames.front() else { return false };
+        let Some(first) = self.packets.front() else { return false };
         let Some(bucket) = &mut self.bucket else { return true };
         bucket.refill(now_ns);
         bucket.affords(first.frame.len())
     }
 
     /// Takes the first frame, which may leave.
-    fn pop(&mut self, now_ns: u64) -> Frame {
-        let Waiting { frame, since_ns } = self.frames.pop_front().expect("a frame may leave");
+    fn pop(&mut self, now_ns: u64) -> NetworkPacket {
+        let packet = self.packets.pop_front().expect("a packet may leave");
+        let bytes = packet.frame.len();
         if let Some(bucket) = &mut self.bucket {
-            bucket.pay(frame.len());
+            bucket.pay(bytes);
         }
         self.spell = None;
         let statistics = &mut self.statistics;
         statistics.sent_frames += 1;
-        statistics.sent_bytes += frame.len() as u64;
-        statistics.longest_wait_ns =
-            statistics.longest_wait_ns.max(now_ns.saturating_sub(since_ns));
-        frame
+        statistics.sent_bytes += bytes as u64;
+        let waited_ns = now_ns.saturating_sub(packet.since_ns);
+        statistics.longest_wait_ns = statistics.longest_wait_ns.max(waited_ns);
+        packet
     }
 
     fn be_passed_over(&mut self, now_ns: u64) {
@@ -263,7 +287,7 @@ impl Queue {
     }
 
     fn ready_at(&self) -> Option<u64> {
-        let first = self.frames.front()?;
+        let first = self.packets.front()?;
         let bucket_ready = |bucket: &Bucket| bucket.ready_at(first.frame.len());
         Some(self.bucket.as_ref().map_or(first.since_ns, bucket_ready))
     }

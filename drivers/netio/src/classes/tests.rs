@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::vec::Vec;
 
-use pool::{PAGE_BYTES, Pool};
+use pool::{Frame, PAGE_BYTES, Pool};
 use proptest::prelude::*;
 
 use super::*;
@@ -15,6 +15,10 @@ fn frame(pool: &Pool, bytes: usize) -> Frame {
     let mut frame = pool.allocate_frame().expect("the pool suffices");
     frame.append(bytes).fill(0);
     frame
+}
+
+fn packet(pool: &Pool, class: Class, bytes: usize, now_ns: u64) -> NetworkPacket {
+    NetworkPacket::new(frame(pool, bytes), class, now_ns)
 }
 
 fn unshaped() -> [ClassConfig; CLASSES] {
@@ -31,30 +35,30 @@ fn shaped(class: Class, bytes_per_second: u64, burst_bytes: u64) -> [ClassConfig
 fn a_heartbeat_overtakes_a_full_bulk_queue() {
     let pool = Pool::on_heap(64, PAGE_BYTES);
     let mut classes = Classes::new(unshaped(), 0);
-    for _ in 0..CLASS_FRAMES_MAX {
-        classes.enqueue(BULK, frame(&pool, 1_500), 0).expect("there is room");
+    for _ in 0..CLASS_FRAMES {
+        classes.enqueue(packet(&pool, BULK, 1_500, 0)).expect("there is room");
     }
-    let refusal = classes.enqueue(BULK, frame(&pool, 1_500), 0).expect_err("the queue is full");
-    assert_eq!((refusal.cause, refusal.frame.len()), (RefusalCause::QueueFull, 1_500));
+    let refusal = classes.enqueue(packet(&pool, BULK, 1_500, 0)).expect_err("the queue is full");
+    assert_eq!((refusal.cause, refusal.packet.frame.len()), (RefusalCause::QueueFull, 1_500));
 
-    classes.enqueue(Class::FIRST, frame(&pool, 64), 1).expect("its queue is another");
-    let (class, heartbeat) = classes.dequeue(1).expect("it is first");
-    assert_eq!((class, heartbeat.len()), (Class::FIRST, 64));
-    assert_eq!(classes.dequeue(1).map(|(class, _)| class), Some(BULK));
+    classes.enqueue(packet(&pool, Class::FIRST, 64, 1)).expect("its queue is another");
+    let heartbeat = classes.dequeue(1).expect("it is first");
+    assert_eq!((heartbeat.class, heartbeat.frame.len()), (Class::FIRST, 64));
+    assert_eq!(classes.dequeue(1).map(|packet| packet.class), Some(BULK));
 
     let bulk = classes.statistics(BULK);
     assert_eq!((bulk.refused_full, bulk.passed_over, bulk.starved), (1, 1, 0));
-    assert_eq!((bulk.waiting, classes.len()), (CLASS_FRAMES_MAX - 1, CLASS_FRAMES_MAX - 1));
+    assert_eq!((bulk.waiting, classes.len()), (CLASS_FRAMES - 1, CLASS_FRAMES - 1));
 }
 
 #[test]
 fn every_refused_and_sent_frame_goes_back_to_its_pool() {
     let pool = Pool::on_heap(4, PAGE_BYTES);
     let mut classes = Classes::new(shaped(BULK, 1_000, 100), 0);
-    let refusal = classes.enqueue(BULK, frame(&pool, 101), 0).expect_err("no burst is that long");
+    let refusal = classes.enqueue(packet(&pool, BULK, 101, 0)).expect_err("no burst is that long");
     assert_eq!(refusal.cause, RefusalCause::LongerThanBurst);
     drop(refusal);
-    classes.enqueue(BULK, frame(&pool, 100), 0).expect("that fits");
+    classes.enqueue(packet(&pool, BULK, 100, 0)).expect("that fits");
     drop(classes.dequeue(0));
     assert_eq!((pool.free(), classes.poll_timeout()), (4, None));
     assert_eq!(classes.statistics(BULK).refused_long, 1);
@@ -66,7 +70,7 @@ fn sent_bytes(classes: &mut Classes, pool: &Pool, start_ns: u64, end_ns: u64) ->
     let mut now = start_ns;
     while now <= end_ns {
         while classes.len() < 2 {
-            classes.enqueue(BULK, frame(pool, 1_514), now).expect("there is room");
+            classes.enqueue(packet(pool, BULK, 1_514, now)).expect("there is room");
         }
         drop(classes.dequeue(now));
         now = now.max(classes.poll_timeout().expect("a frame waits"));
@@ -97,9 +101,9 @@ fn a_shaped_class_lets_the_next_one_send_and_says_when_it_can() {
     let pool = Pool::on_heap(8, PAGE_BYTES);
     let mut classes = Classes::new(shaped(Class::FIRST, 1_000, 1_000), 0);
     for class in [Class::FIRST, Class::FIRST, BULK] {
-        classes.enqueue(class, frame(&pool, 1_000), 0).expect("there is room");
+        classes.enqueue(packet(&pool, class, 1_000, 0)).expect("there is room");
     }
-    let order: Vec<_> = (0..3).map(|_| classes.dequeue(0).map(|(class, _)| class)).collect();
+    let order: Vec<_> = (0..3).map(|_| classes.dequeue(0).map(|packet| packet.class)).collect();
     assert_eq!(order, [Some(Class::FIRST), Some(BULK), None]);
     assert_eq!(classes.statistics(Class::FIRST).shaped, 2);
 
@@ -115,16 +119,16 @@ fn starvation_is_counted_once_a_spell_while_it_lasts() {
     let mut classes = Classes::new(unshaped(), 0);
     let mut now = 0;
     for spell in 1..=2 {
-        classes.enqueue(BULK, frame(&pool, 1_500), now).expect("there is room");
+        classes.enqueue(packet(&pool, BULK, 1_500, now)).expect("there is room");
         for step in 0..=20 {
-            classes.enqueue(Class::FIRST, frame(&pool, 64), now).expect("there is room");
+            classes.enqueue(packet(&pool, Class::FIRST, 64, now)).expect("there is room");
             drop(classes.dequeue(now));
             let is_starved = step * (STARVED_AFTER_NS / 10) >= STARVED_AFTER_NS;
             let starved = classes.statistics(BULK).starved;
             assert_eq!(starved, spell - 1 + u64::from(is_starved), "step {step}");
             now += STARVED_AFTER_NS / 10;
         }
-        assert_eq!(classes.dequeue(now).map(|(class, _)| class), Some(BULK));
+        assert_eq!(classes.dequeue(now).map(|packet| packet.class), Some(BULK));
     }
     assert_eq!(classes.statistics(BULK).passed_over, 42);
 }
@@ -134,15 +138,31 @@ fn one_that_its_own_shape_keeps_back_is_not_starved() {
     let pool = Pool::on_heap(8, PAGE_BYTES);
     let mut classes = Classes::new(shaped(BULK, 1, 100), 0);
     for _ in 0..2 {
-        classes.enqueue(BULK, frame(&pool, 100), 0).expect("there is room");
+        classes.enqueue(packet(&pool, BULK, 100, 0)).expect("there is room");
     }
     drop(classes.dequeue(0));
     for now in [0, STARVED_AFTER_NS, 2 * STARVED_AFTER_NS] {
-        classes.enqueue(Class::FIRST, frame(&pool, 64), now).expect("there is room");
+        classes.enqueue(packet(&pool, Class::FIRST, 64, now)).expect("there is room");
         drop(classes.dequeue(now));
     }
     let bulk = classes.statistics(BULK);
     assert_eq!((bulk.starved, bulk.passed_over, bulk.shaped), (0, 0, 0));
+}
+
+#[test]
+fn a_shape_may_change_unless_a_packet_would_wait_for_ever() {
+    let pool = Pool::on_heap(8, PAGE_BYTES);
+    let mut classes = Classes::new(unshaped(), 0);
+    for _ in 0..2 {
+        classes.enqueue(packet(&pool, BULK, 1_000, 0)).expect("there is room");
+    }
+    assert!(!classes.set_shape(BULK, Shape::new(1_000, 999), 0), "no burst is that long");
+    assert_eq!(classes.shape(BULK), None);
+    assert!(classes.set_shape(BULK, Shape::new(1_000, 1_000), 0));
+    assert!(classes.dequeue(0).is_some() && classes.dequeue(0).is_none());
+    assert_eq!(classes.poll_timeout(), Some(SECOND_NS));
+    assert!(classes.set_shape(BULK, None, 0));
+    assert!(classes.dequeue(0).is_some() && classes.is_empty());
 }
 
 proptest! {
@@ -159,14 +179,14 @@ proptest! {
             let now = number as u64;
             if let Some(class) = step {
                 let is_taken =
-                    classes.enqueue(Class(class), frame(&pool, number), now).is_ok();
+                    classes.enqueue(packet(&pool, Class(class), number, now)).is_ok();
                 let queue = &mut model[usize::from(class)];
-                prop_assert_eq!(is_taken, queue.len() < CLASS_FRAMES_MAX);
+                prop_assert_eq!(is_taken, queue.len() < CLASS_FRAMES);
                 if is_taken {
                     queue.push_back(number);
                 }
             } else {
-                let left = classes.dequeue(now).map(|(class, it)| (class.index(), it.len()));
+                let left = classes.dequeue(now).map(|it| (it.class.index(), it.frame.len()));
                 let first = model.iter().position(|queue| !queue.is_empty());
                 let expected = first.map(|class| (class, model[class].pop_front().unwrap()));
                 prop_assert_eq!(left, expected);

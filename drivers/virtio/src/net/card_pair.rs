@@ -8,9 +8,9 @@ use pool::Frame;
 
 use super::offloads::{OffloadCounts, Packet, Received};
 use super::pair::{Kick, QueuePair};
-use super::statistics::NetStatistics;
 use crate::queue::QueueError;
 use crate::transport::Doorbell;
+use netio::NetStatistics;
 
 /// The doorbells of a pair.
 #[derive(Debug)]

@@ -41,7 +41,6 @@ mod header;
 mod offloads;
 mod pair;
 mod receive;
-mod statistics;
 mod transmit;
 
 use alloc::collections::VecDeque;
@@ -58,12 +57,12 @@ pub use control::Rss;
 pub use header::{
     Checksum, HEADER_BYTES, Header, HeaderError, PartialChecksum, SegmentKind, Segmentation,
 };
-pub use netio::OffloadSet;
+pub use netio::{NetStatistics, OffloadSet};
 use offloads::Agreement;
 pub use offloads::{CardOffloads, OffloadCounts, Packet, Received, TransmitOffload};
 use pair::{Kick, QueuePair};
 use receive::Receiver;
-pub use statistics::NetStatistics;
+
 pub use transmit::RECLAIM_WITHIN_NS;
 use transmit::Transmitter;
 
@@ -192,6 +191,17 @@ impl<T: Transport> VirtioNet<T> {
         let sent = self.pair.send_burst(&mut self.device, frames);
         self.notice_fault();
         sent
+    }
+
+    /// How many frames were given to the card and not taken back yet: see [`VirtioNet::reclaim`].
+    pub fn in_flight(&self) -> u16 {
+        self.pair.transmitter.in_flight()
+    }
+
+    /// The caller keeps frames back that the ring has room for, and wants to know when others have left, as if
+    /// they waited for room: until the next burst that is sent.
+    pub fn await_departures(&mut self) {
+        self.pair.transmitter.await_departures();
     }
 
     /// As [`VirtioNet::send_burst`], with what the card is to do with each packet. One for which it was not

@@ -1,8 +1,6 @@
 //! What a card takes over: the bits of the standard (Virtio 1.3, section 5.1.3) and the words of `netio`.
 
-use core::fmt;
-use core::ops::Add;
-
+pub use netio::{CardOffloads, OffloadCounts};
 use netio::{OffloadSet, Outgoing};
 use pool::{Frame, FrameChain};
 
@@ -82,81 +80,6 @@ impl From<Outgoing> for Packet {
         };
         let checksum = PartialChecksum { start: card.checksum_start, offset: card.checksum_offset };
         Packet { frame, offload: TransmitOffload::Segment(segmentation, checksum) }
-    }
-}
-
-/// How often what was negotiated was used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct OffloadCounts {
-    /// Packets whose checksum the card computed, those that it cut not counted.
-    pub sent_partial: u64,
-    /// Packets that the card cut.
-    pub sent_large: u64,
-    /// Arrivals whose checksum nobody had computed.
-    pub received_partial: u64,
-    /// Arrivals whose checksum the card found right.
-    pub received_valid: u64,
-    /// Arrivals that stand for several.
-    pub received_large: u64,
-    /// Arrivals that lay in several buffers.
-    pub received_in_several: u64,
-}
-
-impl Add for OffloadCounts {
-    type Output = OffloadCounts;
-
-    fn add(self, other: OffloadCounts) -> OffloadCounts {
-        OffloadCounts {
-            sent_partial: self.sent_partial + other.sent_partial,
-            sent_large: self.sent_large + other.sent_large,
-            received_partial: self.received_partial + other.received_partial,
-            received_valid: self.received_valid + other.received_valid,
-            received_large: self.received_large + other.received_large,
-            received_in_several: self.received_in_several + other.received_in_several,
-        }
-    }
-}
-
-/// What a card offers, what was agreed on, and what came of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct CardOffloads {
-    /// What the card can do.
-    pub offered: OffloadSet,
-    /// What it was asked to do.
-    pub negotiated: OffloadSet,
-    /// How often it did.
-    pub used: OffloadCounts,
-}
-
-/// The standard's names of what is in a set, or "none".
-struct Names(OffloadSet);
-
-impl fmt::Display for Names {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let set = &self.0;
-        let names = [
-            (set.transmit_checksum, "CSUM"),
-            (set.receive_checksum, "GUEST_CSUM"),
-            (set.transmit_tso_ipv4, "HOST_TSO4"),
-            (set.transmit_tso_ipv6, "HOST_TSO6"),
-            (set.receive_tso_ipv4, "GUEST_TSO4"),
-            (set.receive_tso_ipv6, "GUEST_TSO6"),
-            (set.mergeable_buffers, "MRG_RXBUF"),
-        ];
-        let mut names = names.iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name);
-        f.write_str(names.next().unwrap_or(&"none"))?;
-        names.try_for_each(|name| write!(f, " {name}"))
-    }
-}
-
-impl fmt::Display for CardOffloads {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "offloads offered: {}; negotiated: {}",
-            Names(self.offered),
-            Names(self.negotiated)
-        )
     }
 }
 

@@ -6,9 +6,9 @@ use pool::Frame;
 
 use super::offloads::{OffloadCounts, Packet, Received};
 use super::receive::Receiver;
-use super::statistics::NetStatistics;
 use super::transmit::Transmitter;
 use crate::queue::QueueError;
+use netio::NetStatistics;
 
 /// How a device is told to look at a queue.
 pub(super) trait Kick {

@@ -5,8 +5,8 @@ use pool::{Frame, FrameChain, HEADROOM_BYTES, PacketBuffer, Pool};
 use super::configuration::ETHERNET_HEADER_BYTES;
 use super::header::{Checksum, HEADER_BYTES, Header};
 use super::offloads::{Agreement, OffloadCounts, Received};
-use super::statistics::NetStatistics;
 use crate::queue::{Completion, Direction, Queue, QueueError, Segment};
+use netio::NetStatistics;
 
 /// Where the card starts writing: its header ends where a fresh frame starts.
 const START: usize = HEADROOM_BYTES - HEADER_BYTES;
@@ -100,6 +100,8 @@ impl Receiver {
                 delivered += 1;
             }
         }
+        self.statistics.receive_polls += 1;
+        self.statistics.receive_polls_empty += u64::from(delivered == 0);
         Ok(delivered)
     }
 

@@ -7,8 +7,8 @@ use pool::{Frame, PacketBuffer, Returns};
 use super::configuration::{FRAME_BYTES_MIN, frame_bytes_max};
 use super::header::HEADER_BYTES;
 use super::offloads::{Agreement, OffloadCounts, Packet, TransmitOffload};
-use super::statistics::NetStatistics;
 use crate::queue::{Direction, Queue, QueueError, Segment};
+use netio::NetStatistics;
 
 /// So many frames may be on their way before those that have left are looked for: that costs a look at what
 /// the device writes, and is cheaper for many at once.
@@ -56,6 +56,16 @@ impl Transmitter {
 
     pub(super) fn used(&self) -> OffloadCounts {
         self.used
+    }
+
+    /// How many frames are in the ring.
+    pub(super) fn in_flight(&self) -> u16 {
+        self.queue.outstanding()
+    }
+
+    /// See [`super::VirtioNet::await_departures`].
+    pub(super) fn await_departures(&mut self) {
+        self.is_room_awaited = true;
     }
 
     /// Gives the buffers of frames that have left back to the pool.

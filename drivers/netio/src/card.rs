@@ -1,10 +1,17 @@
-//! What a card counts, by cause.
+//! What a card tells of itself: what it counts, by cause, and what it takes over.
 
+use core::fmt;
 use core::ops::Add;
+
+use crate::OffloadSet;
 
 /// Counts since the card was started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct NetStatistics {
+    /// How often arrivals were looked for …
+    pub receive_polls: u64,
+    /// … and how often there were none.
+    pub receive_polls_empty: u64,
     /// Frames that arrived.
     pub received_frames: u64,
     /// Their bytes, headers of the card not counted.
@@ -47,6 +54,8 @@ impl Add for NetStatistics {
 
     fn add(self, other: NetStatistics) -> NetStatistics {
         NetStatistics {
+            receive_polls: self.receive_polls + other.receive_polls,
+            receive_polls_empty: self.receive_polls_empty + other.receive_polls_empty,
             received_frames: self.received_frames + other.received_frames,
             received_bytes: self.received_bytes + other.received_bytes,
             sent_frames: self.sent_frames + other.sent_frames,
@@ -65,5 +74,80 @@ impl Add for NetStatistics {
             receive_buffers: self.receive_buffers + other.receive_buffers,
             transmit_buffers: self.transmit_buffers + other.transmit_buffers,
         }
+    }
+}
+
+/// How often what was negotiated was used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct OffloadCounts {
+    /// Packets whose checksum the card computed, those that it cut not counted.
+    pub sent_partial: u64,
+    /// Packets that the card cut.
+    pub sent_large: u64,
+    /// Arrivals whose checksum nobody had computed.
+    pub received_partial: u64,
+    /// Arrivals whose checksum the card found right.
+    pub received_valid: u64,
+    /// Arrivals that stand for several.
+    pub received_large: u64,
+    /// Arrivals that lay in several buffers.
+    pub received_in_several: u64,
+}
+
+impl Add for OffloadCounts {
+    type Output = OffloadCounts;
+
+    fn add(self, other: OffloadCounts) -> OffloadCounts {
+        OffloadCounts {
+            sent_partial: self.sent_partial + other.sent_partial,
+            sent_large: self.sent_large + other.sent_large,
+            received_partial: self.received_partial + other.received_partial,
+            received_valid: self.received_valid + other.received_valid,
+            received_large: self.received_large + other.received_large,
+            received_in_several: self.received_in_several + other.received_in_several,
+        }
+    }
+}
+
+/// What a card offers, what was agreed on, and what came of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CardOffloads {
+    /// What the card can do.
+    pub offered: OffloadSet,
+    /// What it was asked to do.
+    pub negotiated: OffloadSet,
+    /// How often it did.
+    pub used: OffloadCounts,
+}
+
+/// The standard's names of what is in a set, or "none".
+struct Names(OffloadSet);
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set = &self.0;
+        let names = [
+            (set.transmit_checksum, "CSUM"),
+            (set.receive_checksum, "GUEST_CSUM"),
+            (set.transmit_tso_ipv4, "HOST_TSO4"),
+            (set.transmit_tso_ipv6, "HOST_TSO6"),
+            (set.receive_tso_ipv4, "GUEST_TSO4"),
+            (set.receive_tso_ipv6, "GUEST_TSO6"),
+            (set.mergeable_buffers, "MRG_RXBUF"),
+        ];
+        let mut names = names.iter().filter(|(is_there, _)| *is_there).map(|(_, name)| name);
+        f.write_str(names.next().unwrap_or(&"none"))?;
+        names.try_for_each(|name| write!(f, " {name}"))
+    }
+}
+
+impl fmt::Display for CardOffloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "offloads offered: {}; negotiated: {}",
+            Names(self.offered),
+            Names(self.negotiated)
+        )
     }
 }
