@@ -4,10 +4,11 @@
 //! - [`Steering`] says which core handles a frame, and moves flows to the cores that consume them (RFS)
 //!   without ever reordering one.
 //! - [`FlowTable`] knows of each flow how much, how long, and how fast.
-//! - [`Classes`] says which [`NetworkPacket`] leaves next: eight strict priorities, each shaped if so wanted.
+//! - [`Classes`] says which [`NetworkPacket`] leaves next: eight strict priorities, each shaped if so
+//!   wanted.
 //! - [`OffloadEngine`] cuts and merges TCP segments where the card does not.
-//! - [`NetStatistics`] and [`CardOffloads`] are what a card tells of itself, [`ZeroCopyPath`] what carries its
-//!   frames.
+//! - [`NetStatistics`] and [`CardOffloads`] are what a card tells of itself, [`ZeroCopyPath`] what carries
+//!   its frames.
 //!
 //! Time is an argument everywhere: nanoseconds (`u64`) of one monotonic clock. Nothing allocates after its
 //! construction, and every limit is in [`limits`].

@@ -122,8 +122,19 @@ impl Clients {
         self.stacks.iter().all(|(_, stack)| stack.is_at_rest(now))
     }
 
-    pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        self.stacks.iter().filter_map(|(_, stack)| stack.poll_timeout(now)).min()
+    /// When [`Clients::work`] has something to do on one of the cards that `is_open` names.
+    pub(crate) fn poll_timeout(
+        &self,
+        is_open: impl Fn(&Port) -> bool,
+        now: Instant,
+    ) -> Option<Instant> {
+        let open = self.stacks.iter().filter(|(port, _)| is_open(port));
+        open.filter_map(|(_, stack)| stack.poll_timeout(now)).min()
+    }
+
+    /// So many frames to each card may wait from now on.
+    pub(crate) fn set_room(&mut self, room: impl Fn(Port) -> usize) {
+        self.stacks.iter_mut().for_each(|(port, stack)| stack.set_room(room(*port)));
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<(Port, Frame)> {

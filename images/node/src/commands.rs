@@ -10,7 +10,7 @@ use shell::{Command, CommandTable, Report};
 
 use crate::journal::Journal;
 use crate::node::View;
-use crate::views;
+use crate::{traffic, views};
 
 /// What the shell can do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +24,8 @@ pub(crate) enum CommandId {
     LedgerGet,
     LedgerProof,
     Net,
+    Netio(NetioView),
+    NetioShape,
     Disk,
     Log,
     KvGet,
@@ -49,6 +51,16 @@ pub(crate) enum BftView {
     Views,
     Consensus,
     Checkpoints,
+}
+
+/// What of the way of frames is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NetioView {
+    Status,
+    Packets,
+    Flows,
+    Offloads,
+    Stats,
 }
 
 /// All commands, in the order of `help`.
@@ -103,6 +115,37 @@ pub(crate) const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
     command("ledger append", CommandId::LedgerAppend, "ENTRY", "appends an entry, for ever"),
     command("ledger get", CommandId::LedgerGet, "POSITION", "reads an entry"),
     command("ledger proof", CommandId::LedgerProof, "POSITION", "an entry and its certificate"),
+    command(
+        "netio status",
+        CommandId::Netio(NetioView::Status),
+        "",
+        "packets and gigabits a second, what a packet costs",
+    ),
+    command(
+        "netio packets",
+        CommandId::Netio(NetioView::Packets),
+        "",
+        "packet buffers, and the classes of traffic",
+    ),
+    command("netio flows", CommandId::Netio(NetioView::Flows), "", "who talks to whom, of late"),
+    command(
+        "netio offloads",
+        CommandId::Netio(NetioView::Offloads),
+        "",
+        "what the cards take over: offered, negotiated, used",
+    ),
+    command(
+        "netio stats",
+        CommandId::Netio(NetioView::Stats),
+        "",
+        "all that the cards count, and drops by cause",
+    ),
+    command(
+        "netio shape",
+        CommandId::NetioShape,
+        "CLASS MBIT|off",
+        "bounds what a class of traffic may send",
+    ),
     command("net", CommandId::Net, "", "packet buffers, links to the peers, what was refused"),
     command("disk", CommandId::Disk, "", "the durable log"),
     command("log", CommandId::Log, "[COUNT]", "the last lines of the log (20)"),
@@ -137,6 +180,8 @@ pub(crate) enum Outcome {
     Trace(bool),
     /// A member less.
     Remove(NodeId),
+    /// A class of traffic sends at most so many megabits a second, or what it can.
+    Shape(u8, Option<u64>),
     /// The end of the node, after a farewell.
     Reboot,
     /// The end of the node, after a farewell.
@@ -156,7 +201,7 @@ pub(crate) fn execute(
 ) -> Outcome {
     let usage = || Outcome::Usage(COMMANDS.usage(|command| command == id));
     match (id, arguments.as_slice()) {
-        (CommandId::Log, [count]) => match parse_count(count) {
+        (CommandId::Log, [count]) => match parse(count) {
             Some(count) => listing(views::log(journal, count)),
             None => usage(),
         },
@@ -176,6 +221,14 @@ pub(crate) fn execute(
             b"off" => Outcome::Trace(false),
             _ => usage(),
         },
+        (CommandId::NetioShape, [class, rate]) => match (parse(class), rate.as_slice()) {
+            (Some(class), b"off") => Outcome::Shape(class, None),
+            (Some(class), rate) => match parse(rate) {
+                Some(rate) => Outcome::Shape(class, Some(rate)),
+                None => usage(),
+            },
+            (None, _) => usage(),
+        },
         (CommandId::RaftRemove, [node]) => match parse_node(node) {
             Some(node) => Outcome::Remove(node),
             None => usage(),
@@ -187,7 +240,8 @@ pub(crate) fn execute(
             | CommandId::LedgerGet
             | CommandId::LedgerProof
             | CommandId::RaftTrace
-            | CommandId::RaftRemove,
+            | CommandId::RaftRemove
+            | CommandId::NetioShape,
             _,
         )
         | (_, [_, ..]) => usage(),
@@ -197,8 +251,25 @@ pub(crate) fn execute(
             record(views::network(view.links, view.packets, view.clients, view.now))
         }
         (CommandId::Disk, []) => record(views::disk(view.store)),
+        (CommandId::Netio(what), []) => netio(what, view),
         (CommandId::Raft(what), []) => raft(what, view),
         (CommandId::Bft(what), []) => bft(what, view),
+    }
+}
+
+fn netio(what: NetioView, view: &View<'_>) -> Outcome {
+    let traffic = view.traffic;
+    match what {
+        NetioView::Status => record(traffic::views::status(traffic, view.settings.path)),
+        NetioView::Packets => record(traffic::views::packets(traffic, view.packets)),
+        NetioView::Flows => record(traffic::views::flows(traffic, view.now.as_nanos())),
+        NetioView::Offloads => listing(traffic::views::offloads(traffic)),
+        NetioView::Stats => {
+            let refused = view
+                .links
+                .map_or(0, |links| links.counters().refused[wire::Refusal::Checksum as usize]);
+            listing(traffic::views::stats(traffic, refused))
+        }
     }
 }
 
@@ -247,12 +318,12 @@ fn ask(name: &'static [u8], arguments: Vec<Vec<u8>>) -> Outcome {
     Outcome::Ask([Bytes::from_static(name)].into_iter().chain(arguments).collect())
 }
 
-fn parse_count(word: &[u8]) -> Option<usize> {
+fn parse<T: core::str::FromStr>(word: &[u8]) -> Option<T> {
     core::str::from_utf8(word).ok()?.parse().ok()
 }
 
 fn parse_node(word: &[u8]) -> Option<NodeId> {
-    NodeId::new(core::str::from_utf8(word).ok()?.parse().ok()?)
+    NodeId::new(parse(word)?)
 }
 
 /// A reply of the key-value service as the shell shows it, and whether it is a good one.

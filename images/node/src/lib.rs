@@ -7,8 +7,9 @@
 //! A node starts by reading its disk. Until that is done it answers nobody; then it has a log, joins the
 //! cluster, and opens its ports. Reading in order: [`Settings`], `node`, then one file for each neighbour of
 //! the services: `replica` (Raft, the log and the links), `notary` (the ledger and its consensus), `clients`
-//! (TCP connections), `web` and `metrics` (pages), `commands` (the shell), `views` (what pages and shell
-//! show), `transitions` (the trace for outside specifications).
+//! (TCP connections), `traffic` (what waits for the cards, and what was seen of frames), `web` and `metrics`
+//! (pages), `commands` (the shell), `views` (what pages and shell show), `transitions` (the trace for outside
+//! specifications).
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ mod notary;
 mod output;
 mod replica;
 mod settings;
+mod traffic;
 mod transitions;
 mod views;
 mod web;
@@ -36,3 +38,4 @@ pub use notary::{Identity, IdentityError, Region};
 pub use output::{Output, Port, RequestId, Stop};
 pub use replica::SnapshotCounts;
 pub use settings::{Beginning, Outside, Reads, Settings, SettingsError};
+pub use traffic::CardReport;

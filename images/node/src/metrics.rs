@@ -10,6 +10,8 @@ use wire::Refusal;
 use crate::node::View;
 use crate::notary::Notary;
 use crate::output::Port;
+use crate::traffic::Traffic;
+use crate::traffic::views::FIGURES;
 
 /// A page under construction.
 struct Page(String);
@@ -54,6 +56,7 @@ pub(crate) fn text(view: &View<'_>) -> String {
     }
     disk(&mut page, view);
     network(&mut page, view);
+    cards(&mut page, view.traffic);
     clients(&mut page, view);
     page.0
 }
@@ -221,6 +224,42 @@ fn network(page: &mut Page, view: &View<'_>) {
         let labels = alloc::format!("peer=\"{peer}\"");
         page.sample("coterie_link_frames_resent_total", &labels, status.resent);
     }
+}
+
+fn cards(page: &mut Page, traffic: &Traffic) {
+    let card = |name| alloc::format!("card=\"{name}\"");
+    for (name, figure) in FIGURES {
+        let metric = alloc::format!("coterie_netio_{name}_total");
+        page.metric(&metric, "counter", "What the cards count: see 'netio stats'.");
+        for (name, statistics) in traffic.cards() {
+            page.sample(&metric, &card(name), figure(statistics));
+        }
+    }
+    let metric = "coterie_netio_dropped_filter_total";
+    page.metric(metric, "counter", "Frames for other machines.");
+    for (name, filtered) in traffic.filtered() {
+        page.sample(metric, &card(name), filtered);
+    }
+    let classes = [
+        ("coterie_netio_class_sent_total", "Frames that left, by class of traffic."),
+        ("coterie_netio_class_dropped_total", "Frames for which there was no room, by class."),
+        ("coterie_netio_class_starved_total", "Spells in which others went first, by class."),
+    ];
+    for (index, (metric, help)) in classes.into_iter().enumerate() {
+        page.metric(metric, "counter", help);
+        for (class, counts) in traffic.class_counts() {
+            page.sample(metric, &alloc::format!("class=\"{class}\""), counts[index]);
+        }
+    }
+    let metric = "coterie_netio_packet_nanoseconds";
+    page.metric(metric, "gauge", "What a frame has cost, the work that follows counted.");
+    for (quantile, per_mille) in [("0.5", 500), ("0.99", 990)] {
+        let labels = alloc::format!("quantile=\"{quantile}\"");
+        page.sample(metric, &labels, traffic.costs().percentile_ns(per_mille).unwrap_or(0));
+    }
+    let (active, forgotten) = traffic.flow_counts();
+    page.gauge("coterie_netio_flows", "Flows that were seen of late.", active);
+    page.counter("coterie_netio_flows_forgotten_total", "Flows that are forgotten.", forgotten);
 }
 
 fn clients(page: &mut Page, view: &View<'_>) {

@@ -21,8 +21,10 @@ use crate::notary::{Identity, Notary, Region};
 use crate::output::{Output, Port, RequestId, Stop};
 use crate::replica::{self, Replica, SnapshotCounts};
 use crate::settings::Settings;
+use crate::traffic::{Origin, Traffic};
 use crate::web;
 
+mod cards;
 mod console;
 mod dispatch;
 mod leaving;
@@ -75,6 +77,7 @@ pub struct Node {
     /// Present if the node has a part in the ledger.
     notary: Option<Notary>,
     clients: Clients,
+    traffic: Traffic,
     journal: Journal,
     outputs: VecDeque<Output>,
     console: Console,
@@ -119,6 +122,7 @@ pub(crate) struct View<'a> {
     pub(crate) store: &'a Store,
     pub(crate) clients: &'a ClientCounts,
     pub(crate) packets: &'a Pool,
+    pub(crate) traffic: &'a Traffic,
     pub(crate) snapshots: SnapshotCounts,
     pub(crate) messages_refused: u64,
     pub(crate) heap_bytes: u64,
@@ -129,7 +133,7 @@ fn view<'a>(
     about: &'a About,
     replica: &'a Replica,
     notary: Option<&'a Notary>,
-    clients: &'a ClientCounts,
+    (clients, traffic): (&'a ClientCounts, &'a Traffic),
     now: Instant,
 ) -> View<'a> {
     let member = replica.member();
@@ -143,6 +147,7 @@ fn view<'a>(
         store: replica.store(),
         clients,
         packets: &about.packets,
+        traffic,
         snapshots: replica.snapshots().counts(),
         messages_refused: replica.messages_refused(),
         heap_bytes: about.heap_bytes,
@@ -189,12 +194,14 @@ impl Node {
         };
         let clients = Clients::new(&settings, &hardware.packets, prng.next_u64(), now);
         let prompt = alloc::format!("node{}> ", settings.id);
+        let traffic = Traffic::new(settings.id, [prng.next_u64(), prng.next_u64()], now);
         Ok(Node {
             console: Console::new(prompt, |line| COMMANDS.complete(line)),
             replica: Replica::new(config, store, hardware.packets.clone(), now),
             kv: None,
             notary: None,
             clients,
+            traffic,
             about: About { settings, packets: hardware.packets, kv: None, heap_bytes: 0 },
             journal: Journal::default(),
             outputs: VecDeque::new(),
@@ -245,6 +252,7 @@ impl Node {
             // Nobody is served before the disk is read. Whoever wants something will say it again.
             return;
         }
+        let Some(frame) = self.traffic.receive(port, frame, now) else { return };
         self.is_settled = false;
         match port {
             Port::Cluster => {
@@ -279,6 +287,7 @@ impl Node {
         self.note_time(now);
         self.is_settled = false;
         self.replica.handle_timeout(now);
+        self.traffic.handle_timeout(now);
         if let Some(notary) = &mut self.notary {
             notary.handle_timeout(now);
         }
@@ -296,23 +305,34 @@ impl Node {
             return None;
         }
         let kv = self.kv.as_ref().and_then(KvService::poll_timeout);
-        // Nobody is served before the disk is read.
-        let clients = self.kv.is_some().then(|| self.clients.poll_timeout(now)).flatten();
+        // Nobody is served before the disk is read, and no card has more to send than it takes.
+        let is_open = |port: &Port| !self.traffic.is_congested(*port);
+        let clients = self.kv.is_some().then(|| self.clients.poll_timeout(is_open, now)).flatten();
         let leaving = self.leaving.as_ref().map(Leaving::until);
         let notary = self.notary.as_ref().and_then(Notary::poll_timeout);
-        Instant::earliest([self.replica.poll_timeout(), kv, notary, clients, leaving])
+        let traffic = self.traffic.poll_timeout();
+        Instant::earliest([self.replica.poll_timeout(), kv, notary, clients, leaving, traffic])
     }
 
     /// The next thing to do. Call it until there is none, after every burst of other calls: what came in
     /// together is worked on together.
     pub fn poll_output(&mut self, now: Instant) -> Option<Output> {
-        if self.is_stopped {
-            return self.outputs.pop_front();
+        if let Some(output) = self.next_output(now) {
+            return Some(output);
         }
-        if self.outputs.is_empty() && !self.is_settled {
+        if !self.is_stopped && !self.is_settled {
             self.work(now);
         }
-        self.outputs.pop_front()
+        self.next_output(now)
+    }
+
+    /// The next thing to do of those that are known.
+    fn next_output(&mut self, now: Instant) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        let (port, frame) = self.traffic.poll_transmit(now)?;
+        Some(Output::Transmit(port, frame))
     }
 
     /// Turns everything that has come in into outputs: what one service puts out goes into another, until
@@ -340,12 +360,7 @@ impl Node {
         }
         let is_idle = !self.has_moved && self.clients.are_at_rest(now);
         self.serve_clients(now);
-        while let Some(frame) = self.replica.poll_transmit(now) {
-            self.outputs.push_back(Output::Transmit(Port::Cluster, frame));
-        }
-        while let Some((port, frame)) = self.clients.poll_transmit() {
-            self.outputs.push_back(Output::Transmit(port, frame));
-        }
+        self.fetch_frames(now);
         self.is_settled = is_idle
             && !self.has_moved
             && self.leaving.is_none()
@@ -402,7 +417,9 @@ impl Node {
         let Some(kv) = &mut self.kv else { return };
         self.has_moved = false;
         let counts = self.clients.counts();
-        let view = view(&self.about, &self.replica, self.notary.as_ref(), &counts, now);
+        self.clients.set_room(|port| self.traffic.room(port, Origin::Clients));
+        let others = (&counts, &self.traffic);
+        let view = view(&self.about, &self.replica, self.notary.as_ref(), others, now);
         self.clients.work(kv, &mut self.next_client, |request| web::answer(request, &view), now);
         while let Some((place, words)) = self.clients.poll_asked() {
             self.ask(Asker::Page(place), &words, now);

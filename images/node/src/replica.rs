@@ -16,7 +16,7 @@ use base::{ClusterId, Instant, LogIndex, NodeId};
 use block::{BlockCompletion, BlockRequest};
 use bytes::Bytes;
 use kv::KvMachine;
-use net::links::{self, Disposition, Links};
+use net::links::{self, Disposition, Links, Urgency};
 use pool::{Frame, Pool};
 use raft::{
     Encoder, FetchId, LogEntry, Payload, ProposeError, RaftNode, ReadError, Ticket, TransferError,
@@ -258,11 +258,17 @@ impl Replica {
         }
     }
 
-    pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
-        self.member.as_mut()?.links.poll_transmit(now)
+    /// The next frame to send; no bulk, if there is no room for it.
+    pub(crate) fn poll_transmit(
+        &mut self,
+        has_room_for_bulk: bool,
+        now: Instant,
+    ) -> Option<(Urgency, Frame)> {
+        let links = &mut self.member.as_mut()?.links;
+        if has_room_for_bulk { links.poll_transmit(now) } else { links.poll_urgent(now) }
     }
 
-    /// Whether a frame waits for a buffer; asked after [`Replica::poll_transmit`] has given none.
+    /// Whether a frame waits for a buffer or for room; asked after [`Replica::poll_transmit`] has given none.
     pub(crate) fn is_starved(&self) -> bool {
         self.member.as_ref().is_some_and(|member| member.links.is_starved())
     }

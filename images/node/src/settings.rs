@@ -12,6 +12,7 @@
 //! | `coterie.reads=index` or `lease` | whether a leader asks a majority before it answers reads | `index` |
 //! | `coterie.clock=continuous` or `unknown` | whether the hypervisor never stops the clock | `unknown` |
 //! | `coterie.services=raft` or `raft,bft` | whether it takes part in the ledger | if it has keys |
+//! | `coterie.path=kernel`, `userspace` or `dpdk` | what carries the frames of the cluster | unknown |
 //! | `coterie.snapshot=N` | how many entries lead to a snapshot, if room is not scarce | 100000 |
 //! | `coterie.wall_ms=N` | the date at launch, in ms since 1970, for machines without a clock | 0 |
 //!
@@ -22,6 +23,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use base::{ClusterId, NodeId, limits};
+use netio::ZeroCopyPath;
 
 /// The settings of one node.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,6 +47,8 @@ pub struct Settings {
     pub has_continuous_clock: bool,
     /// Whether it takes part in the ledger; if nothing is said, it does if its machine has keys for it.
     pub ledger: Option<bool>,
+    /// What carries the frames of the cluster, as far as somebody has said: a card cannot tell.
+    pub path: Option<ZeroCopyPath>,
     /// A snapshot is taken after so many entries, or earlier if room is scarce.
     pub snapshot_entries: u64,
     /// The date at launch, in milliseconds since 1970; 0 if unknown.
@@ -159,6 +163,7 @@ struct Found {
     reads: Option<Reads>,
     has_continuous_clock: Option<bool>,
     ledger: Option<bool>,
+    path: Option<ZeroCopyPath>,
     snapshot_entries: Option<u64>,
     wall_ms: Option<u64>,
 }
@@ -241,6 +246,11 @@ impl Found {
                     bad("raft or raft,bft")
                 })
             }
+            "coterie.path" => {
+                set(&mut self.path, "coterie.path", ZeroCopyPath::named(value), || {
+                    bad("kernel, userspace or dpdk")
+                })
+            }
             "coterie.snapshot" => {
                 let entries = value.parse().ok().filter(|entries| *entries > 0);
                 set(&mut self.snapshot_entries, "coterie.snapshot", entries, || {
@@ -279,6 +289,7 @@ impl Found {
             reads: self.reads.unwrap_or_default(),
             has_continuous_clock: self.has_continuous_clock.unwrap_or(false),
             ledger: self.ledger,
+            path: self.path,
             snapshot_entries: self.snapshot_entries.unwrap_or(limits::SNAPSHOT_ENTRIES),
             wall_ms: self.wall_ms.unwrap_or(0),
         })
@@ -399,12 +410,14 @@ mod tests {
         let all = "coterie.id=1 coterie.cluster=1 coterie.peers=1 coterie.outside=192.0.2.7/28,192.0.2.1 \
             coterie.disk=noflush coterie.wall_ms=1795516884046 coterie.snapshot=7 \
             coterie.format=yes coterie.reads=lease coterie.clock=continuous coterie.services=raft,bft \
+            coterie.path=dpdk \
             virtio_mmio.device=512@0xfeb00e00:12";
         let settings = Settings::parse(all).unwrap();
         let outside =
             Outside { address: [192, 0, 2, 7], prefix: 28, gateway: Some([192, 0, 2, 1]) };
         assert_eq!(settings.outside, Some(outside));
         assert!(settings.without_flush && settings.may_format);
+        assert_eq!(settings.path, Some(ZeroCopyPath::Dpdk));
         assert_eq!(settings.wall_ms, 1_795_516_884_046);
         assert_eq!((settings.snapshot_entries, settings.ledger), (7, Some(true)));
         assert!(settings.has_continuous_clock && settings.consensus().lease_reads);
@@ -435,6 +448,7 @@ mod tests {
         assert!(error_of("coterie.outside=10.0.2.15/33").contains("PREFIX"));
         assert!(error_of("coterie.services=bft").contains("raft or raft,bft"));
         assert!(error_of("coterie.snapshot=0").contains("at least 1"));
+        assert!(error_of("coterie.path=fast").contains("kernel, userspace or dpdk"));
         assert!(error_of("coterie.disk=maybe").contains("flush or noflush"));
         assert!(error_of("coterie.format=maybe").contains("yes or no"));
         assert!(error_of("coterie.reads=quickly").contains("index or lease"));

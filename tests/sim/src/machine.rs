@@ -136,6 +136,7 @@ impl Machine {
             reads: if self.tuning.lease_reads { Reads::Lease } else { Reads::Index },
             has_continuous_clock: false,
             ledger: Some(false),
+            path: None,
             snapshot_entries: self.tuning.snapshot_entries,
             wall_ms: wall_ms.saturating_add_signed(self.calendar_ahead_ms),
         };

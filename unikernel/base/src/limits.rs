@@ -370,5 +370,50 @@ pub const SCRUB_STEP_MAX_BYTES: usize = 256 * 1024;
 /// How many packet buffers a node's pool has.
 pub const PACKET_BUFFERS: usize = 512;
 
+/// How many of them wait for frames of other nodes to arrive …
+pub const CLUSTER_RECEIVE_BUFFERS: u16 = 160;
+
+/// … and how many for frames of clients.
+pub const OUTSIDE_RECEIVE_BUFFERS: u16 = 96;
+
+/// How many frames to other nodes a card has to send at a time: whatever is more urgent waits for so many at
+/// the most, 8 ms on a network of 100 Mbit/s.
+pub const CLUSTER_TRANSMIT_FRAMES_MAX: usize = 64;
+
+/// The same for frames to clients.
+pub const OUTSIDE_TRANSMIT_FRAMES_MAX: usize = 32;
+
+/// How many frames of links wait for a card, bulk not counted: the others stay with the links.
+pub const URGENT_FRAMES_MAX: usize = 48;
+
+/// How many frames of bulk wait for a card: the others stay with the links.
+pub const BULK_FRAMES_MAX: usize = 48;
+
+/// How many frames to clients wait for a card: the others stay in TCP.
+pub const CLIENT_FRAMES_MAX: usize = 32;
+
+// Even when everything waits that may, both cards can receive and send.
+const _: () = assert!(
+    CLUSTER_RECEIVE_BUFFERS as usize
+        + OUTSIDE_RECEIVE_BUFFERS as usize
+        + CLUSTER_TRANSMIT_FRAMES_MAX
+        + OUTSIDE_TRANSMIT_FRAMES_MAX
+        + URGENT_FRAMES_MAX
+        + BULK_FRAMES_MAX
+        + 2 * CLIENT_FRAMES_MAX
+        <= PACKET_BUFFERS
+);
+// A heartbeat to each of 32 nodes, and what is urgent beside it, wait without waiting for one another.
+const _: () = assert!(URGENT_FRAMES_MAX > 32);
+
+/// The rate of a class that is shaped, in megabits a second, at the most.
+pub const SHAPE_MAX_MBIT_PER_SECOND: u64 = 100_000;
+
+/// How much of a shaped class may leave at once, at the least: some of the longest frames that a card takes.
+pub const SHAPE_BURST_MIN_BYTES: u64 = 128 * 1024;
+
+/// How many flows `netio flows` lists.
+pub const FLOWS_LISTED_MAX: usize = 32;
+
 /// How many TCP connections of clients a node serves at once, RESP and HTTP together.
 pub const CONNECTIONS_MAX: usize = 128;

@@ -66,7 +66,7 @@ impl Wire {
             let mut frames = Vec::new();
             for links in self.links.values_mut() {
                 links.check_invariants();
-                while let Some(frame) = links.poll_transmit(now) {
+                while let Some((_, frame)) = links.poll_transmit(now) {
                     let to = node(u16::from_be_bytes([frame[4], frame[5]]));
                     frames.push((to, frame.to_vec()));
                 }
@@ -157,10 +157,10 @@ fn a_stranger_without_a_message_is_refused_and_counted() {
     let content = 3u32.to_le_bytes().to_vec();
     let (now, trace) = (late.now, TraceContext::default());
     late.of(1).send(node(2), ServiceId::Raft, Lane::Urgent, trace, content.into(), now).unwrap();
-    let data = late.of(1).poll_transmit(now).unwrap().to_vec();
+    let data = late.of(1).poll_transmit(now).unwrap().1.to_vec();
     late.deliver(node(2), &data);
     let later = now + Duration::from_millis(40);
-    let acknowledgement = late.of(2).poll_transmit(later).unwrap().to_vec();
+    let acknowledgement = late.of(2).poll_transmit(later).unwrap().1.to_vec();
     wire.deliver(node(1), &acknowledgement);
     assert_eq!(wire.refused, [(node(1), Refusal::Source)]);
     assert_eq!(wire.guests(1), []);

@@ -69,7 +69,7 @@ impl Network {
         while let Some(message) = links.poll_message() {
             self.received.entry(id).or_default().push(message);
         }
-        while let Some(frame) = links.poll_transmit(self.now) {
+        while let Some((_, frame)) = links.poll_transmit(self.now) {
             let to = node(u16::from_be_bytes([frame[4], frame[5]]));
             if self.prng.chance(self.loss, 1000) {
                 continue;

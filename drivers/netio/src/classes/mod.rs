@@ -147,10 +147,9 @@ impl Classes {
         Ok(())
     }
 
-    /// Whether another packet of a class may wait.
-    pub fn has_room(&self, class: Class) -> bool {
-        let queue = &self.queues[class.index()];
-        queue.packets.len() < queue.frames_max
+    /// How many packets of a class wait.
+    pub fn waiting(&self, class: Class) -> usize {
+        self.queues[class.index()].packets.len()
     }
 
     /// Shapes a class anew, or no more. False, and nothing is changed, if a packet waits that is longer than

@@ -34,6 +34,8 @@ pub struct FlowMetadata {
     pub bytes: u64,
     /// How long its frames, or answers to them, took: whatever the caller measures.
     pub latency: LatencyHistogram,
+    /// Since when a frame of it waits for an answer, in nanoseconds, if one does.
+    pub unanswered_since_ns: Option<u64>,
 }
 
 /// What became of flows since the start.
@@ -126,7 +128,19 @@ impl FlowTable {
         flow.last_seen_ns = now_ns.max(flow.last_seen_ns);
         flow.packets += 1;
         flow.bytes += bytes as u64;
+        flow.unanswered_since_ns.get_or_insert(now_ns);
         flow
+    }
+
+    /// A frame of this flow was seen, which answers the flow in the other direction: how long the first frame
+    /// since the last answer has waited goes into that one's histogram. This is no use of it.
+    pub fn note_answer(&mut self, answer: &FlowKey, now_ns: u64) {
+        let asked = answer.reversed();
+        let Some(place) = self.find(self.chain_of(&asked), &asked) else { return };
+        let flow = &mut self.entry_mut(place).flow;
+        if let Some(since_ns) = flow.unanswered_since_ns.take() {
+            flow.latency.record(now_ns.saturating_sub(since_ns));
+        }
     }
 
     /// What is known of a flow; this is no use of it.
@@ -235,6 +249,7 @@ impl FlowTable {
             packets: 0,
             bytes: 0,
             latency: LatencyHistogram::new(),
+            unanswered_since_ns: None,
         };
         let next_in_chain = self.chains[usize::from(chain)].replace(place);
         let entry = Entry { flow, chain, next_in_chain, newer: None, older: None };

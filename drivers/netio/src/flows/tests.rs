@@ -49,6 +49,27 @@ fn a_silent_flow_is_forgotten_on_time() {
 }
 
 #[test]
+fn an_answer_tells_how_long_the_first_frame_since_the_last_one_has_waited() {
+    let mut table = FlowTable::new(HASH_KEY, 1_000_000);
+    let (question, answer) = (key(1), key(1).reversed());
+    for at in [100, 700] {
+        table.record(&question, 60, at);
+    }
+    table.note_answer(&question, 800);
+    table.note_answer(&answer, 1_100);
+    table.note_answer(&answer, 5_000);
+    let latency = |table: &FlowTable| {
+        let flow = table.get(&question).expect("it is there");
+        (flow.latency.count(), flow.latency.max_ns())
+    };
+    assert_eq!(latency(&table), (1, 1_000), "one answer, to the first of two frames");
+    table.record(&question, 60, 6_000);
+    table.note_answer(&answer, 6_200);
+    assert_eq!(latency(&table), (2, 1_000));
+    assert!(table.get(&answer).is_none(), "to look is not to use");
+}
+
+#[test]
 fn one_call_forgets_a_bounded_number() {
     let mut table = FlowTable::new(HASH_KEY, IDLE_NS);
     for number in 0..FLOWS_EXPIRED_PER_CALL as u16 + 1 {

@@ -198,8 +198,8 @@ impl<T: Transport> VirtioNet<T> {
         self.pair.transmitter.in_flight()
     }
 
-    /// The caller keeps frames back that the ring has room for, and wants to know when others have left, as if
-    /// they waited for room: until the next burst that is sent.
+    /// The caller keeps frames back that the ring has room for, and wants to know when others have left, as
+    /// if they waited for room: until the next burst that is sent.
     pub fn await_departures(&mut self) {
         self.pair.transmitter.await_departures();
     }

@@ -2,6 +2,7 @@
 
 use core::fmt::{self, Write};
 
+use base::limits::{CLUSTER_RECEIVE_BUFFERS, OUTSIDE_RECEIVE_BUFFERS};
 use platform::devices::{self, DiscoveryError};
 use platform::interrupts::Interrupts;
 use platform::pci;
@@ -16,11 +17,6 @@ use virtio::{InitError, VirtioBlk, VirtioNet};
 const MAC_PREFIX: [u8; 2] = [0x02, 0x77];
 const MAC_CLUSTER: u8 = 0;
 const MAC_OUTSIDE: u8 = 1;
-
-/// Of 512 packet buffers so many wait for frames of the cluster …
-const CLUSTER_RECEIVE_BUFFERS: u16 = 192;
-/// … and so many for frames of clients. The rest is for what is sent and worked on.
-const OUTSIDE_RECEIVE_BUFFERS: u16 = 96;
 
 /// The devices of a node. All of one kind: a machine has a PCI bus, or devices on the board.
 pub struct Devices<T: Transport> {

@@ -3,9 +3,10 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use base::limits::{CLUSTER_TRANSMIT_FRAMES_MAX, OUTSIDE_TRANSMIT_FRAMES_MAX};
 use base::{Duration, Instant};
 use block::{BlockDevice, BlockRequest};
-use node::{Node, Output, Port, Stop};
+use node::{CardReport, Node, Output, Port, Stop};
 use platform::clock::Clock;
 use platform::idle::Idle;
 use platform::serial::Serial;
@@ -45,7 +46,8 @@ pub fn run<T: Transport>(mut node: Node, mut devices: Devices<T>, clock: Clock) 
     loop {
         turns = turns.saturating_add(1);
         let now = clock.now();
-        take_input(&mut node, &mut devices, &mut serial, now);
+        let received = take_input(&mut node, &mut devices, &mut serial, now);
+        tell_room(&mut node, &mut devices, &waiting);
         while let Some(output) = node.poll_output(now) {
             match output {
                 Output::Transmit(Port::Cluster, frame) => waiting.cluster.push_back(frame),
@@ -60,10 +62,14 @@ pub fn run<T: Transport>(mut node: Node, mut devices: Devices<T>, clock: Clock) 
                 }
             }
         }
-        give_output(&mut devices, &mut serial, &mut waiting);
+        let sent = give_output(&node, &mut devices, &mut serial, &mut waiting);
+        if received + sent > 0 {
+            node.handle_turn((received + sent) as u64, clock.now().since(now));
+        }
         if now >= check_at {
             check_at = now + CHECK_EVERY;
             node.handle_heap(heap::in_use() as u64);
+            tell_of_cards(&mut node, &devices, now);
             if turns > BUSY_TURNS {
                 memory::flush_translations();
             }
@@ -82,16 +88,18 @@ pub fn run<T: Transport>(mut node: Node, mut devices: Devices<T>, clock: Clock) 
     }
 }
 
-/// Everything that has come since the last time, a burst from each device.
+/// Everything that has come since the last time, a burst from each device. Answers how many frames.
 fn take_input<T: Transport>(
     node: &mut Node,
     devices: &mut Devices<T>,
     serial: &mut Serial,
     now: Instant,
-) {
-    devices.cluster.receive_burst(BURST, |frame| node.handle_frame(Port::Cluster, frame, now));
+) -> usize {
+    let mut frames =
+        devices.cluster.receive_burst(BURST, |frame| node.handle_frame(Port::Cluster, frame, now));
     if let Some(outside) = &mut devices.outside {
-        outside.receive_burst(BURST, |frame| node.handle_frame(Port::Outside, frame, now));
+        frames +=
+            outside.receive_burst(BURST, |frame| node.handle_frame(Port::Outside, frame, now));
     }
     while let Some(completion) = devices.disk.poll() {
         node.handle_completion(completion, now);
@@ -99,34 +107,74 @@ fn take_input<T: Transport>(
     let mut bytes = [0; 64];
     let count = serial.read(&mut bytes);
     if count > 0 {
+        // A person, or a script, who may ask for the cards.
+        tell_of_cards(node, devices, now);
         node.handle_console(&bytes[..count], now);
     }
     if node.poll_timeout(now).is_some_and(|at| at <= now) {
         node.handle_timeout(now);
     }
+    frames
 }
 
-/// Hands over what the devices take now.
-fn give_output<T: Transport>(devices: &mut Devices<T>, serial: &mut Serial, waiting: &mut Waiting) {
-    devices.disk.submit_burst(&mut waiting.disk);
-    send(&mut devices.cluster, &mut waiting.cluster);
+/// Tells the node how many frames the cards take now. Buffers that were sent are wanted back before the pool
+/// runs dry.
+fn tell_room<T: Transport>(node: &mut Node, devices: &mut Devices<T>, waiting: &Waiting) {
+    let mut tell = |port, card: &mut VirtioNet<T>, frames_max: usize, waiting: usize| {
+        card.reclaim();
+        let taken = usize::from(card.in_flight()) + waiting;
+        node.handle_room(port, frames_max.saturating_sub(taken));
+    };
+    let waits = waiting.cluster.len();
+    tell(Port::Cluster, &mut devices.cluster, CLUSTER_TRANSMIT_FRAMES_MAX, waits);
     if let Some(outside) = &mut devices.outside {
-        send(outside, &mut waiting.outside);
+        tell(Port::Outside, outside, OUTSIDE_TRANSMIT_FRAMES_MAX, waiting.outside.len());
+    }
+}
+
+/// Tells the node what the cards have counted.
+fn tell_of_cards<T: Transport>(node: &mut Node, devices: &Devices<T>, now: Instant) {
+    let report = |card: &VirtioNet<T>| CardReport {
+        statistics: card.statistics(),
+        offloads: card.offloads(),
+    };
+    node.handle_card(Port::Cluster, report(&devices.cluster), now);
+    if let Some(outside) = &devices.outside {
+        node.handle_card(Port::Outside, report(outside), now);
+    }
+}
+
+/// Hands over what the devices take now. Answers how many frames that is.
+fn give_output<T: Transport>(
+    node: &Node,
+    devices: &mut Devices<T>,
+    serial: &mut Serial,
+    waiting: &mut Waiting,
+) -> usize {
+    devices.disk.submit_burst(&mut waiting.disk);
+    let mut sent =
+        send(&mut devices.cluster, &mut waiting.cluster, node.is_congested(Port::Cluster));
+    if let Some(outside) = &mut devices.outside {
+        sent += send(outside, &mut waiting.outside, node.is_congested(Port::Outside));
     }
     let excess = waiting.console.len().saturating_sub(CONSOLE_MAX_BYTES);
     waiting.console.drain(..excess);
     let bytes: Vec<u8> = waiting.console.iter().copied().take(256).collect();
     let written = serial.write(&bytes);
     waiting.console.drain(..written);
+    sent
 }
 
-fn send<T: Transport>(card: &mut VirtioNet<T>, frames: &mut VecDeque<Frame>) {
-    if frames.is_empty() {
-        // Buffers that were sent are wanted back before the pool runs dry.
-        card.reclaim();
-    } else {
-        card.send_burst(frames);
+fn send<T: Transport>(
+    card: &mut VirtioNet<T>,
+    frames: &mut VecDeque<Frame>,
+    is_congested: bool,
+) -> usize {
+    let sent = if frames.is_empty() { 0 } else { card.send_burst(frames) };
+    if is_congested {
+        card.await_departures();
     }
+    sent
 }
 
 /// Asks for interrupts, then looks once more: true if there is something to do.

@@ -1,5 +1,6 @@
 //! Requests from within: the lines of the console, and of whoever drives the node as a library.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use base::{Instant, LogIndex, NodeId};
@@ -38,7 +39,8 @@ impl Node {
         };
         self.renew_facts(now);
         let counts = self.clients.counts();
-        let view = view(&self.about, &self.replica, self.notary.as_ref(), &counts, now);
+        let others = (&counts, &self.traffic);
+        let view = view(&self.about, &self.replica, self.notary.as_ref(), others, now);
         match commands::execute(id, arguments, &view, &self.journal) {
             Outcome::Report(report) if is_json => {
                 self.console.answer(&source, &(report.to_json() + "\n"), 0);
@@ -50,6 +52,13 @@ impl Node {
                 self.set_trace(is_on, now);
                 let text = if is_on { "the trace begins\n" } else { "the trace ends\n" };
                 self.console.answer(&source, text, 0);
+            }
+            Outcome::Shape(class, mbit) => {
+                let (text, status) = match self.traffic.shape(class, mbit, now) {
+                    Ok(()) => (String::new(), 0),
+                    Err(error) => (alloc::format!("error: {error}\n"), 1),
+                };
+                self.console.answer(&source, &text, status);
             }
             Outcome::Remove(node) => self.remove(source, node, now),
             Outcome::Reboot => self.leave(&source, "the node starts afresh\n", Stop::Restart, now),

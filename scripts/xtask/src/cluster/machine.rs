@@ -132,8 +132,14 @@ fn settings(description: &Description, node: u16, format: Format, contact: Optio
         Reads::Index => "",
         Reads::Lease => "coterie.reads=lease ",
     };
+    let path = match description.net {
+        Net::Switch => "dpdk",
+        Net::Socket => "userspace",
+        Net::Bridge => "kernel",
+    };
     format!(
-        "coterie.id={node} coterie.cluster={} {beginning} {format}{reads}coterie.wall_ms={} {}",
+        "coterie.id={node} coterie.cluster={} {beginning} {format}{reads}coterie.path={path} \
+         coterie.wall_ms={} {}",
         description.id,
         clock::since_1970().as_millis(),
         description.append

@@ -79,7 +79,7 @@ fn drain(links: &mut Links, now: Instant) {
         assert!((1..=limits::MESSAGE_MAX_BYTES).contains(&message.content.len()));
     }
     let mut sent = 0;
-    while let Some(frame) = links.poll_transmit(now) {
+    while let Some((_, frame)) = links.poll_transmit(now) {
         sent += 1;
         assert!(sent < 10_000, "it never stops sending");
         let packet = Packet::new_checked(&frame[ip::HEADERS_BYTES..]).expect("it is whole");

@@ -15,6 +15,8 @@ pub(super) struct FrameDevice {
     mtu: usize,
     pub(super) received: VecDeque<Frame>,
     pub(super) outgoing: VecDeque<Frame>,
+    /// How many frames to send may wait; more are not made.
+    pub(super) outgoing_max: usize,
     /// Frames that were dropped because no buffer was free for an answer.
     pub(super) given_up: u64,
 }
@@ -22,7 +24,12 @@ pub(super) struct FrameDevice {
 impl FrameDevice {
     pub(super) fn new(pool: Pool, mtu: usize) -> FrameDevice {
         let (received, outgoing) = (VecDeque::new(), VecDeque::new());
-        FrameDevice { pool, mtu, received, outgoing, given_up: 0 }
+        let outgoing_max = usize::MAX;
+        FrameDevice { pool, mtu, received, outgoing, outgoing_max, given_up: 0 }
+    }
+
+    fn has_room(&self) -> bool {
+        self.outgoing.len() < self.outgoing_max
     }
 }
 
@@ -54,8 +61,11 @@ impl Device for FrameDevice {
     type TxToken<'a> = Unsent<'a>;
 
     fn receive(&mut self, _now: Instant) -> Option<(Received, Unsent<'_>)> {
-        // An answer may be needed. Without a buffer for it the frame is given up, and gives its own back: if
-        // it waited for one, those that wait might hold them all.
+        // An answer may be needed. Without room for it the frame waits. Without a buffer for it the frame is
+        // given up, and gives its own back: if it waited for one, those that wait might hold them all.
+        if !self.has_room() {
+            return None;
+        }
         while let Some(received) = self.received.pop_front() {
             if let Some(frame) = self.pool.allocate_frame() {
                 return Some((Received(received), Unsent { frame, outgoing: &mut self.outgoing }));
@@ -66,7 +76,7 @@ impl Device for FrameDevice {
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Unsent<'_>> {
-        let frame = self.pool.allocate_frame()?;
+        let frame = if self.has_room() { self.pool.allocate_frame() } else { None }?;
         Some(Unsent { frame, outgoing: &mut self.outgoing })
     }
 

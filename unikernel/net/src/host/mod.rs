@@ -154,6 +154,12 @@ impl HostStack {
         }
     }
 
+    /// From now on so many frames to send may wait, those that wait already counted; what does not fit stays
+    /// in the connections. At first there is room for any number.
+    pub fn set_room(&mut self, frames: usize) {
+        self.device.outgoing_max = frames;
+    }
+
     /// Takes what has arrived: a bounded amount of work, none if nothing has. What follows from it is sent by
     /// [`HostStack::flush`].
     pub fn poll(&mut self, now: Instant) {

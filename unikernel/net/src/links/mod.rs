@@ -28,7 +28,7 @@ use core::ops::Bound;
 use base::{ClusterId, Instant, NodeId, limits};
 use bytes::Bytes;
 use pool::{Frame, Pool};
-use wire::{Lane, Packet, Refusal, Repr, ServiceId, TraceContext};
+use wire::{Kind, Lane, Packet, Refusal, Repr, ServiceId, TraceContext};
 
 use crate::addresses::node_of_mac;
 use guests::Guests;
@@ -86,6 +86,20 @@ pub struct Message {
     pub trace: TraceContext,
     /// Its content.
     pub content: Bytes,
+}
+
+/// How soon a frame to be sent should leave. Frames of one rank keep their order on the way to the card, or
+/// those that were overtaken are taken for lost.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Urgency {
+    /// A message that is not sent again, because it is said anew before long: a heartbeat.
+    Datagram,
+    /// Of the urgent lane: a vote.
+    Urgent,
+    /// Only what has arrived.
+    Acknowledgement,
+    /// Of the bulk lane: the log, snapshots, entries of the ledger.
+    Bulk,
 }
 
 /// What a frame was.
@@ -288,7 +302,7 @@ impl Links {
         let repr = Repr::parse(&packet)?;
         self.rest = None;
         if !self.peers.contains_key(&source) {
-            let has_message = !matches!(repr.kind, wire::Kind::Acknowledgement);
+            let has_message = !matches!(repr.kind, Kind::Acknowledgement);
             if !has_message || !self.guests.admit(source, now) {
                 return Err(Refusal::Source);
             }
@@ -314,14 +328,28 @@ impl Links {
     }
 
     /// The next frame to send, or `None` if there is none, or no buffer for one.
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<(Urgency, Frame)> {
         if self.rest.is_some_and(|rest| rest.lasts(now)) {
             return None;
         }
-        let Some(next) = self.next_to_serve(now) else {
+        let next = self.next_to_serve(now, Peer::has_frame);
+        if next.is_none() {
             self.rest = Some(Rest { until: self.next_deadline() });
+        }
+        self.serve(next?, now)
+    }
+
+    /// As [`Links::poll_transmit`], but bulk stays: for when there is no room for it.
+    pub fn poll_urgent(&mut self, now: Instant) -> Option<(Urgency, Frame)> {
+        if self.rest.is_some_and(|rest| rest.lasts(now)) {
             return None;
-        };
+        }
+        let next = self.next_to_serve(now, Peer::has_urgent_frame);
+        self.serve(next?, now)
+    }
+
+    /// The next frame of a peer that has one.
+    fn serve(&mut self, next: NodeId, now: Instant) -> Option<(Urgency, Frame)> {
         let Some(frame) = self.pool.allocate_frame() else {
             self.counters.pool_empty += 1;
             return None;
@@ -330,17 +358,24 @@ impl Links {
         self.last_served = Some(next);
         self.counters.sent += 1;
         let (repr, content) = peer.next_frame(&self.config, next, now)?;
-        Some(frame::build(frame, &repr, &content))
+        let urgency = match (repr.kind, repr.lane) {
+            (Kind::Datagram { .. }, _) => Urgency::Datagram,
+            (Kind::Acknowledgement, _) => Urgency::Acknowledgement,
+            (Kind::Data { .. }, Lane::Urgent) => Urgency::Urgent,
+            (Kind::Data { .. }, Lane::Bulk) => Urgency::Bulk,
+        };
+        Some((urgency, frame::build(frame, &repr, &content)))
     }
 
-    /// Whether a frame waits for a buffer; asked after [`Links::poll_transmit`] has given none.
+    /// Whether a frame waits for a buffer or for room; asked after [`Links::poll_transmit`] or
+    /// [`Links::poll_urgent`] has given none.
     pub fn is_starved(&self) -> bool {
         self.rest.is_none()
     }
 
     /// The next peer that has a frame, in turn.
-    fn next_to_serve(&self, now: Instant) -> Option<NodeId> {
-        let ready = |(&id, peer): (&NodeId, &Peer)| peer.has_frame(now).then_some(id);
+    fn next_to_serve(&self, now: Instant, has_frame: fn(&Peer, Instant) -> bool) -> Option<NodeId> {
+        let ready = |(&id, peer): (&NodeId, &Peer)| has_frame(peer, now).then_some(id);
         let Some(last) = self.last_served else { return self.peers.iter().find_map(ready) };
         let behind = self.peers.range((Bound::Excluded(last), Bound::Unbounded)).find_map(ready);
         behind.or_else(|| self.peers.range(..=last).find_map(ready))

@@ -197,10 +197,15 @@ impl Peer {
     }
 
     pub(super) fn has_frame(&self, now: Instant) -> bool {
-        !self.datagrams.is_empty() || self.urgent.has_frame(now) || self.bulk.has_frame(now)
+        self.has_urgent_frame(now) || self.bulk.has_frame(now)
     }
 
-    /// The next frame, as envelope and content.
+    /// Whether [`Peer::next_frame`] gives one that is not bulk.
+    pub(super) fn has_urgent_frame(&self, now: Instant) -> bool {
+        !self.datagrams.is_empty() || self.urgent.has_frame(now)
+    }
+
+    /// The next frame, as envelope and content: of the urgent lane, if it has one.
     pub(super) fn next_frame(
         &mut self,
         config: &Config,
