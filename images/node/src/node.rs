@@ -180,6 +180,7 @@ impl Node {
             capacity_sectors: hardware.disk_sectors,
             wanted_kinds: &[raft::Payload::CONFIGURATION],
             may_format: settings.may_format,
+            has_snapshots: true,
         };
         let store = Store::new(config, hardware.blocks)
             .map_err(|error| Stop::Disk(alloc::format!("{error}")))?;

@@ -90,12 +90,12 @@ pub struct Anatomy {
 }
 
 impl Anatomy {
-    /// That of a disk of so many sectors.
+    /// That of a disk of so many sectors, with room for snapshots.
     ///
     /// # Errors
     /// If no store fits on it.
     pub fn new(capacity_sectors: u64) -> Result<Anatomy, ConfigError> {
-        Ok(Anatomy { layout: Layout::new(capacity_sectors)? })
+        Ok(Anatomy { layout: Layout::new(capacity_sectors, true)? })
     }
 
     /// The sectors of both superblocks.

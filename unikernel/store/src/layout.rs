@@ -44,6 +44,9 @@ pub struct Config {
     pub wanted_kinds: &'static [u8],
     /// Whether an empty disk is made ours. If not, it is taken for one that has lost what was on it.
     pub may_format: bool,
+    /// Whether the disk has room for snapshots. Without, the caller says what of the log may be given up, and
+    /// all of the disk that is not headers is bodies.
+    pub has_snapshots: bool,
 }
 
 /// Why a configuration cannot work.
@@ -103,17 +106,22 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    pub(crate) fn new(capacity_sectors: u64) -> Result<Layout, ConfigError> {
+    pub(crate) fn new(capacity_sectors: u64, has_snapshots: bool) -> Result<Layout, ConfigError> {
         if capacity_sectors < SECTORS_MIN {
             return Err(ConfigError::TooSmall(capacity_sectors));
         }
         let data = limits::SNAPSHOT_MAX_BYTES.div_ceil(SECTOR_BYTES) as u64;
+        let snapshot = (HEAD_COPIES * HEAD_SECTORS + data).min(capacity_sectors / SNAPSHOT_SHARE);
         Ok(Layout {
             capacity_sectors,
             header_sectors: capacity_sectors / HEADERS_SHARE,
-            snapshot_sectors: (HEAD_COPIES * HEAD_SECTORS + data)
-                .min(capacity_sectors / SNAPSHOT_SHARE),
+            snapshot_sectors: if has_snapshots { snapshot } else { 0 },
         })
+    }
+
+    /// Whether there is room for snapshots.
+    pub(crate) fn has_snapshots(self) -> bool {
+        self.snapshot_sectors > 0
     }
 
     /// All of it.
@@ -174,22 +182,23 @@ mod tests {
     #[test]
     fn the_parts_lie_side_by_side_and_fill_the_disk() {
         for capacity in [SECTORS_MIN, 8192, 131_072, 1 << 20, (32 << 21) - 1] {
-            let layout = Layout::new(capacity).unwrap();
-            let [one, two] = layout.snapshots();
-            let parts = [layout.headers(), one, two, layout.bodies()];
-            let mut next = HEADERS_START;
-            for part in parts {
-                assert_eq!(part.start, next);
-                next += part.sectors;
+            for layout in [true, false].map(|has| Layout::new(capacity, has).unwrap()) {
+                let [one, two] = layout.snapshots();
+                let parts = [layout.headers(), one, two, layout.bodies()];
+                let mut next = HEADERS_START;
+                for part in parts {
+                    assert_eq!(part.start, next);
+                    next += part.sectors;
+                }
+                assert_eq!(next, capacity);
+                assert!(layout.bodies().sectors >= capacity / 2, "most is left for the bodies");
             }
-            assert_eq!(next, capacity);
-            assert!(layout.bodies().sectors >= capacity / 2, "most is left for the bodies");
         }
     }
 
     #[test]
     fn every_position_on_a_huge_disk_can_be_named() {
-        let bodies = Layout::new(1 << 30).unwrap().bodies();
+        let bodies = Layout::new(1 << 30, true).unwrap().bodies();
         assert_eq!((bodies.bytes() - 8) / 8, u64::from(u32::MAX));
     }
 
@@ -204,7 +213,7 @@ mod tests {
     /// The sector of the oldest header is never written again while it is needed.
     #[test]
     fn the_last_slot_is_in_the_sector_before_the_first() {
-        let layout = Layout::new(SECTORS_MIN).unwrap();
+        let layout = Layout::new(SECTORS_MIN, true).unwrap();
         assert_eq!(layout.last_with_slot(LogIndex(1)), LogIndex(layout.slots()));
         assert_eq!(layout.last_with_slot(LogIndex(8)), LogIndex(layout.slots()));
         assert_eq!(layout.last_with_slot(LogIndex(9)), LogIndex(layout.slots() + 8));

@@ -38,6 +38,7 @@
 //! [`Store::compact`] moves the beginning of the log, no further than a durable snapshot allows. The hard
 //! state then names the *front*, the checksum that the first header must follow from. The room is free only
 //! when that is durable: until then a crash finds everything that the hard state before speaks of.
+//! A store without snapshots ([`Config::has_snapshots`]) leaves it to its caller what may be given up.
 //! [`Store::reset_log`] empties the log in one such write; the front is then computed from the index and the
 //! term at which it ends. Compaction and cuts wait for a reader that is under way, and the next reader waits
 //! for them.

@@ -98,7 +98,7 @@ impl Store {
     /// # Errors
     /// If the disk is too small.
     pub fn new(config: Config, pool: Pool) -> Result<Store, ConfigError> {
-        let layout = Layout::new(config.capacity_sectors)?;
+        let layout = Layout::new(config.capacity_sectors, config.has_snapshots)?;
         let mut io = Io::new(pool);
         let recovery = Recovery::start(layout, &config, &mut io);
         Ok(Store {
@@ -200,15 +200,15 @@ impl Store {
     /// newest.
     ///
     /// # Errors
-    /// If the durable snapshot does not stand for all that is before `first`, or that is not all durable, or
-    /// is about to be replaced; then nothing has changed.
+    /// If the durable snapshot does not stand for all that is before `first` (where there are snapshots), or
+    /// that is not all durable, or is about to be replaced; then nothing has changed.
     pub fn compact(&mut self, first: LogIndex) -> Result<(), CompactError> {
         let State::Ready(ready) = &mut self.state else {
             return Err(CompactError::NotReady);
         };
         let installed = ready.snapshot_writer.installed();
         let index = installed.map_or(LogIndex(0), |installed| installed.head.meta.index);
-        if first > index.next() {
+        if self.config.has_snapshots && first > index.next() {
             return Err(CompactError::BeyondSnapshot);
         }
         ready.writer.compact(first)?;

@@ -122,7 +122,9 @@ impl Machine {
         let node = NodeId::new(1).expect("1 is a number of a node");
         let cluster = ClusterId(7);
         let (capacity_sectors, may_format) = (SECTORS, true);
-        let config = Config { cluster, node, capacity_sectors, wanted_kinds: &[2], may_format };
+        let (wanted_kinds, has_snapshots) = (&[2], true);
+        let config =
+            Config { cluster, node, capacity_sectors, wanted_kinds, may_format, has_snapshots };
         let pool = Pool::on_heap(BUFFERS, 4 * PAGE_BYTES);
         let store = Store::new(config, pool.clone()).expect("the disk is large enough");
         let (recovered, failed, reads, damaged) = (None, None, Vec::new(), None);

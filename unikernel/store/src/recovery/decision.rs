@@ -38,6 +38,9 @@ impl Recovery {
 
     /// The log must reach back to the snapshot, or to its own beginning if there is none.
     fn check_snapshot(&mut self) -> Result<(), Failure> {
+        if !self.layout.has_snapshots() {
+            return Ok(());
+        }
         let installed = self.installed.as_ref();
         let index = installed.map_or(LogIndex(0), |installed| installed.head.meta.index);
         if self.mark.first > index.next() {

@@ -48,6 +48,9 @@ impl Recovery {
         if !has_slots || !is_sector || self.mark.body_end >= self.layout.bodies().bytes() {
             return Err(Failure::HardStateLost);
         }
+        if !self.layout.has_snapshots() {
+            return self.rescan(config);
+        }
         let heads = |area| Transfer::read(area, 0, HEAD_COPIES * HEAD_SECTORS);
         self.phase = Phase::Heads(self.layout.snapshots().map(heads));
         Ok(())
@@ -78,10 +81,12 @@ impl Recovery {
     fn format(&mut self, config: &Config) {
         self.recovered.is_fresh = true;
         self.superblock = Some(self.superblock_sector(config));
-        // A disk of which only the front was emptied may still hold a snapshot of another log.
-        let wiped = (HEAD_COPIES * HEAD_SECTORS) as usize * SECTOR_BYTES;
-        let wipe = |area| Transfer::write(area, 0, vec![0; wiped]);
-        self.mended.extend(self.layout.snapshots().map(wipe));
+        if self.layout.has_snapshots() {
+            // A disk of which only the front was emptied may still hold a snapshot of another log.
+            let wiped = (HEAD_COPIES * HEAD_SECTORS) as usize * SECTOR_BYTES;
+            let wipe = |area| Transfer::write(area, 0, vec![0; wiped]);
+            self.mended.extend(self.layout.snapshots().map(wipe));
+        }
         self.seal();
     }
 

@@ -77,7 +77,7 @@ pub(crate) struct SnapshotWriter {
 
 /// How much data an area has room for.
 pub(super) fn data_max_bytes(layout: Layout) -> u64 {
-    let room = (layout.snapshot_sectors - DATA_START) * SECTOR_BYTES as u64;
+    let room = layout.snapshot_sectors.saturating_sub(DATA_START) * SECTOR_BYTES as u64;
     room.min(limits::SNAPSHOT_MAX_BYTES as u64)
 }
 
@@ -140,7 +140,8 @@ impl SnapshotWriter {
         if self.draft.is_some() {
             return Err(SnapshotError::UnderWay);
         }
-        if meta.configuration.len() > limits::SNAPSHOT_CONFIGURATION_MAX_BYTES {
+        let is_too_long = meta.configuration.len() > limits::SNAPSHOT_CONFIGURATION_MAX_BYTES;
+        if is_too_long || self.data_max_bytes == 0 {
             return Err(SnapshotError::TooLarge);
         }
         let installed = self.installed.as_ref();

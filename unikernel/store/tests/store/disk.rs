@@ -134,6 +134,7 @@ pub fn config(sectors: u64) -> Config {
         capacity_sectors: sectors,
         wanted_kinds: &[9],
         may_format: true,
+        has_snapshots: true,
     }
 }
 

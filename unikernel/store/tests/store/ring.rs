@@ -256,3 +256,40 @@ fn another_format_is_refused_and_named() {
         "the disk has format 1, which this version does not read; give the node an empty one"
     );
 }
+
+/// Without snapshots the caller gives up what it likes, and all that is not headers is bodies.
+#[test]
+fn a_log_without_snapshots_is_given_up_at_will() {
+    let bare = || store::Config { has_snapshots: false, ..config(SMALL) };
+    let mut machine = Machine::start_with(Disk::default(), bare());
+    machine.finish();
+    let snapshot_bytes = 2 * (SMALL / 8) * 512;
+    assert_eq!(machine.store.room().1, small().store.room().1 + snapshot_bytes);
+    let refused = machine.store.begin_snapshot(meta(1, 1));
+    assert_eq!(refused, Err(store::SnapshotError::TooLarge));
+    let mut prng = Prng::new(6);
+    let mut log: Vec<Record> = Vec::new();
+    for lap in 0..300_u64 {
+        let next = log.last().map_or(1, |last| last.index.0 + 1);
+        let records: Vec<Record> =
+            (next..next + 40).map(|index| record(index, 1, prng.below(800) as usize)).collect();
+        machine.persist(lap, None, records.clone());
+        machine.finish();
+        log.extend(records);
+        let first = log[log.len().saturating_sub(120)].index;
+        machine.store.compact(first).unwrap();
+        log.retain(|record| record.index >= first);
+        if lap % 7 == 3 {
+            // What was given up may be there again, what was written must be.
+            machine.disk.crash(&mut prng);
+            machine = Machine::start_with(machine.disk, bare());
+            machine.finish();
+            let recovered = machine.recovered.clone().unwrap();
+            assert!(recovered.first_index <= log[0].index, "lap {lap}");
+            let all = machine.read_all(recovered.last_index);
+            assert!(all.ends_with(&log), "lap {lap}");
+            log = all;
+        }
+    }
+    assert!(log[0].index.0 > 2 * machine.store.status().slots, "the headers went round");
+}
