@@ -133,6 +133,17 @@ impl<T> Gateway<T> {
         core::mem::take(&mut self.in_flight).into_values().flatten()
     }
 
+    /// What waits is not appended. Their clients, who are to be told.
+    pub fn forget_waiting(&mut self) -> impl Iterator<Item = T> {
+        core::mem::take(&mut self.waiting).into_iter().map(|(client, _)| client)
+    }
+
+    /// Neither what waits nor what is under way will be heard of here any more. Their clients.
+    pub fn forget_all(&mut self) -> impl Iterator<Item = T> {
+        let in_flight = core::mem::take(&mut self.in_flight).into_values().flatten();
+        in_flight.chain(core::mem::take(&mut self.waiting).into_iter().map(|(client, _)| client))
+    }
+
     /// How many entries wait, and how many are under way.
     pub fn depth(&self) -> (usize, usize) {
         (self.waiting.len(), self.in_flight.values().map(Vec::len).sum())

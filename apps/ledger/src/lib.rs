@@ -18,18 +18,20 @@
 //! although it may be ordered more than once (`serials`).
 //!
 //! Everything here is a value without clock or disk. [`Decision`] is what a node keeps on its disk of each
-//! batch: it proves itself.
+//! batch: it proves itself. [`Archived`] is all that is there.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+mod archive;
 mod decision;
 mod gateway;
 mod machine;
 mod request;
 mod serials;
 
+pub use archive::Archived;
 pub use decision::{Decision, DecisionError};
 pub use gateway::{AppendError, Gateway, Receipt};
 pub use machine::{Executed, Ledger, chain};

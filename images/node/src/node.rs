@@ -221,7 +221,7 @@ impl Node {
     }
 
     /// The node takes part in the ledger, with this identity, on this part of the disk, which is behind the
-    /// sectors that it was told of: to be called before anything else. `blocks` is for its requests alone.
+    /// sectors that it was told of: to be called before anything else. `blocks` are for its requests alone.
     ///
     /// # Errors
     /// If it cannot: the reason.
@@ -229,7 +229,7 @@ impl Node {
         &mut self,
         identity: Identity,
         region: Region,
-        blocks: Pool,
+        blocks: [Pool; 2],
         seed: u64,
     ) -> Result<(), Stop> {
         let Settings { id, cluster, may_format, .. } = self.about.settings;

@@ -30,7 +30,7 @@ const PACKET_BUFFERS: usize = base::limits::PACKET_BUFFERS;
 const BLOCK_BUFFERS: usize = 32;
 const BLOCK_BUFFER_BYTES: usize = 64 * 1024;
 /// Buffers of the same length for the ledger's part of the disk.
-const LEDGER_BUFFERS: usize = 8;
+const LEDGER_BUFFERS: usize = 4;
 
 /// The file that the hypervisor gives a node's keys in.
 const KEYS_FILE: &str = "opt/coterie/keys";
@@ -52,14 +52,15 @@ extern "C" fn main(_argc: i32, _argv: *const *const u8, _env: *const *const u8) 
     };
     let identity = identity(&settings);
     let ledger_buffers = if identity.is_some() { LEDGER_BUFFERS } else { 1 };
-    let (Some(packets), Some(blocks), Some(ledger_blocks)) = (
+    let (Some(packets), Some(blocks), Some(signed), Some(entries)) = (
         pool(PACKET_BUFFERS, PAGE_BYTES),
         pool(BLOCK_BUFFERS, BLOCK_BUFFER_BYTES),
+        pool(ledger_buffers, BLOCK_BUFFER_BYTES),
         pool(ledger_buffers, BLOCK_BUFFER_BYTES),
     ) else {
         refuse(Exit::Device, &"the machine has too little memory: give it 64 MiB")
     };
-    let ledger = identity.map(|identity| (identity, ledger_blocks));
+    let ledger = identity.map(|identity| (identity, [signed, entries]));
     let without_flush =
         if settings.without_flush { WithoutFlush::Accept } else { WithoutFlush::Refuse };
     match ConfigurationPorts::take() {
@@ -102,7 +103,7 @@ fn start<T: Transport>(
     found: Result<Devices<T>, DeviceError>,
     mut settings: Settings,
     (packets, blocks): (Pool, Pool),
-    ledger: Option<(Identity, Pool)>,
+    ledger: Option<(Identity, [Pool; 2])>,
     clock: Clock,
 ) -> ! {
     let devices = found.unwrap_or_else(|error| refuse(Exit::Device, &error));

@@ -11,17 +11,16 @@ use crypto::Digest;
 use kv::Reply;
 use kv::command::Ledger as Command;
 use kv::service::Question;
-use ledger::{AppendError, Decision, Request, chain};
+use ledger::{AppendError, Archived, Decision, Request, chain};
 use serde_json::json;
 use store::Record;
 
 use super::history::Run;
-use super::{Notary, NotaryOutput, ROOM_MIN_BYTES, ROOM_MIN_SHARE, kind};
+use super::{Notary, NotaryOutput, ROOM_MIN_SHARE, ROOM_PER_MEMBER_BYTES};
 
 const NOT_READY: Reply = Reply::error("CLUSTERDOWN this node is still reading its disk");
-const FULL: Reply = Reply::error(
-    "MISCONF the ledger's part of this node's disk is full: the entry was not appended",
-);
+pub(super) const FULL: Reply =
+    Reply::error("MISCONF LEDGER is full: the entry was not appended; those that were can be read");
 const BUSY: Reply = Reply::error("TRYAGAIN too many entries wait: the entry was not appended");
 const NOT_HERE: Reply = Reply::error(
     "ERR this node does not hold that entry: it was away when it was appended; ask another node",
@@ -64,17 +63,23 @@ impl Notary {
     }
 
     fn accept(&mut self, question: Question, entry: Bytes) -> Option<Reply> {
-        let (_, room) = self.store.room();
-        let room_min = ROOM_MIN_BYTES.min(self.store.status().body_bytes / ROOM_MIN_SHARE);
-        let Some(replica) = &mut self.replica else { return Some(NOT_READY) };
-        if room < room_min {
+        if self.replica.is_some() && self.lacks_room() {
             return Some(FULL);
         }
+        let Some(replica) = &mut self.replica else { return Some(NOT_READY) };
         match replica.gateway.append(question, entry) {
             Ok(()) => None,
             Err(AppendError::Busy) => Some(BUSY),
             Err(error @ AppendError::TooLarge) => Some(Reply::Error(format!("ERR {error}").into())),
         }
+    }
+
+    /// Whether entries are refused: what others have under way must still find room.
+    pub(super) fn lacks_room(&self) -> bool {
+        let Some(replica) = &self.replica else { return true };
+        let share = self.entries.store.status().body_bytes / ROOM_MIN_SHARE;
+        let room_min = share.min(self.keyring.size() as u64 * ROOM_PER_MEMBER_BYTES);
+        replica.full.is_some() || self.entries.room() < room_min
     }
 
     fn look_up(&mut self, question: Question, position: u64, with_proof: bool) -> Option<Reply> {
@@ -89,7 +94,7 @@ impl Notary {
         }
         let asked = self.replica.as_mut().map(|replica| &mut replica.asked)?;
         asked.next += 1;
-        if self.store.read(asked.next, run.record, run.record, 1).is_err() {
+        if self.entries.store.read(asked.next, run.record, run.record, 1).is_err() {
             return Some(DAMAGED);
         }
         asked.waiting.insert(asked.next, (question, wanted));
@@ -100,9 +105,13 @@ impl Notary {
     pub(super) fn answer_from(&mut self, id: u64, records: Vec<Record>) {
         let Some(replica) = &mut self.replica else { return };
         let Some((question, wanted)) = replica.asked.waiting.remove(&id) else { return };
-        let record = records.into_iter().find(|record| record.kind == kind::DECIDED);
-        let decision = record.and_then(|record| Decision::decode(&record.payload).ok());
-        let shown = decision.and_then(|decision| self.show(wanted, &decision));
+        let archived = records
+            .into_iter()
+            .find_map(|record| Archived::decode(record.kind, &record.payload).ok());
+        let shown = match archived {
+            Some(Archived::Decision { decision, .. }) => self.show(wanted, &decision),
+            Some(Archived::Checkpoint(_) | Archived::State { .. }) | None => None,
+        };
         self.outputs.push_back(NotaryOutput::Reply(question, shown.unwrap_or(DAMAGED)));
     }
 

@@ -1,69 +1,86 @@
-//! What the disk holds when the node starts, read from front to back.
+//! What the disk holds when the node starts: first what was signed, then the entries, each read from front to
+//! back.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::vec::Vec;
 
 use base::{Instant, LogIndex};
 use bft::{BftNode, Config, FaultBound, Restored, Sequence, SigningRecord};
 use bytes::Bytes;
-use ledger::{Decision, Gateway, Ledger};
+use crypto::Digest;
+use ledger::{Archived, Decision, Gateway, Ledger};
 use store::{Record, Recovered};
 
 use super::answers::Asked;
 use super::history::History;
-use super::{Log, Notary, Replica, kind};
+use super::signing::Signing;
+use super::{Damage, Notary, Replica, kind};
 use crate::journal::Level;
 
 /// The name of the question by which records are read; there is one at a time.
 const QUESTION: u64 = 0;
-/// How much of the log is read at once.
-const READ_BYTES: usize = 128 * 1024;
+/// How much of a log is read at once. The other services wait while it is taken in.
+const READ_BYTES: usize = 64 * 1024;
 
 /// What was read so far.
 #[derive(Debug)]
 pub(super) struct Loading {
+    /// The entries are being read: what was signed is known.
+    is_at_entries: bool,
     last: LogIndex,
     next: LogIndex,
+    /// How often the node has started.
     epoch: u64,
-    /// What consensus must know, without what stable checkpoints have settled.
-    records: Vec<bft::Record>,
-    /// The latest word on the view is that it was left: the claims of that must be proven as they were.
-    is_changing: bool,
-    /// A record is lost, and with it what it said.
+    signing: Signing,
+    /// A record of what was signed is lost, and with it what it said.
     is_damaged: bool,
     ledger: Ledger,
+    /// The proofs of what was decided behind the last checkpoint.
+    decided: Vec<bft::Record>,
     history: History,
     copies: BTreeMap<Sequence, Bytes>,
 }
 
 impl Notary {
-    /// The disk is there.
-    pub(super) fn load(&mut self, recovered: &Recovered, now: Instant) {
+    /// One of the logs is found: when both are, they are read.
+    pub(super) fn load(&mut self, now: Instant) {
+        let [Some(signed), Some(entries)] = [&self.signed.found, &self.entries.found] else {
+            return;
+        };
+        let is_fresh = signed.is_fresh && entries.is_fresh;
         self.loading = Some(Loading {
-            last: recovered.last_index,
-            next: recovered.first_index,
-            epoch: recovered.epoch,
-            records: Vec::new(),
-            is_changing: false,
+            is_at_entries: false,
+            last: signed.last_index,
+            next: signed.first_index,
+            epoch: signed.epoch,
+            signing: Signing::default(),
             is_damaged: false,
             ledger: Ledger::new(self.keyring.clone()),
+            decided: Vec::new(),
             history: History::default(),
             copies: BTreeMap::new(),
         });
-        if recovered.is_fresh {
+        if is_fresh {
             self.note(Level::Info, "formatted an empty part of the disk".into());
         }
         self.read_on(now);
     }
 
     fn read_on(&mut self, now: Instant) {
-        let Some(loading) = &self.loading else { return };
+        let Some(loading) = &mut self.loading else { return };
+        if loading.next > loading.last {
+            match self.entries.found.take() {
+                Some(found) => loading.turn_to_entries(&found),
+                None => return self.begin(now),
+            }
+        }
         let (next, last) = (loading.next, loading.last);
         if next > last {
-            return self.begin(now);
+            return self.read_on(now);
         }
-        if let Err(error) = self.store.read(QUESTION, next, last, READ_BYTES) {
+        let log = if loading.is_at_entries { &mut self.entries } else { &mut self.signed };
+        if let Err(error) = log.store.read(QUESTION, next, last, READ_BYTES) {
             self.stop(format!("record {next} cannot be read: {error}"));
         }
     }
@@ -72,13 +89,13 @@ impl Notary {
     pub(super) fn load_records(&mut self, records: Vec<Record>, now: Instant) {
         let Some(loading) = &mut self.loading else { return };
         if records.is_empty() {
-            loading.is_damaged = true;
+            loading.note_damage();
             loading.next = loading.next.next();
         }
         for record in records {
             loading.next = record.index.next();
             if loading.take(record).is_none() {
-                loading.is_damaged = true;
+                loading.note_damage();
             }
         }
         self.read_on(now);
@@ -89,9 +106,9 @@ impl Notary {
         let (Some(loading), Some([signs, seals])) = (self.loading.take(), self.keys.take()) else {
             return;
         };
-        let Loading { last, epoch, records, is_damaged, ledger, history, copies, .. } = loading;
+        let Loading { epoch, signing, is_damaged, ledger, decided, history, copies, .. } = loading;
         let record = match is_damaged {
-            false => SigningRecord::Intact(records),
+            false => SigningRecord::Intact(signing.records().into_iter().chain(decided).collect()),
             true => SigningRecord::Damaged { view: None },
         };
         let applied = ledger.applied();
@@ -99,14 +116,17 @@ impl Notary {
         let config = Config::new(self.id, self.keyring.clone(), FaultBound::Quarter);
         let bft =
             config.and_then(|config| BftNode::restore(config, signs, restored, self.seed, now));
-        let bft = match bft {
+        let mut bft = match bft {
             Ok(bft) => bft,
             Err(error) => return self.stop(format!("{error}")),
         };
+        // A crash may have come between the entries and the word on what came of them.
+        for (sequence, copy) in &copies {
+            bft.handle_checkpoint(*sequence, Digest::of(copy));
+        }
         let view = bft.status().view;
         let text = format!("{} entries in {applied} batches, view {view}", ledger.length());
         self.note(Level::Info, text);
-        let log = Log { next: last.next(), issued: 0, durable: 0, tickets: Default::default() };
         self.replica = Some(Replica {
             bft,
             ledger,
@@ -116,79 +136,87 @@ impl Notary {
             incoming: Vec::new(),
             history,
             asked: Asked::default(),
-            log,
+            signing,
+            renewal: None,
+            damage: if is_damaged { Damage::Abstaining } else { Damage::None },
+            tickets: VecDeque::new(),
+            checkpoints: VecDeque::new(),
+            full: None,
             equivocated: None,
         });
     }
 }
 
 impl Loading {
+    /// What was signed is read.
+    fn turn_to_entries(&mut self, found: &Recovered) {
+        self.is_at_entries = true;
+        (self.next, self.last) = (found.first_index, found.last_index);
+    }
+
+    /// A record is lost. If it was one of the entries, it binds no vote, and others have it: this node goes
+    /// on from before it.
+    fn note_damage(&mut self) {
+        self.is_damaged |= !self.is_at_entries;
+    }
+
     /// Takes a record; `None` if it makes no sense.
     fn take(&mut self, record: Record) -> Option<()> {
+        if self.is_at_entries {
+            return self.take_archived(record);
+        }
         match record.kind {
-            kind::SIGNED => self.take_signed(bft::Record::decode(&record.payload).ok()?),
-            kind::DECIDED => {
-                self.take_decision(record.index, &Decision::decode(&record.payload).ok()?)
+            kind::SIGNED => {
+                let length = record.payload.len();
+                self.signing.note(bft::Record::decode(&record.payload).ok()?, length);
             }
-            kind::STATE => {
-                let keyring = self.ledger.keyring().clone();
-                self.ledger = Ledger::restore(&record.payload, keyring).ok()?;
-                self.copies.insert(self.ledger.applied(), record.payload);
-            }
+            // What was damaged before does not matter any more either.
+            kind::AGAIN => (self.signing, self.is_damaged) = (Signing::default(), false),
             _ => return None,
         }
         Some(())
     }
 
-    /// Keeps what is said of numbers behind the stable checkpoint, and the latest word on the view.
-    fn take_signed(&mut self, record: bft::Record) {
-        let is_view =
-            |record: &bft::Record| matches!(record, bft::Record::Left(_) | bft::Record::Entered(_));
-        match &record {
-            bft::Record::Stable(proof) => {
-                let low = proof.sequence;
-                let is_open = |old: &bft::Record| number(old).is_some_and(|at| at > low);
-                if !self.is_changing {
-                    self.records.retain(|old| is_view(old) || is_open(old));
-                }
-                self.copies = self.copies.split_off(&low);
+    fn take_archived(&mut self, record: Record) -> Option<()> {
+        match Archived::decode(record.kind, &record.payload).ok()? {
+            Archived::Decision { decision, is_clean } => {
+                self.take_decision(record.index, &decision, is_clean);
             }
-            bft::Record::Left(_) | bft::Record::Entered(_) => {
-                // What was prepared before is in the records of the numbers.
-                self.records.retain(|old| !is_view(old));
-                self.is_changing = matches!(record, bft::Record::Left(_));
+            Archived::Checkpoint(proof) => {
+                self.copies = self.copies.split_off(&proof.sequence);
+                self.decided.retain(|one| is_behind(one, proof.sequence));
             }
-            _ => {}
+            Archived::State { state, .. } => {
+                let keyring = self.ledger.keyring().clone();
+                self.ledger = Ledger::restore(&state, keyring).ok()?;
+                self.copies.insert(self.ledger.applied(), state);
+            }
         }
-        self.records.push(record);
+        Some(())
     }
 
     /// Executes a decision that this replica has executed before. Behind a gap there is nothing to execute:
     /// others have what is lost.
-    fn take_decision(&mut self, record: LogIndex, decision: &Decision) {
+    fn take_decision(&mut self, record: LogIndex, decision: &Decision, is_clean: bool) {
         let number = decision.certificate.sequence;
         if number != self.ledger.applied().next() {
             return;
         }
-        for executed in self.ledger.apply(number, &decision.batch) {
+        let executed = match is_clean {
+            true => self.ledger.replay(number, &decision.batch),
+            false => self.ledger.apply(number, &decision.batch),
+        };
+        for executed in executed {
             self.history.note(&executed, record);
         }
         if number.0.is_multiple_of(base::limits::BFT_CHECKPOINT_EVERY) {
             self.copies.insert(number, self.ledger.snapshot());
         }
-        self.records.push(bft::Record::Committed(decision.certificate.clone()));
+        self.decided.push(bft::Record::Committed(decision.certificate.clone()));
     }
 }
 
-/// Which number a record is about.
-fn number(record: &bft::Record) -> Option<Sequence> {
-    match record {
-        bft::Record::Accepted { sequence, .. } | bft::Record::Checkpoint { sequence, .. } => {
-            Some(*sequence)
-        }
-        bft::Record::Prepared(proof)
-        | bft::Record::Committed(proof)
-        | bft::Record::Stable(proof) => Some(proof.sequence),
-        bft::Record::Left(_) | bft::Record::Entered(_) => None,
-    }
+/// Whether it is the proof of a decision behind this number.
+fn is_behind(record: &bft::Record, number: Sequence) -> bool {
+    matches!(record, bft::Record::Committed(proof) if proof.sequence > number)
 }

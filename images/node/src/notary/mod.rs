@@ -1,9 +1,17 @@
 //! This node's replica of the ledger: Byzantine consensus, the ledger, and the part of the disk under both.
 //!
-//! What is on the disk is one log, to which records are only ever appended: what consensus must not forget
-//! ([`bft::Record`]), every decision with its proof, and states that were fetched from others. A start reads
-//! all of it; the ledger and the index of its entries follow from the decisions. The log is never cut: an
-//! entry that was appended is for ever, and when there is no more room, no more is appended.
+//! On the disk are two logs. One holds what consensus must not forget ([`bft::Record`]); what a stable
+//! checkpoint has settled is given up, and its room used again (`signing`). The other holds every decision
+//! with its proof, certificates of checkpoints, and states that were fetched from others
+//! ([`ledger::Archived`]). It is never cut: an entry that was appended is for ever. A start reads both; the
+//! ledger and the index of its entries follow from the decisions.
+//!
+//! A checkpoint is voted on when the entries up to it are on this disk. So whatever a stable one makes
+//! everybody forget is on the disks of a quorum.
+//!
+//! When there is no more room for entries, no more are taken, and what is there can be read. A node keeps
+//! enough of it free for all that honest nodes may have under way. If liars have used that up, or the record
+//! of what was signed does not fit, the node takes part no more, and serves what it has.
 //!
 //! What is wrong with the ledger's part of the disk ends the ledger on this node and nothing else: the others
 //! go on without it, and `bft status` says why.
@@ -13,7 +21,9 @@ mod deciding;
 mod history;
 mod identity;
 mod loading;
+mod log;
 mod region;
+mod signing;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -23,38 +33,37 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use base::{ClusterId, Instant, LogIndex, NodeId, Term};
+use base::{ClusterId, Instant, LogIndex, NodeId, limits};
 use bft::{BftNode, FaultBound, Message, Quorums, Sequence};
 use block::{BlockCompletion, BlockRequest};
 use bytes::Bytes;
-use crypto::{Keyring, SigningKey};
+use crypto::{Digest, Keyring, SigningKey};
 use kv::Reply;
 use kv::service::Question;
 use ledger::{Gateway, Ledger};
 use pool::Pool;
-use store::{Record, Store};
 
 use crate::journal::Level;
 use answers::Asked;
 use history::History;
 pub use identity::{Identity, IdentityError};
 use loading::Loading;
-pub use region::Region;
+use log::Log;
+pub use region::{Part, Region};
+use signing::Signing;
 
-/// All records are of one term: nobody replaces any.
-const TERM: Term = Term(1);
-/// What a record holds.
+/// What a record of the log of what was signed holds.
 mod kind {
     /// Something that consensus must not forget.
     pub(super) const SIGNED: u8 = 1;
-    /// A decision, which was executed.
-    pub(super) const DECIDED: u8 = 2;
-    /// A state of the ledger, which took the place of the one before.
-    pub(super) const STATE: u8 = 3;
+    /// Nothing: all that still matters comes behind it.
+    pub(super) const AGAIN: u8 = 2;
 }
 
-/// With less room than this nothing is appended: what is under way must still be recorded.
-const ROOM_MIN_BYTES: u64 = 4 * 1024 * 1024;
+/// What a node may have under way: each request as a decision of its own, with its certificate. While there
+/// is less room than that for each member, nothing is taken: what is under way must still be recorded.
+const ROOM_PER_MEMBER_BYTES: u64 =
+    (limits::LEDGER_REQUESTS_IN_FLIGHT_MAX * (limits::BFT_REQUEST_MAX_BYTES + 4096)) as u64;
 /// On a small disk a smaller share must do: one in so many.
 const ROOM_MIN_SHARE: u64 = 8;
 
@@ -77,8 +86,9 @@ pub(crate) struct Notary {
     id: NodeId,
     keyring: Keyring,
     quorums: Quorums,
-    region: Region,
-    store: Store,
+    /// What was signed, and the entries.
+    signed: Log,
+    entries: Log,
     seed: u64,
     /// Until the disk is read.
     keys: Option<[SigningKey; 2]>,
@@ -106,49 +116,55 @@ struct Replica {
     incoming: Vec<u8>,
     history: History,
     asked: Asked,
-    log: Log,
+    /// What a restart must know of what was signed.
+    signing: Signing,
+    /// The write that holds all of it once more, and the record that it begins with.
+    renewal: Option<(u64, LogIndex)>,
+    damage: Damage,
+    /// Consensus is told of its tickets when these writes of what was signed are durable …
+    tickets: VecDeque<(u64, bft::Ticket)>,
+    /// … and of what came of a checkpoint when these writes of entries are.
+    checkpoints: VecDeque<(u64, Sequence, Digest)>,
+    /// Something did not fit the disk: this replica takes part no more, and serves what it has.
+    full: Option<&'static str>,
     /// The last equivocation that was told of: once is enough.
     equivocated: Option<(NodeId, Sequence)>,
 }
 
-/// The end of the log, and who waits for it.
-#[derive(Debug)]
-struct Log {
-    next: LogIndex,
-    issued: u64,
-    durable: u64,
-    /// Consensus is told of its tickets when ours are durable.
-    tickets: VecDeque<(u64, bft::Ticket)>,
+/// Whether the record of what was signed is whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Damage {
+    /// It is.
+    None,
+    /// Something of it was lost: it is never written anew, for that would look whole.
+    Abstaining,
+    /// What was lost is settled: it can be given up.
+    Settled,
 }
 
 impl Notary {
-    /// A replica that begins to read its part of the disk. `blocks` is for its requests alone.
+    /// A replica that begins to read its part of the disk. `blocks` are for its requests alone.
     ///
     /// # Errors
     /// If it cannot work: the reason.
     pub(crate) fn new(
         (id, cluster): (NodeId, ClusterId),
         identity: Identity,
-        (region, blocks, may_format): (Region, Pool, bool),
+        (region, [blocks, entry_blocks], may_format): (Region, [Pool; 2], bool),
         seed: u64,
     ) -> Result<Notary, String> {
         let Identity { keys, keyring } = identity;
         let quorums = Quorums::of(keyring.size(), FaultBound::Quarter);
         let quorums = quorums.map_err(|error| format!("{error}"))?;
-        let config = store::Config {
-            cluster,
-            node: id,
-            capacity_sectors: region.sectors(),
-            wanted_kinds: &[],
-            may_format,
-        };
-        let store = Store::new(config, blocks).map_err(|error| format!("{error}"))?;
+        let [signed, entries] = region.parts();
+        let signed = Log::new((id, cluster), signed, blocks, may_format)?;
+        let entries = Log::new((id, cluster), entries, entry_blocks, may_format)?;
         Ok(Notary {
             id,
             keyring,
             quorums,
-            region,
-            store,
+            signed,
+            entries,
             seed,
             keys: Some(keys),
             loading: None,
@@ -187,14 +203,15 @@ impl Notary {
         completion: BlockCompletion,
         now: Instant,
     ) -> Result<(), BlockCompletion> {
-        let completion = self.region.inward(completion)?;
-        self.store.handle_completion(completion, now);
-        Ok(())
+        let rest = self.signed.handle_completion(completion, now);
+        rest.or_else(|completion| self.entries.handle_completion(completion, now))
     }
 
     /// A notary of another node says something.
     pub(crate) fn handle_message(&mut self, from: NodeId, content: &Bytes, now: Instant) {
-        let Some(replica) = &mut self.replica else { return };
+        let Some(replica) = self.replica.as_mut().filter(|replica| replica.full.is_none()) else {
+            return;
+        };
         match Message::decode(content) {
             Ok(message) => replica.bft.handle_message(from, message, now),
             Err(_) => self.messages_refused += 1,
@@ -202,8 +219,10 @@ impl Notary {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        self.store.handle_timeout(now);
+        self.signed.store.handle_timeout(now);
+        self.entries.store.handle_timeout(now);
         if let Some(replica) = &mut self.replica
+            && replica.full.is_none()
             && replica.bft.poll_timeout().is_some_and(|at| at <= now)
         {
             replica.bft.handle_timeout(now);
@@ -211,8 +230,13 @@ impl Notary {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let bft = self.replica.as_ref().and_then(|replica| replica.bft.poll_timeout());
-        Instant::earliest([self.store.poll_timeout(), bft])
+        let replica = self.replica.as_ref().filter(|replica| replica.full.is_none());
+        let bft = replica.and_then(|replica| replica.bft.poll_timeout());
+        Instant::earliest([
+            self.signed.store.poll_timeout(),
+            self.entries.store.poll_timeout(),
+            bft,
+        ])
     }
 
     /// The next thing to do. Within the notary, everything that follows from it is done already.
@@ -221,34 +245,66 @@ impl Notary {
             if let Some(output) = self.outputs.pop_front() {
                 return Some(output);
             }
-            if let Some(output) = self.store.poll_output() {
-                self.take_from_store(output, now);
-            } else if let Some(output) = self.replica.as_mut()?.bft.poll_output() {
+            if let Some(output) = self.signed.store.poll_output() {
+                self.take_from_signed(output, now);
+                continue;
+            }
+            if let Some(output) = self.entries.store.poll_output() {
+                self.take_from_entries(output, now);
+                continue;
+            }
+            let replica = self.replica.as_mut().filter(|replica| replica.full.is_none())?;
+            if let Some(output) = replica.bft.poll_output() {
                 self.take_from_bft(output, now);
             } else if !self.propose(now) {
-                return None;
+                return self.outputs.pop_front();
             }
         }
     }
 
-    fn take_from_store(&mut self, output: store::Output, now: Instant) {
+    fn take_from_signed(&mut self, output: store::Output, now: Instant) {
         match output {
             store::Output::Request(request) => {
-                self.outputs.push_back(NotaryOutput::Disk(self.region.outward(request)));
+                self.outputs.push_back(NotaryOutput::Disk(self.signed.outward(request)));
             }
-            store::Output::Recovered(recovered) => self.load(&recovered, now),
-            store::Output::Persisted(ticket) => self.note_durable(ticket, now),
-            store::Output::Read(id, records) => {
-                if self.loading.is_some() {
-                    self.load_records(records, now);
-                } else {
-                    self.answer_from(id, records);
-                }
+            store::Output::Recovered(found) => {
+                self.signed.note_found(found);
+                self.load(now);
             }
+            store::Output::Persisted(ticket) => self.note_signed_durable(ticket, now),
+            store::Output::Read(_, records) => self.load_records(records, now),
+            other => self.take_trouble(other),
+        }
+    }
+
+    fn take_from_entries(&mut self, output: store::Output, now: Instant) {
+        match output {
+            store::Output::Request(request) => {
+                self.outputs.push_back(NotaryOutput::Disk(self.entries.outward(request)));
+            }
+            store::Output::Recovered(found) => {
+                self.entries.note_found(found);
+                self.load(now);
+            }
+            store::Output::Persisted(ticket) => self.note_entries_durable(ticket),
+            store::Output::Read(_, records) if self.loading.is_some() => {
+                self.load_records(records, now);
+            }
+            store::Output::Read(id, records) => self.answer_from(id, records),
+            other => self.take_trouble(other),
+        }
+    }
+
+    fn take_trouble(&mut self, output: store::Output) {
+        match output {
             store::Output::Damaged(damage) => self.note(Level::Error, format!("{damage}")),
             store::Output::Failed(failure) => self.stop(format!("{failure}")),
             // There are no snapshots, and nothing is repaired.
-            store::Output::Repaired(_)
+            store::Output::Request(_)
+            | store::Output::Recovered(_)
+            | store::Output::Persisted(_)
+            | store::Output::Read(..)
+            | store::Output::Repaired(_)
             | store::Output::NotRepaired(_)
             | store::Output::Scrubbed(_)
             | store::Output::SnapshotStored { .. }
@@ -258,31 +314,32 @@ impl Notary {
         }
     }
 
-    /// Appends records, in one write. Answers the index of the first.
-    fn append(&mut self, records: Vec<(u8, Bytes)>) -> LogIndex {
-        let Some(replica) = &mut self.replica else { return LogIndex(0) };
-        let first = replica.log.next;
-        replica.log.issued += 1;
-        let ticket = replica.log.issued;
-        let record = |(kind, payload)| {
-            let index = replica.log.next;
-            replica.log.next = index.next();
-            Record { index, term: TERM, kind, payload }
-        };
-        let records = records.into_iter().map(record).collect();
-        if self.store.persist(ticket, None, records).is_err() {
-            self.stop("the ledger's part of the disk is full".into());
+    fn note_signed_durable(&mut self, ticket: u64, now: Instant) {
+        self.signed.note_durable(ticket);
+        let Some(replica) = &mut self.replica else { return };
+        while let Some((_, ticket)) = replica.tickets.pop_front_if(|(at, _)| *at <= ticket) {
+            replica.bft.handle_persisted(ticket, now);
         }
-        first
+        if let Some((_, first)) = replica.renewal.take_if(|(at, _)| *at <= ticket)
+            && let Err(error) = self.signed.store.compact(first)
+        {
+            // Nothing is lost: it is tried again when there is more to be given up.
+            self.note(
+                Level::Warn,
+                format!("the log of what was signed is not shortened: {error:?}"),
+            );
+        }
     }
 
-    fn note_durable(&mut self, ticket: u64, now: Instant) {
-        let last = self.store.status().durable_last;
+    fn note_entries_durable(&mut self, ticket: u64) {
+        self.entries.note_durable(ticket);
+        let last = self.entries.store.status().durable_last;
         let Some(replica) = &mut self.replica else { return };
         replica.history.note_durable(last);
-        replica.log.durable = ticket;
-        while let Some((_, ticket)) = replica.log.tickets.pop_front_if(|(at, _)| *at <= ticket) {
-            replica.bft.handle_persisted(ticket, now);
+        while let Some((_, sequence, digest)) =
+            replica.checkpoints.pop_front_if(|(at, ..)| *at <= ticket)
+        {
+            replica.bft.handle_checkpoint(sequence, digest);
         }
     }
 
@@ -298,11 +355,11 @@ impl Notary {
     }
 
     pub(crate) fn check_invariants(&self) {
-        self.store.check_invariants();
+        self.signed.check_invariants();
+        self.entries.check_invariants();
         if let Some(replica) = &self.replica {
             replica.bft.check_invariants();
             assert!(replica.ledger.applied() <= replica.bft.executed());
-            assert!(replica.log.durable <= replica.log.issued);
         }
     }
 }

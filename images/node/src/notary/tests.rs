@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::identity::tests::{file, id};
 use super::*;
 
-const SECTORS: u64 = 16 * 1024;
+/// 64 MiB.
+const SECTORS: u64 = 128 * 1024;
 
 /// What was written is durable when it was flushed.
 #[derive(Default)]
@@ -45,16 +46,17 @@ impl Disk {
                 };
                 self.written.extend((sector..).zip(sectors.iter().copied()));
             }
-            Operation::Flush => self.durable.append(&mut self.written),
+            Operation::Flush => self.durable.extend(core::mem::take(&mut self.written)),
         }
         Some(BlockCompletion { tag, operation, buffer, result: Ok(()) })
     }
 
-    /// Spoils the sectors that hold these bytes; answers how many.
-    fn spoil(&mut self, bytes: &[u8]) -> usize {
+    /// Spoils the sectors of this part that hold these bytes; answers how many.
+    fn spoil(&mut self, part: Part, bytes: &[u8]) -> usize {
         let place =
             |sector: &[u8; SECTOR_BYTES]| sector.windows(bytes.len()).position(|at| at == bytes);
-        let held = self.durable.values_mut().filter_map(|sector| Some((place(sector)?, sector)));
+        let sectors = self.durable.range_mut(part.first()..part.first() + part.sectors());
+        let held = sectors.filter_map(|(_, sector)| Some((place(sector)?, sector)));
         held.map(|(at, sector)| sector[at] ^= 1).count()
     }
 }
@@ -90,7 +92,7 @@ impl World {
     fn start(&mut self, node: u16, may_format: bool) {
         let mut file = file(node as u8, 4);
         let identity = Identity::take(id(node), ClusterId(1), &mut file).unwrap();
-        let blocks = Pool::on_heap(8, 4 * PAGE_BYTES);
+        let blocks = [4, 4].map(|count| Pool::on_heap(count, 4 * PAGE_BYTES));
         let disk = (Region::of(SECTORS), blocks, may_format);
         let seed = self.prng.next_u64();
         let notary = Notary::new((id(node), ClusterId(1)), identity, disk, seed);
@@ -237,7 +239,8 @@ fn what_was_answered_survives_a_power_failure() {
     assert_eq!(world.answer(1, Command::Proof(1_000)), Reply::Nil);
 }
 
-/// A node whose log is damaged signs nothing, says so, and follows the others all the same.
+/// A node that has lost what it signed signs nothing, says so, and follows the others all the same. When what
+/// it may have signed is settled it signs again, and a start later does not go back to that.
 #[test]
 fn a_node_with_a_damaged_record_abstains() {
     let mut world = World::new(2);
@@ -245,19 +248,68 @@ fn a_node_with_a_damaged_record_abstains() {
         world.answer(1, Command::Append(Bytes::from(format!("an entry, number {at}"))));
     }
     world.run(100);
-    world.crash(4);
-    assert!(world.disks[3].spoil(b"an entry, number 2") > 0);
-    world.start(4, false);
+    let [signed, _] = Region::of(SECTORS).parts();
+    let spoil = |disk: &mut Disk| disk.spoil(signed, b"an entry, number 2") > 0;
+    let node = (2..=4).find(|node| spoil(&mut world.disks[usize::from(*node) - 1])).unwrap();
+    world.crash(node);
+    world.start(node, false);
     world.run(300);
-    assert_eq!(world.of(4).bft().map(|bft| bft.status().is_abstaining), Some(true));
-    assert!(format!("{:?}", world.of(4).show_status()).contains("abstaining"));
-    assert!(world.notes.iter().any(|note| note.starts_with("4: ") && note.contains("damaged")));
+    let is_abstaining = |world: &World| world.of(node).bft().unwrap().status().is_abstaining;
+    assert!(is_abstaining(&world));
+    assert!(format!("{:?}", world.of(node).show_status()).contains("abstaining"));
+    let name = format!("{node}: ");
+    assert!(world.notes.iter().any(|note| note.starts_with(&name) && note.contains("damaged")));
+    let other = if node == 2 { 3 } else { 2 };
     for at in 0..6 {
-        world.answer(2, Command::Append(Bytes::from(format!("a later entry, number {at}"))));
+        world.answer(other, Command::Append(Bytes::from(format!("a later entry, number {at}"))));
     }
     world.run(3_000);
-    let status = world.of(4).bft().unwrap().status();
-    assert_eq!((world.length(4), status.counters.signed), (12, 0), "{status:?}");
+    let status = world.of(node).bft().unwrap().status();
+    assert_eq!((world.length(node), status.counters.signed), (12, 0), "{status:?}");
+    // Nobody knows which views it has left: it signs in one that is surely later, and so must they be.
+    for at in 0..150 {
+        if at % 40 == 20 {
+            let primary = world.of(other).bft().unwrap().status().primary.get();
+            world.crash(primary);
+            world.append(if primary == other { 1 } else { other }, "for another primary");
+            world.run(1_000);
+            world.start(primary, false);
+            world.run(3_000);
+        }
+        world.answer(other, Command::Append(Bytes::from(format!("entry {at}"))));
+    }
+    world.run(1_000);
+    for _ in 0..2 {
+        assert!(!is_abstaining(&world), "{:?}", world.of(node).bft().unwrap().status());
+        assert_eq!(world.length(node), world.length(1));
+        world.crash(node);
+        world.start(node, false);
+        world.run(1_000);
+    }
+}
+
+/// An entry that is damaged is no vote that is forgotten.
+#[test]
+fn a_node_with_a_damaged_entry_has_it_from_the_others() {
+    let mut world = World::new(6);
+    for at in 0..6 {
+        world.answer(1, Command::Append(Bytes::from(format!("an entry, number {at}"))));
+    }
+    world.run(100);
+    let [_, entries] = Region::of(SECTORS).parts();
+    world.crash(2);
+    assert!(world.disks[1].spoil(entries, b"an entry, number 2") > 0);
+    for _ in 0..2 {
+        world.start(2, false);
+        world.run(1_000);
+        assert!(!world.of(2).bft().unwrap().status().is_abstaining);
+        assert_eq!(world.of(2).ledger(), world.of(1).ledger());
+        for at in 0..6 {
+            let entry = Bytes::from(format!("an entry, number {at}"));
+            assert_eq!(world.answer(2, Command::Get(at + 1)), Reply::Bulk(entry));
+        }
+        world.crash(2);
+    }
 }
 
 /// A node that was away for longer than decisions are kept takes the state of another, and keeps it.
@@ -298,7 +350,7 @@ fn a_full_disk_refuses_entries_and_keeps_what_it_has() {
             Reply::Error(text) => break String::from_utf8_lossy(&text).into_owned(),
             reply => appended = position(&reply),
         }
-        assert!(appended < 200, "the disk is small");
+        assert!(appended < 400, "the disk is small");
     };
     assert!(refusal.starts_with("MISCONF"), "{refusal}");
     assert!(appended > 5);
@@ -307,6 +359,19 @@ fn a_full_disk_refuses_entries_and_keeps_what_it_has() {
         let last = appended.cast_unsigned();
         assert_eq!(world.answer(node, Command::Get(last)), Reply::Bulk(entry.clone()));
     }
+    // Nor is anything lost when all machines lose their power, and a full ledger is one after that, too.
+    let length = world.length(1);
+    (1..=4).for_each(|node| world.crash(node));
+    (1..=4).for_each(|node| world.start(node, false));
+    world.run(1_000);
+    for at in [1, length / 2, length] {
+        for node in 1..=4 {
+            assert_eq!(world.answer(node, Command::Get(at)), Reply::Bulk(entry.clone()));
+            assert_eq!(world.proof(node, at)["seq"], at);
+        }
+    }
+    let Reply::Error(text) = world.answer(2, Command::Append(entry.clone())) else { panic!() };
+    assert!(String::from_utf8_lossy(&text).contains("LEDGER is full"));
     let too_long = Bytes::from(alloc::vec![7; base::limits::LEDGER_ENTRY_MAX_BYTES + 1]);
     let Reply::Error(text) = world.answer(1, Command::Append(too_long)) else { panic!("too long") };
     assert!(!text.is_empty());
@@ -324,4 +389,84 @@ fn a_disk_that_is_lost_ends_the_ledger_there() {
     let Reply::Error(text) = world.answer(2, Command::Get(1)) else { panic!("it has none") };
     assert!(String::from_utf8_lossy(&text).contains("takes no part in the ledger"));
     assert_eq!(position(&world.answer(3, Command::Append(Bytes::from_static(b"x")))), 1);
+}
+
+/// A member that lies appends although there is no room. Nobody loses anything by that.
+#[test]
+fn a_ledger_beyond_its_limit_still_serves_what_it_has() {
+    let mut world = World::new(7);
+    world.answer(2, Command::Append(Bytes::from_static(b"the first")));
+    let keyring = world.of(1).keyring.clone();
+    let key = SigningKey::take(&mut [1; 32]);
+    let entries = alloc::vec![Bytes::from(alloc::vec![9; 27_000]); 2];
+    for serial in 1..1_000 {
+        let request =
+            ledger::Request { gateway: id(1), serial: 5_000 + serial, entries: entries.clone() };
+        let now = world.now;
+        let notary = world.notaries[0].as_mut().unwrap();
+        let _ = notary.replica.as_mut().unwrap().bft.propose(request.seal(&key, &keyring), now);
+        world.run(8);
+        if (1..=4).all(|node| world.of(node).replica.as_ref().unwrap().full.is_some()) {
+            break;
+        }
+    }
+    let last = world.length(3);
+    assert!(last > 300);
+    for _ in 0..2 {
+        for node in 2..=4 {
+            assert_eq!(world.of(node).reason(), None);
+            assert!(world.length(node) >= last);
+            assert_eq!(world.answer(node, Command::Get(1)), Reply::Bulk("the first".into()));
+            assert_eq!(world.answer(node, Command::Get(last)), Reply::Bulk(entries[0].clone()));
+            assert_eq!(world.proof(node, last)["seq"], last);
+            let Reply::Error(text) = world.answer(node, Command::Append("x".into())) else {
+                panic!()
+            };
+            assert!(String::from_utf8_lossy(&text).contains("LEDGER is full"));
+        }
+        (1..=4).for_each(|node| world.crash(node));
+        (1..=4).for_each(|node| world.start(node, false));
+        world.run(1_000);
+    }
+}
+
+/// What was signed goes round its part of the disk several times, with power failures in between; every entry
+/// stays where it was, with its proof.
+#[test]
+fn what_is_settled_is_given_up_and_every_entry_stays() {
+    let mut world = World::new(8);
+    let entry = |at: u64| Bytes::from(format!("{at:05}").repeat(1_500));
+    let (mut answered, mut signed_bytes) = (0, 0);
+    let mut firsts = BTreeMap::new();
+    for round in 0..8 {
+        for _ in 0..120 {
+            answered += 1;
+            let reply = world.answer(1 + (answered % 4) as u16, Command::Append(entry(answered)));
+            assert_eq!(position(&reply), answered.cast_signed());
+            signed_bytes += 7_500;
+        }
+        for node in 1..=4 {
+            let status = world.of(node).signed.store.status();
+            assert!(4 * status.body_bytes_used < 3 * status.body_bytes, "{status:?}");
+            firsts.insert(node, status.first_index);
+        }
+        if round % 3 == 2 {
+            (1..=4).for_each(|node| world.crash(node));
+            (1..=4).for_each(|node| world.start(node, false));
+        } else {
+            let node = 1 + round % 4;
+            world.crash(node);
+            world.start(node, false);
+        }
+        world.run(500);
+    }
+    let body_bytes = world.of(1).signed.store.status().body_bytes;
+    assert!(2 * signed_bytes > 3 * body_bytes, "it went round: {body_bytes}");
+    assert!(firsts.values().all(|first| *first > LogIndex(100)), "{firsts:?}");
+    for at in (1..=answered).step_by(37) {
+        for node in 1..=4 {
+            assert_eq!(world.answer(node, Command::Get(at)), Reply::Bulk(entry(at)));
+            assert_eq!(world.proof(node, at)["seq"], at);
+        }
+    }
 }

@@ -9,15 +9,17 @@ use super::Notary;
 impl Notary {
     /// `bft status`, and `/v1/ledger`.
     pub(crate) fn show_status(&self) -> Record {
-        let (quorums, disk) = (self.quorums, self.store.status());
+        let (quorums, signed) = (self.quorums, self.signed.store.status());
+        let entries = self.entries.store.status();
         let (waiting, under_way) = self.depth();
         let bft = self.bft().map(bft::BftNode::status);
         let ledger = self.ledger();
+        let full = self.replica.as_ref().and_then(|replica| replica.full);
         let number = |of: fn(&bft::Status) -> u64| bft.as_ref().map(of);
         Record::default()
             .with("id", self.id.get())
             .with("state", self.state())
-            .with("reason", self.reason.as_deref().map(Value::text))
+            .with("reason", self.reason.as_deref().or(full).map(Value::text))
             .with("replicas", quorums.replicas() as u64)
             .with("liars", quorums.liars() as u64)
             .with("quorum", quorums.quorum() as u64)
@@ -32,8 +34,10 @@ impl Notary {
             .with("signed", number(|status| status.counters.signed))
             .with("verified", number(|status| status.counters.verified))
             .with("bad_signatures", number(|status| status.counters.bad_signatures))
-            .with("disk_bytes_used", disk.body_bytes_used)
-            .with("disk_bytes", disk.body_bytes)
+            .with("disk_bytes_used", entries.body_bytes_used)
+            .with("disk_bytes", entries.body_bytes)
+            .with("signed_bytes_used", signed.body_bytes_used)
+            .with("signed_bytes", signed.body_bytes)
     }
 
     /// What this replica does, in a word or a few.
@@ -41,6 +45,9 @@ impl Notary {
         let Some(status) = self.bft().map(bft::BftNode::status) else {
             return if self.reason.is_some() { "off" } else { "reading its disk" };
         };
+        if self.replica.as_ref().is_some_and(|replica| replica.full.is_some()) {
+            return "full: it only serves what it has";
+        }
         match (status.is_abstaining, status.is_behind, status.is_active) {
             (true, _, _) => "abstaining: what it signed is damaged",
             (false, true, _) => "catching up",

@@ -20,7 +20,7 @@ pub const BFT_REQUEST_MAX_BYTES: usize = 64 * 1024;
 pub const BFT_BATCH_MAX_REQUESTS: usize = 256;
 
 /// How many bytes of requests one sequence number orders at most.
-pub const BFT_BATCH_MAX_BYTES: usize = 256 * 1024;
+pub const BFT_BATCH_MAX_BYTES: usize = 128 * 1024;
 
 /// A checkpoint is taken every so many sequence numbers (K).
 pub const BFT_CHECKPOINT_EVERY: u64 = 32;
