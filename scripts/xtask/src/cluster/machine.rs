@@ -133,7 +133,7 @@ fn settings(description: &Description, node: u16, format: Format, contact: Optio
         Reads::Lease => "coterie.reads=lease ",
     };
     let path = match description.net {
-        Net::Switch => "dpdk",
+        Net::Switch | Net::Ovs => "dpdk",
         Net::Socket => "userspace",
         Net::Bridge => "kernel",
     };
