@@ -86,7 +86,14 @@ impl DerefMut for PacketBuffer {
 impl Drop for PacketBuffer {
     #[inline]
     fn drop(&mut self) {
-        // The last one that comes back may be the last handle of the pool, too.
-        drop(self.pool.give_back(&[Base(self.base)]));
+        give_back(&self.pool, Base(self.base));
     }
+}
+
+/// Apart, so that loops that might drop a buffer, and hardly ever do, stay short. Bursts go by way of
+/// [`crate::Returns`].
+#[inline(never)]
+fn give_back(pool: &Pool, base: Base) {
+    // The last one that comes back may be the last handle of the pool, too.
+    drop(pool.give_back(&[base]));
 }

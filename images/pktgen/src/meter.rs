@@ -18,6 +18,7 @@ pub struct Meter {
 
 impl Meter {
     /// A frame has arrived.
+    #[inline]
     pub fn record(&mut self, run: u8, sequence: u32, bytes: usize, now: Instant) {
         if self.run != Some(run) {
             *self = Meter { run: Some(run), first: Some(now), ..Meter::default() };

@@ -26,6 +26,8 @@ mod field {
         PAYLOAD + start..PAYLOAD + start + bytes
     }
 
+    /// All up to the sequence number, which it includes.
+    pub const FIRST: Range<usize> = at(0, 8);
     pub const MAGIC: Range<usize> = at(0, 2);
     pub const KIND: usize = PAYLOAD + 2;
     pub const RUN: usize = PAYLOAD + 3;
@@ -52,7 +54,17 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 5] = [Kind::Data, Kind::Echo, Kind::Reply, Kind::Question, Kind::Answer];
+    #[inline]
+    fn of(number: u8) -> Option<Kind> {
+        Some(match number {
+            1 => Kind::Data,
+            2 => Kind::Echo,
+            3 => Kind::Reply,
+            4 => Kind::Question,
+            5 => Kind::Answer,
+            _ => return None,
+        })
+    }
 
     fn number(self) -> u8 {
         match self {
@@ -89,6 +101,7 @@ pub struct Arrivals {
     pub span_ns: u64,
 }
 
+#[inline]
 fn number<const N: usize>(frame: &[u8], place: Range<usize>) -> [u8; N] {
     frame[place].try_into().expect("the place has that length")
 }
@@ -96,32 +109,41 @@ fn number<const N: usize>(frame: &[u8], place: Range<usize>) -> [u8; N] {
 impl Probe {
     /// The probe in a frame; `None` if it is not one of ours. Ethernet, IPv4 and UDP are not looked at beyond
     /// what shows that.
+    #[inline]
     pub fn parse(frame: &[u8]) -> Option<Probe> {
-        let is_ours = frame.len() >= PAYLOAD + PROBE_BYTES
-            && frame[12..14] == [0x08, 0x00]
-            && frame[field::MAGIC] == MAGIC;
-        if !is_ours {
+        let frame: &[u8; PAYLOAD + PROBE_BYTES] = frame.first_chunk()?;
+        let [m0, m1, kind, run, sequence @ ..] = number::<8>(frame, field::FIRST);
+        if frame[12..14] != [0x08, 0x00] || [m0, m1] != MAGIC {
             return None;
         }
-        let kind = Kind::ALL.into_iter().find(|kind| kind.number() == frame[field::KIND])?;
         Some(Probe {
-            kind,
-            run: frame[field::RUN],
-            sequence: u32::from_be_bytes(number(frame, field::SEQUENCE)),
+            kind: Kind::of(kind)?,
+            run,
+            sequence: u32::from_be_bytes(sequence),
             sent_ns: u64::from_be_bytes(number(frame, field::SENT)),
         })
+    }
+
+    /// Writes what differs between two frames of a run.
+    ///
+    /// # Panics
+    /// If the frame is too short.
+    #[inline]
+    pub fn emit_changes(&self, frame: &mut [u8]) {
+        frame[field::SEQUENCE].copy_from_slice(&self.sequence.to_be_bytes());
+        frame[field::SENT].copy_from_slice(&self.sent_ns.to_be_bytes());
     }
 
     /// Writes it.
     ///
     /// # Panics
     /// If the frame is too short.
+    #[inline]
     pub fn emit(&self, frame: &mut [u8]) {
         frame[field::MAGIC].copy_from_slice(&MAGIC);
         frame[field::KIND] = self.kind.number();
         frame[field::RUN] = self.run;
-        frame[field::SEQUENCE].copy_from_slice(&self.sequence.to_be_bytes());
-        frame[field::SENT].copy_from_slice(&self.sent_ns.to_be_bytes());
+        self.emit_changes(frame);
     }
 }
 
@@ -159,11 +181,13 @@ impl Arrivals {
 mod tests {
     use super::*;
 
+    const KINDS: [Kind; 5] = [Kind::Data, Kind::Echo, Kind::Reply, Kind::Question, Kind::Answer];
+
     #[test]
     fn comes_out_as_it_went_in() {
         let mut frame = [0; 96];
         frame[12..14].copy_from_slice(&[8, 0]);
-        for kind in Kind::ALL {
+        for kind in KINDS {
             let probe = Probe { kind, run: 7, sequence: 0x1234_5678, sent_ns: u64::MAX - 1 };
             probe.emit(&mut frame);
             assert_eq!(Probe::parse(&frame), Some(probe));

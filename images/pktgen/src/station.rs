@@ -2,18 +2,19 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use base::{Duration, Instant};
 use netio::{FlowKey, FlowTable};
-use pool::{Frame, Pool};
+use pool::{Frame, Pool, Returns};
 
 use crate::BURST;
 use crate::echo::{Echo, Spans};
 use crate::meter::Meter;
 use crate::probe::{Arrivals, Kind, Probe};
 use crate::search::Search;
-use crate::template::Template;
-use crate::trial::{Outcome, Plan, Trial};
+use crate::template::{Template, clear_stamps};
+use crate::trial::{Outcome, Plan, Pools, Trial};
 
 /// An answer is a frame of this size, in bytes with its checksum.
 const ANSWER_SIZE: usize = 128;
@@ -70,6 +71,11 @@ pub struct Counters {
 pub struct Station {
     mac: [u8; 6],
     pool: Pool,
+    templates: Pool,
+    /// The number of the last template.
+    last_stamp: NonZeroU64,
+    /// Frames that were counted, until the end of the turn.
+    counted: Returns,
     role: Role,
     meter: Meter,
     flows: Option<FlowTable>,
@@ -85,11 +91,16 @@ pub struct Station {
 }
 
 impl Station {
-    /// A sink with nothing to send.
-    pub fn new(mac: [u8; 6], pool: Pool) -> Station {
+    /// A sink with nothing to send. What it sends to be counted lies in the buffers of `templates`, which
+    /// nobody else has.
+    pub fn new(mac: [u8; 6], pool: Pool, templates: Pool) -> Station {
+        clear_stamps(&templates);
         Station {
             mac,
             pool,
+            templates,
+            last_stamp: NonZeroU64::MIN,
+            counted: Returns::default(),
             role: Role::Sink,
             meter: Meter::default(),
             flows: None,
@@ -110,6 +121,7 @@ impl Station {
     }
 
     /// A frame has come.
+    #[inline]
     pub fn handle_frame(&mut self, frame: Frame, now: Instant) {
         self.counters.received += 1;
         match self.role {
@@ -117,12 +129,20 @@ impl Station {
             Role::FlowSink => self.account(&frame, now),
             Role::Sink => {}
         }
-        let Some(probe) = Probe::parse(&frame) else {
-            self.counters.foreign += 1;
-            return;
-        };
+        match Probe::parse(&frame) {
+            Some(Probe { kind: Kind::Data, run, sequence, .. }) => {
+                self.meter.record(run, sequence, frame.len(), now);
+                self.counted.push(frame.into_buffer());
+            }
+            Some(probe) => self.handle_probe(frame, probe, now),
+            None => self.counters.foreign += 1,
+        }
+    }
+
+    /// One that is not only to be counted.
+    fn handle_probe(&mut self, frame: Frame, probe: Probe, now: Instant) {
         match probe.kind {
-            Kind::Data => self.meter.record(probe.run, probe.sequence, frame.len(), now),
+            Kind::Data => {}
             Kind::Echo => self.reply(frame, probe),
             Kind::Question => self.answer(&frame, &probe),
             Kind::Reply => {
@@ -153,11 +173,10 @@ impl Station {
         self.send_back(frame);
     }
 
+    #[inline]
     fn send_back(&mut self, mut frame: Frame) {
-        if let Some((to, rest)) = frame.split_first_chunk_mut::<6>()
-            && let Some(from) = rest.first_chunk_mut::<6>()
-        {
-            core::mem::swap(to, from);
+        if let Some(addresses) = frame.first_chunk_mut::<12>() {
+            exchange(addresses);
             self.counters.returned += 1;
             self.outgoing.push_back(frame);
         }
@@ -176,10 +195,12 @@ impl Station {
 
     /// Does what is due. Then [`Station::outgoing`] has what is to be sent.
     pub fn poll(&mut self, now: Instant) {
+        self.counted.give_back();
+        let pools = Pools { templates: &self.templates, others: &self.pool };
         match &mut self.job {
             None => return,
             Some(Job::Trial(trial) | Job::Search(_, _, trial)) => {
-                trial.poll(now, &self.pool, &mut self.outgoing);
+                trial.poll(now, pools, &mut self.outgoing);
             }
             Some(Job::Echo(echo)) => self.outgoing.extend(echo.poll(now, &self.pool)),
         }
@@ -200,7 +221,8 @@ impl Station {
                 };
                 self.last_run = self.last_run.wrapping_add(1);
                 let plan = Plan { per_second: Some(rate), ..*plan };
-                *trial = Trial::new(&plan, self.mac, self.last_run, now);
+                self.last_stamp = next(self.last_stamp);
+                *trial = Trial::new(&plan, self.mac, self.last_run, self.last_stamp, now);
                 None
             }
         }
@@ -265,13 +287,16 @@ impl Station {
     /// Begins a trial; another job ends.
     pub fn start_trial(&mut self, plan: &Plan, now: Instant) {
         let run = self.next_run();
-        self.job = Some(Job::Trial(Trial::new(plan, self.mac, run, now)));
+        self.last_stamp = next(self.last_stamp);
+        self.job = Some(Job::Trial(Trial::new(plan, self.mac, run, self.last_stamp, now)));
     }
 
     /// Begins a search; another job ends. The plan's rate is not looked at.
     pub fn start_search(&mut self, plan: &Plan, now: Instant) {
         let plan = Plan { per_second: None, ..*plan };
-        let trial = Trial::new(&plan, self.mac, self.next_run(), now);
+        let run = self.next_run();
+        self.last_stamp = next(self.last_stamp);
+        let trial = Trial::new(&plan, self.mac, run, self.last_stamp, now);
         self.job = Some(Job::Search(plan, Search::default(), trial));
     }
 
@@ -311,8 +336,40 @@ impl Station {
         self.flows.as_ref().map(|flows| flows.iter().count())
     }
 
-    /// Its buffers.
+    /// Its buffers, without those of templates.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Whether the next burst has to be made of buffers that have left.
+    pub fn is_short_of_buffers(&self) -> bool {
+        self.pool.free() < BURST || self.templates.free() < BURST
+    }
+}
+
+/// Nobody begins 2^64 trials.
+fn next(stamp: NonZeroU64) -> NonZeroU64 {
+    stamp.saturating_add(1)
+}
+
+/// Exchanges two addresses, as one number that is turned halfway round: two reads and two writes.
+#[inline]
+fn exchange(addresses: &mut [u8; 12]) {
+    let mut both = [0; 16];
+    both[..12].copy_from_slice(addresses);
+    let both = u128::from_le_bytes(both);
+    let turned = both >> 48 | both << 48;
+    addresses.copy_from_slice(&turned.to_le_bytes()[..12]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::exchange;
+
+    #[test]
+    fn addresses_change_places() {
+        let mut addresses = [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16];
+        exchange(&mut addresses);
+        assert_eq!(addresses, [11, 12, 13, 14, 15, 16, 1, 2, 3, 4, 5, 6]);
     }
 }

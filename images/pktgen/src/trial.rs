@@ -1,6 +1,7 @@
 //! One trial: send for a while, let the network settle, ask what has arrived.
 
 use alloc::collections::VecDeque;
+use core::num::NonZeroU64;
 
 use base::{Duration, Instant};
 use pool::{Frame, Pool};
@@ -54,6 +55,15 @@ impl Outcome {
     }
 }
 
+/// Where buffers come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Pools<'a> {
+    /// Those that only templates are written to: see [`Template::refill`].
+    pub templates: &'a Pool,
+    /// Those of everything else.
+    pub others: &'a Pool,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Sending,
@@ -79,9 +89,10 @@ pub struct Trial {
 
 impl Trial {
     /// Begins. `run` tells it from those before.
-    pub fn new(plan: &Plan, from: [u8; 6], run: u8, now: Instant) -> Trial {
+    /// `stamp` tells its template from all others.
+    pub fn new(plan: &Plan, from: [u8; 6], run: u8, stamp: NonZeroU64, now: Instant) -> Trial {
         Trial {
-            template: Template::new(from, plan.to, plan.size),
+            template: Template::new(from, plan.to, plan.size).stamped(stamp),
             question: Template::new(from, plan.to, *crate::SIZES.start()),
             run,
             flows: plan.flows.max(1),
@@ -95,9 +106,9 @@ impl Trial {
     }
 
     /// Adds the frames that are due to `outgoing`, a burst at most in all.
-    pub fn poll(&mut self, now: Instant, pool: &Pool, outgoing: &mut VecDeque<Frame>) {
+    pub fn poll(&mut self, now: Instant, pools: Pools<'_>, outgoing: &mut VecDeque<Frame>) {
         match self.phase {
-            Phase::Sending if now < self.until => self.send(now, pool, outgoing),
+            Phase::Sending if now < self.until => self.send(now, pools.templates, outgoing),
             Phase::Sending => {
                 self.ended = now;
                 self.phase = Phase::Settling { until: now + SETTLE };
@@ -109,7 +120,11 @@ impl Trial {
                 self.phase = Phase::Done { arrivals: None };
             }
             Phase::Asking { count, next } if now >= next => {
-                outgoing.extend(self.question.frame(0, &self.probe(Kind::Question, now), pool));
+                outgoing.extend(self.question.frame(
+                    0,
+                    &self.probe(Kind::Question, now),
+                    pools.others,
+                ));
                 self.phase = Phase::Asking { count: count + 1, next: now + ASK_EVERY };
             }
             Phase::Settling { .. } | Phase::Asking { .. } | Phase::Done { .. } => {}
@@ -122,14 +137,19 @@ impl Trial {
         Probe { kind, run: self.run, sequence, sent_ns: now.as_nanos() }
     }
 
-    fn send(&mut self, now: Instant, pool: &Pool, outgoing: &mut VecDeque<Frame>) {
+    fn send(&mut self, now: Instant, templates: &Pool, outgoing: &mut VecDeque<Frame>) {
         let room = BURST.saturating_sub(outgoing.len());
-        for buffer in pool.allocate_burst(self.pace.due(now).min(room)) {
-            let probe = self.probe(Kind::Data, now);
-            outgoing.push_back(self.template.fill(buffer, self.flow, &probe));
-            self.pace.note(1);
-            self.flow = if self.flow + 1 < self.flows { self.flow + 1 } else { 0 };
-        }
+        let buffers = templates.allocate_burst(self.pace.due(now).min(room));
+        let (count, mut flow) = (buffers.len(), self.flow);
+        let mut probe = self.probe(Kind::Data, now);
+        outgoing.extend(buffers.map(|buffer| {
+            let frame = self.template.refill(buffer, flow, &probe);
+            probe.sequence = probe.sequence.wrapping_add(1);
+            flow = if flow + 1 < self.flows { flow + 1 } else { 0 };
+            frame
+        }));
+        self.flow = flow;
+        self.pace.note(count);
     }
 
     /// The receiver has answered.

@@ -23,7 +23,8 @@ struct World {
 
 impl World {
     fn new(per_step: usize) -> World {
-        let station = |mac| Station::new(mac, Pool::on_heap(256, PAGE_BYTES));
+        let pool = || Pool::on_heap(256, PAGE_BYTES);
+        let station = |mac| Station::new(mac, pool(), pool());
         let stations = [station(FROM), station(TO)];
         let now = Instant::from_millis(1);
         World { now, stations, per_step, delay: VecDeque::new(), lost: 0 }

@@ -20,6 +20,18 @@ struct Slot<T> {
     descriptors: u16,
 }
 
+impl<T> Slot<T> {
+    /// Makes a free slot the first of a chain.
+    #[inline]
+    fn fill(&mut self, token: T, writable_bytes: u32, descriptors: u16) {
+        let before = self.token.replace(token);
+        debug_assert!(before.is_none(), "a free slot has no token");
+        // Nor is there code in every loop that would drop it.
+        core::mem::forget(before);
+        (self.writable_bytes, self.descriptors) = (writable_bytes, descriptors);
+    }
+}
+
 /// Which slots are free. Bursts work on a copy of it, which stays in the processor's registers.
 #[derive(Clone, Copy, Debug)]
 struct FreeList {
@@ -115,9 +127,7 @@ impl<T> Slots<T> {
         // No more than there are slots.
         let descriptors = segments.len() as u16;
         let slot = &mut self.slots[usize::from(head)];
-        debug_assert!(slot.token.is_none(), "a free slot has no token");
-        slot.token = Some(token);
-        (slot.writable_bytes, slot.descriptors) = (writable_bytes, descriptors);
+        slot.fill(token, writable_bytes, descriptors);
         self.list.count -= descriptors;
         self.list.chains += 1;
         Ok(head)
@@ -135,9 +145,7 @@ impl<T> Slots<T> {
             let Some((segment, token)) = chains.next() else { break };
             let slot = &mut slots[usize::from(list.first)];
             write(list.first, &segment);
-            debug_assert!(slot.token.is_none(), "a free slot has no token");
-            slot.token = Some(token);
-            (slot.writable_bytes, slot.descriptors) = (segment.writable_bytes(), 1);
+            slot.fill(token, segment.writable_bytes(), 1);
             list.first = slot.next;
             list.count -= 1;
         }

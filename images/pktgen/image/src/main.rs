@@ -37,17 +37,19 @@ extern "C" fn main(_argc: i32, _argv: *const *const u8, _env: *const *const u8) 
     let mut interrupts = unsafe { Interrupts::install() };
     let clock = Clock::new();
     let mut arena = memory::take_arena();
-    let Some(region) = devices::cut(&mut arena, PACKET_BUFFERS * PAGE_BYTES) else {
-        refuse(&"the machine has too little memory: give it 64 MiB")
-    };
-    let pool = Pool::new(region, PAGE_BYTES);
+    let [pool, templates] =
+        core::array::from_fn(|_| match devices::cut(&mut arena, PACKET_BUFFERS * PAGE_BYTES) {
+            Some(region) => Pool::new(region, PAGE_BYTES),
+            None => refuse(&"the machine has too little memory: give it 64 MiB"),
+        });
+    let pools = [&pool, &templates];
     match ConfigurationPorts::take() {
         Some(ports) => {
             let mut first = None;
             let found = devices::on_pci(ports, &mut interrupts, |kind, device| {
                 keep_card(kind, device, &mut first)
             });
-            start(found, first, &pool, &mut arena, clock)
+            start(found, first, pools, &mut arena, clock)
         }
         None => {
             let mut first = None;
@@ -55,7 +57,7 @@ extern "C" fn main(_argc: i32, _argv: *const *const u8, _env: *const *const u8) 
             let found = devices::on_board(line, &mut interrupts, |kind, device| {
                 keep_card(kind, device, &mut first)
             });
-            start(found, first, &pool, &mut arena, clock)
+            start(found, first, pools, &mut arena, clock)
         }
     }
 }
@@ -71,7 +73,7 @@ fn keep_card<T>(kind: DeviceType, device: T, first: &mut Option<T>) -> Result<()
 fn start<T: Transport>(
     found: Result<(), DiscoveryError>,
     card: Option<T>,
-    pool: &Pool,
+    [pool, templates]: [&Pool; 2],
     arena: &mut Option<pool::Region>,
     clock: Clock,
 ) -> ! {
@@ -81,14 +83,14 @@ fn start<T: Transport>(
     let Some(card) = card else { refuse(&"there is no network card") };
     let card = VirtioNet::new(card, CARD, pool.clone(), |bytes| devices::cut(arena, bytes));
     match card {
-        Ok(card) => run(card, pool.clone(), clock),
+        Ok(card) => run(card, [pool, templates], clock),
         Err(error) => refuse(&error),
     }
 }
 
 /// Takes a burst, does what is to be done, gives a burst; sleeps when there is nothing.
-fn run<T: Transport>(mut card: VirtioNet<T>, pool: Pool, clock: Clock) -> ! {
-    let mut station = Station::new(card.mac().0, pool);
+fn run<T: Transport>(mut card: VirtioNet<T>, [pool, templates]: [&Pool; 2], clock: Clock) -> ! {
+    let mut station = Station::new(card.mac().0, pool.clone(), templates.clone());
     let (mut console, mut serial) = (commands::console(), Serial::new());
     console.print_log(&alloc::format!(
         "pktgen: the card is {}; 'help' lists what it can do",
@@ -104,7 +106,7 @@ fn run<T: Transport>(mut card: VirtioNet<T>, pool: Pool, clock: Clock) -> ! {
         turns = turns.wrapping_add(1);
         let now = clock.now();
         let received = card.receive_burst(BURST, |frame| station.handle_frame(frame, now));
-        if station.pool().free() < BURST {
+        if station.is_short_of_buffers() {
             // The next burst is made of buffers that have left.
             card.reclaim();
         }
