@@ -405,7 +405,20 @@ fn commands_for_the_ledger_are_passed_on() {
     cluster.node(1).service.handle_ledger_reply(late, Reply::Ok, now);
     cluster.drain();
     assert_eq!(cluster.reply(1, 1), None);
-    for line in ["LEDGER.GET x", "LEDGER.PROOF", "LEDGER.APPEND a b"] {
+    let signed = |key: usize, sequence: &str, signature: usize| {
+        format!("LEDGER.APPEND a {} {sequence} {}", "7F".repeat(key), "c0".repeat(signature))
+    };
+    let words = |line: &str| line.split(' ').map(|word| Bytes::from(word.to_owned())).collect();
+    let words: Vec<Bytes> = words(&signed(32, "5", 64));
+    let (entry, client, signature) = (Bytes::from_static(b"a"), [0x7f; 32], [0xc0; 64]);
+    let expected = kv::command::SignedEntry { entry, client, sequence: 5, signature };
+    let expected = kv::Command::Ledger(Ledger::AppendSigned(Box::new(expected)));
+    assert_eq!(kv::Command::parse(&words), Ok(expected));
+    let bad =
+        [(31, "5", 64), (33, "5", 64), (32, "0", 64), (32, "-1", 64), (32, "x", 64), (32, "5", 63)];
+    let bad = bad.map(|(key, sequence, signature)| signed(key, sequence, signature));
+    let others = ["LEDGER.GET x", "LEDGER.PROOF", "LEDGER.APPEND a b", "LEDGER.APPEND a b c d e"];
+    for line in bad.iter().map(String::as_str).chain(others) {
         let words: Vec<Bytes> = line.split(' ').map(|word| Bytes::from(word.to_owned())).collect();
         assert!(kv::Command::parse(&words).is_err(), "{line}");
     }

@@ -14,8 +14,8 @@
 //! prove them.
 //!
 //! Replicas take entries from each other only in requests that are signed by the node whose client brought
-//! them, the *gateway*: a liar can append in its own name and in nobody else's. A request is executed once,
-//! although it may be ordered more than once (`serials`).
+//! them, the *gateway*, or by the client itself: a liar can append in its own name and in nobody else's. A
+//! request is executed once, although it may be ordered more than once (`serials`).
 //!
 //! Everything here is a value without clock or disk. [`Decision`] is what a node keeps on its disk of each
 //! batch: it proves itself. [`Archived`] is all that is there.
@@ -25,6 +25,7 @@
 extern crate alloc;
 
 mod archive;
+mod clients;
 mod decision;
 mod gateway;
 mod machine;
@@ -32,7 +33,9 @@ mod request;
 mod serials;
 
 pub use archive::Archived;
+pub use clients::SignedEntry;
 pub use decision::{Decision, DecisionError};
 pub use gateway::{AppendError, Gateway, Receipt};
-pub use machine::{Executed, Ledger, chain};
-pub use request::Request;
+pub use machine::{Executed, Ledger, Unfit, chain};
+pub use request::{Author, Request};
+pub use serials::Stale;

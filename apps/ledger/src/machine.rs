@@ -3,17 +3,17 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use base::NodeId;
 use base::codec::{DecodeError, Reader, Writer};
+use base::{NodeId, limits};
 use bft::{Batch, Sequence};
 use bytes::Bytes;
-use crypto::{Digest, Hasher, Keyring};
+use crypto::{Digest, Hasher, KEY_BYTES, Keyring};
 
-use crate::request::Request;
-use crate::serials::Serials;
+use crate::request::{Author, Request};
+use crate::serials::{Serials, Stale};
 
 /// The form of a snapshot.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// The state of the ledger after some batches: where its chain ends, and what was executed of whom. The
 /// entries are not part of it: the head stands for them.
@@ -23,23 +23,37 @@ pub struct Ledger {
     applied: Sequence,
     length: u64,
     head: Digest,
-    serials: BTreeMap<NodeId, Serials>,
+    gateways: BTreeMap<NodeId, Serials>,
+    clients: BTreeMap<[u8; KEY_BYTES], Serials>,
 }
 
 /// The head at a position: what the head before it becomes with this entry.
-pub fn chain(before: Digest, position: u64, gateway: NodeId, entry: &[u8]) -> Digest {
+pub fn chain(before: Digest, position: u64, author: Author, entry: &[u8]) -> Digest {
     let mut hasher = Hasher::new();
-    hasher.update(b"coterie ledger\0\x01").update(&before.0);
-    hasher.update(&position.to_le_bytes()).update(&gateway.get().to_le_bytes());
+    hasher.update(b"coterie ledger\0\x02").update(&before.0).update(&position.to_le_bytes());
+    match author {
+        Author::Gateway(id) => hasher.update(&id.get().to_le_bytes()),
+        // 0 is the number of no node.
+        Author::Client(key) => hasher.update(&[0; 2]).update(&key),
+    };
     hasher.update(&(entry.len() as u64).to_le_bytes()).update(entry);
     hasher.finish()
+}
+
+/// Why a request would do nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unfit {
+    /// It was executed, or is too old to know.
+    Stale(Stale),
+    /// It is of a client that is new, and there are as many as are remembered.
+    TooManyClients,
 }
 
 /// A request that was executed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Executed {
     /// Whose it was.
-    pub gateway: NodeId,
+    pub author: Author,
     /// Its number there.
     pub serial: u64,
     /// Its place in the batch.
@@ -54,7 +68,25 @@ impl Ledger {
     /// The empty ledger of a group.
     pub fn new(keyring: Keyring) -> Ledger {
         let (applied, head) = (Sequence(0), Digest::default());
-        Ledger { keyring, applied, length: 0, head, serials: BTreeMap::new() }
+        let (gateways, clients) = (BTreeMap::new(), BTreeMap::new());
+        Ledger { keyring, applied, length: 0, head, gateways, clients }
+    }
+
+    /// Whether a request of this author and serial would be executed now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn judge(&self, author: Author, serial: u64) -> Result<(), Unfit> {
+        let known = match author {
+            Author::Gateway(id) => self.gateways.get(&id),
+            Author::Client(key) => self.clients.get(&key),
+        };
+        match (known, author) {
+            (None, Author::Client(_)) if self.clients.len() >= limits::LEDGER_CLIENTS_MAX => {
+                Err(Unfit::TooManyClients)
+            }
+            (known, _) => known.copied().unwrap_or_default().judge(serial).map_err(Unfit::Stale),
+        }
     }
 
     /// The group whose ledger it is.
@@ -109,18 +141,21 @@ impl Ledger {
     }
 
     fn execute(&mut self, place: usize, request: Request) -> Option<Executed> {
-        let Request { gateway, serial, entries } = request;
-        if !self.serials.entry(gateway).or_default().admit(serial) {
-            return None;
-        }
+        let Request { author, serial, entries } = request;
+        self.judge(author, serial).ok()?;
+        let serials = match author {
+            Author::Gateway(id) => self.gateways.entry(id).or_default(),
+            Author::Client(key) => self.clients.entry(key).or_default(),
+        };
+        serials.admit(serial);
         let first = self.length + 1;
-        let heads = entries.iter().map(|entry| self.append(gateway, entry)).collect();
-        Some(Executed { gateway, serial, place, first, heads })
+        let heads = entries.iter().map(|entry| self.append(author, entry)).collect();
+        Some(Executed { author, serial, place, first, heads })
     }
 
-    fn append(&mut self, gateway: NodeId, entry: &[u8]) -> Digest {
+    fn append(&mut self, author: Author, entry: &[u8]) -> Digest {
         self.length += 1;
-        self.head = chain(self.head, self.length, gateway, entry);
+        self.head = chain(self.head, self.length, author, entry);
         self.head
     }
 
@@ -131,9 +166,13 @@ impl Ledger {
         let mut writer = Writer::new(&mut bytes);
         writer.u8(VERSION).u64(self.applied.0).u64(self.length);
         self.head.encode(&mut writer);
-        writer.u16(u16::try_from(self.serials.len()).expect("there are at most 32 gateways"));
-        for (gateway, serials) in &self.serials {
+        writer.u16(u16::try_from(self.gateways.len()).expect("there are at most 32 gateways"));
+        for (gateway, serials) in &self.gateways {
             writer.node_id(*gateway).u64(serials.highest).u64(serials.executed);
+        }
+        writer.u16(u16::try_from(self.clients.len()).expect("the limit is below 2^16"));
+        for (key, serials) in &self.clients {
+            writer.bytes(key).u64(serials.highest).u64(serials.executed);
         }
         bytes.into()
     }
@@ -149,19 +188,34 @@ impl Ledger {
         }
         let (applied, length) = (Sequence(reader.u64()?), reader.u64()?);
         let head = Digest::decode(&mut reader)?;
-        let mut serials = BTreeMap::new();
-        for _ in 0..reader.u16()? {
-            let gateway = reader.node_id()?;
-            let (highest, executed) = (reader.u64()?, reader.u64()?);
-            let is_next = serials.last_key_value().is_none_or(|(last, _)| *last < gateway);
-            if !is_next || keyring.slot(gateway).is_none() {
-                return Err(DecodeError);
-            }
-            serials.insert(gateway, Serials { highest, executed });
-        }
+        let gateways = serials(&mut reader, limits::BFT_REPLICAS_MAX, |reader| {
+            reader.node_id().and_then(|id| keyring.slot(id).map(|_| id).ok_or(DecodeError))
+        })?;
+        let clients = serials(&mut reader, limits::LEDGER_CLIENTS_MAX, |reader| {
+            reader.bytes(KEY_BYTES)?.try_into().map_err(|_| DecodeError)
+        })?;
         reader.finish()?;
-        Ok(Ledger { keyring, applied, length, head, serials })
+        Ok(Ledger { keyring, applied, length, head, gateways, clients })
     }
+}
+
+/// The serials of authors, in ascending order.
+fn serials<A: Ord>(
+    reader: &mut Reader<'_>,
+    count_max: usize,
+    author: impl Fn(&mut Reader<'_>) -> Result<A, DecodeError>,
+) -> Result<BTreeMap<A, Serials>, DecodeError> {
+    let count = usize::from(reader.u16()?);
+    let mut all = BTreeMap::new();
+    for _ in 0..count {
+        let author = author(reader)?;
+        let (highest, executed) = (reader.u64()?, reader.u64()?);
+        if all.last_key_value().is_some_and(|(last, _)| *last >= author) {
+            return Err(DecodeError);
+        }
+        all.insert(author, Serials { highest, executed });
+    }
+    if count > count_max { Err(DecodeError) } else { Ok(all) }
 }
 
 #[cfg(test)]
@@ -169,7 +223,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::request::tests::{key, keyring, request};
+    use crate::request::tests::{key, keyring, of_client, request};
 
     fn sealed(gateway: u16, serial: u64, entries: &[&'static [u8]]) -> Bytes {
         request(gateway, serial, entries).seal(&key(gateway), &keyring())
@@ -213,6 +267,36 @@ mod tests {
         // How entries are spread over requests and batches is not seen.
         let apart = head(vec![sealed(1, 1, &[b"a"]), sealed(1, 2, &[b"b"])]);
         assert_eq!(apart, heads[3]);
+    }
+
+    /// Clients that sign for themselves are told apart, each sequence of each is executed once, in any order
+    /// within the window, and only so many clients are remembered.
+    #[test]
+    fn each_sequence_of_a_client_once() {
+        let mut ledger = Ledger::new(keyring());
+        let of =
+            |client: u16, serial| of_client(client, serial, b"x").seal(&key(client), &keyring());
+        let batch =
+            Batch::new(vec![of(70, 2), of(71, 2), of(70, 1), of(70, 2), of(70, 100), of(70, 3)]);
+        let executed = ledger.apply(Sequence(1), &batch);
+        assert_eq!(executed.iter().map(|one| one.place).collect::<Vec<_>>(), [0, 1, 2, 4]);
+        let author = of_client(70, 1, b"").author;
+        assert_eq!(ledger.judge(author, 100), Err(Unfit::Stale(Stale::Repeated)));
+        assert_eq!(ledger.judge(author, 36), Err(Unfit::Stale(Stale::Old)));
+        assert_eq!((ledger.judge(author, 37), ledger.judge(author, 101)), (Ok(()), Ok(())));
+        assert_eq!(Ledger::restore(&ledger.snapshot(), keyring()).unwrap(), ledger);
+        let mut number = 0_u16;
+        while ledger.clients.len() < limits::LEDGER_CLIENTS_MAX {
+            let mut key = [7; KEY_BYTES];
+            key[..2].copy_from_slice(&number.to_le_bytes());
+            ledger.clients.insert(key, Serials::default());
+            number += 1;
+        }
+        assert_eq!(Ledger::restore(&ledger.snapshot(), keyring()).unwrap(), ledger);
+        let executed = ledger.apply(Sequence(2), &Batch::new(vec![of(72, 1), of(70, 101)]));
+        assert_eq!(executed.iter().map(|one| one.place).collect::<Vec<_>>(), [1]);
+        let newcomer = of_client(72, 1, b"").author;
+        assert_eq!(ledger.judge(newcomer, 1), Err(Unfit::TooManyClients));
     }
 
     proptest! {

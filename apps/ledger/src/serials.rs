@@ -1,8 +1,8 @@
-//! Which requests of one gateway were executed.
+//! Which requests of one author were executed.
 //!
-//! Requests of one gateway may be ordered in any order, and more than once. What is remembered is the highest
+//! Requests of one author may be ordered in any order, and more than once. What is remembered is the highest
 //! serial, and which of the 64 up to it were executed (the window of RFC 4303, section 3.4.3): older ones are
-//! taken for executed, so a gateway has fewer than that under way.
+//! taken for executed, so an author has fewer than that under way.
 
 /// How many serials are told apart.
 pub(crate) const SERIALS_TOLD_APART: u64 = 64;
@@ -15,20 +15,41 @@ pub(crate) struct Serials {
     pub(crate) executed: u64,
 }
 
+/// Why a serial is not to be executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stale {
+    /// It was executed.
+    Repeated,
+    /// It is so much lower than the highest that it is taken for executed; serials begin at 1.
+    Old,
+}
+
 impl Serials {
+    /// Whether a request of this serial would be executed.
+    pub(crate) fn judge(&self, serial: u64) -> Result<(), Stale> {
+        if serial > self.highest {
+            return Ok(());
+        }
+        let below = self.highest - serial;
+        match serial == 0 || below >= SERIALS_TOLD_APART {
+            true => Err(Stale::Old),
+            false if self.executed & (1 << below) != 0 => Err(Stale::Repeated),
+            false => Ok(()),
+        }
+    }
+
     /// Whether a request of this serial is to be executed; from now on, it was.
     pub(crate) fn admit(&mut self, serial: u64) -> bool {
+        if self.judge(serial).is_err() {
+            return false;
+        }
         if serial > self.highest {
             let shift = u32::try_from(serial - self.highest).unwrap_or(u32::MAX);
             self.executed = self.executed.checked_shl(shift).unwrap_or(0) | 1;
             self.highest = serial;
             return true;
         }
-        let below = self.highest - serial;
-        if serial == 0 || below >= SERIALS_TOLD_APART || self.executed & (1 << below) != 0 {
-            return false;
-        }
-        self.executed |= 1 << below;
+        self.executed |= 1 << (self.highest - serial);
         true
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn answer(request: &Request, view: &View<'_>) -> Answer {
             400,
             "the content of the request is the entry: there is none",
         )),
-        (Some(""), "POST") => ask(b"LEDGER.APPEND", &request.content),
+        (Some(""), "POST") => append(request),
         (Some(position), "GET" | "HEAD") if position.starts_with('/') => {
             ask(b"LEDGER.PROOF", &position.as_bytes()[1..])
         }
@@ -39,6 +39,23 @@ pub(crate) fn answer(request: &Request, view: &View<'_>) -> Answer {
             ..Response::text(405, "entries can only be read, and appended with POST /v1/ledger")
         }),
     }
+}
+
+/// What a client that signs for itself says of its entry, in this order.
+const SIGNED_FIELDS: [&str; 3] = ["coterie-client", "coterie-sequence", "coterie-signature"];
+
+fn append(request: &Request) -> Answer {
+    let field = |name: &str| request.fields.iter().find(|(field, _)| field == name);
+    let signed: Vec<_> = SIGNED_FIELDS.into_iter().filter_map(field).collect();
+    if !signed.is_empty() && signed.len() < SIGNED_FIELDS.len() {
+        return Answer::Page(Response::text(
+            400,
+            "a signed entry has all of Coterie-Client, Coterie-Sequence and Coterie-Signature",
+        ));
+    }
+    let words = [&b"LEDGER.APPEND"[..], &request.content];
+    let signed = signed.into_iter().map(|(_, value)| value.as_bytes());
+    Answer::Ask(words.into_iter().chain(signed).map(Bytes::copy_from_slice).collect())
 }
 
 const LEDGER: &str = "/v1/ledger";
@@ -66,6 +83,7 @@ pub(crate) fn response_to(reply: &Reply) -> Response {
             let (code, sentence) = text.split_once(' ').unwrap_or(("", &text));
             let status = match code {
                 "CLUSTERDOWN" | "TRYAGAIN" => 503,
+                "REPEATED" => 409,
                 "MISCONF" => 507,
                 _ if sentence.starts_with("an entry has at most") => 413,
                 _ => 400,

@@ -22,6 +22,8 @@ pub struct Request {
     pub query: Option<String>,
     /// The content.
     pub content: Vec<u8>,
+    /// The header fields whose names begin with `coterie-`, in lower case.
+    pub fields: Vec<(String, String)>,
     /// Whether the connection stays open after the response.
     pub keep_alive: bool,
 }
@@ -111,9 +113,20 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, RequestError> {
         path: path.to_string(),
         query,
         content: content.to_vec(),
+        fields: own_fields(head.headers),
         keep_alive: keeps_alive(head.headers, head.version),
     };
     Ok(Some((request, length + content_length)))
+}
+
+/// The fields that mean something to the services of a node.
+fn own_fields(fields: &[httparse::Header<'_>]) -> Vec<(String, String)> {
+    let own = fields.iter().filter_map(|field| {
+        let name = field.name.to_ascii_lowercase();
+        let value = core::str::from_utf8(field.value).ok()?.trim().to_string();
+        name.starts_with("coterie-").then_some((name, value))
+    });
+    own.collect()
 }
 
 fn field<'a>(fields: &'a [httparse::Header<'a>], name: &str) -> Option<&'a str> {
@@ -193,6 +206,7 @@ fn reason(status: u16) -> &'static str {
         400 => "Bad Request",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        409 => "Conflict",
         413 => "Content Too Large",
         431 => "Request Header Fields Too Large",
         501 => "Not Implemented",

@@ -62,6 +62,8 @@ pub enum CommandError {
     ClientName,
     /// `CONFIG` with anything but `GET`.
     ConfigReadOnly,
+    /// What comes behind an entry is no key, number and signature.
+    SignedEntry,
     /// A key longer than [`limits::KEY_MAX_BYTES`].
     KeyTooLong,
     /// A value longer than [`limits::VALUE_MAX_BYTES`].
@@ -99,6 +101,10 @@ impl CommandError {
                 Reply::error("ERR GT and LT options at the same time are not compatible")
             }
             CommandError::Cursor => Reply::error("ERR invalid cursor"),
+            CommandError::SignedEntry => Reply::error(
+                "ERR behind a signed entry come the client's key (64 hexadecimal digits), a sequence \
+                 (1 or more), and the signature (128 hexadecimal digits)",
+            ),
             CommandError::DbIndex => Reply::error("ERR DB index is out of range"),
             CommandError::ProtocolNumber => {
                 Reply::error("ERR Protocol version is not an integer or out of range")

@@ -11,6 +11,7 @@ mod options;
 mod parse;
 mod table;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -37,10 +38,25 @@ pub enum Command {
 pub enum Ledger {
     /// `LEDGER.APPEND`, of this entry.
     Append(Bytes),
+    /// `LEDGER.APPEND`, of an entry that the client has signed itself.
+    AppendSigned(Box<SignedEntry>),
     /// `LEDGER.GET`, of the entry at this position.
     Get(u64),
     /// `LEDGER.PROOF`, of the same.
     Proof(u64),
+}
+
+/// An entry, and who has signed it: the ledger says what was signed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SignedEntry {
+    /// The entry.
+    pub entry: Bytes,
+    /// The client's key.
+    pub client: [u8; 32],
+    /// The client's number for the entry: 1 or more.
+    pub sequence: u64,
+    /// The client's signature.
+    pub signature: [u8; 64],
 }
 
 /// A command that changes data.

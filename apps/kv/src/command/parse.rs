@@ -1,12 +1,13 @@
 //! From words to commands.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use base::limits;
 use bytes::Bytes;
 
 use super::table::{self, Name};
-use super::{Command, CommandError, Ledger, Local, Read, Write, local, options};
+use super::{Command, CommandError, Ledger, Local, Read, SignedEntry, Write, local, options};
 use crate::resp::parse_i64;
 
 impl Command {
@@ -59,7 +60,7 @@ fn build(name: Name, args: &[Bytes]) -> Result<Command, CommandError> {
         Name::IncrBy => Write::Add { key: key(&args[0])?, delta: integer(&args[1])? }.into(),
         Name::Info => Local::Info(args.to_vec()).into(),
         Name::Keys => Read::Keys(key(&args[0])?).into(),
-        Name::LedgerAppend => Command::Ledger(Ledger::Append(value(&args[0])?)),
+        Name::LedgerAppend => Command::Ledger(append(args)?),
         Name::LedgerGet => Command::Ledger(Ledger::Get(position(&args[0])?)),
         Name::LedgerProof => Command::Ledger(Ledger::Proof(position(&args[0])?)),
         Name::MGet => Read::MGet(keys(args)?).into(),
@@ -96,6 +97,38 @@ pub(super) fn value(word: &Bytes) -> Result<Bytes, CommandError> {
 
 pub(super) fn integer(word: &Bytes) -> Result<i64, CommandError> {
     parse_i64(word).ok_or(CommandError::NotInteger)
+}
+
+/// An entry for the ledger, alone or with the client's key, its number and its signature.
+fn append(args: &[Bytes]) -> Result<Ledger, CommandError> {
+    match args {
+        [entry] => Ok(Ledger::Append(value(entry)?)),
+        [entry, client, sequence, signature] => {
+            let sequence = parse_i64(sequence).and_then(|number| u64::try_from(number).ok());
+            let signed = SignedEntry {
+                entry: value(entry)?,
+                client: from_hex(client).ok_or(CommandError::SignedEntry)?,
+                sequence: sequence.filter(|at| *at > 0).ok_or(CommandError::SignedEntry)?,
+                signature: from_hex(signature).ok_or(CommandError::SignedEntry)?,
+            };
+            Ok(Ledger::AppendSigned(Box::new(signed)))
+        }
+        _ => Err(CommandError::Arity("ledger.append")),
+    }
+}
+
+/// Bytes of two hexadecimal digits each.
+fn from_hex<const N: usize>(word: &[u8]) -> Option<[u8; N]> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let (pairs, []) = word.as_chunks::<2>() else { return None };
+    let mut bytes = [0; N];
+    if pairs.len() != N {
+        return None;
+    }
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()?;
+    }
+    Some(bytes)
 }
 
 /// A position of the ledger; those below 1 hold nothing.

@@ -187,7 +187,7 @@ pub const TABLE: &[Spec] = &[
         ("server", "1.0.0", "Get information and statistics about the server")),
     row(Name::Keys, "keys", 2, READ_SLOW, Keys::None,
         ("generic", "1.0.0", "Find all keys matching the given pattern")),
-    row(Name::LedgerAppend, "ledger.append", 2, WRITE_SLOW, Keys::None,
+    row(Name::LedgerAppend, "ledger.append", -2, WRITE_SLOW, Keys::None,
         ("ledger", "7.0.0", "Append an entry to the ledger, for ever")),
     row(Name::LedgerGet, "ledger.get", 2, READ_SLOW, Keys::None,
         ("ledger", "7.0.0", "Get the entry at a position of the ledger")),

@@ -78,7 +78,7 @@ impl KvService {
     /// Passes a command on to the ledger. The client's later commands do not wait for it; their replies do.
     fn pass_on(&mut self, client: ClientId, command: Ledger) -> State {
         let number = self.clients.get(&client).map_or(0, Client::next_slot);
-        let is_write = matches!(command, Ledger::Append(_));
+        let is_write = matches!(command, Ledger::Append(_) | Ledger::AppendSigned(_));
         let question = Question::new(client, number);
         self.outputs.push_back(Output::Ledger { question, command });
         State::Elsewhere { is_write }

@@ -6,12 +6,15 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::Write;
 
+use base::NodeId;
 use bytes::Bytes;
-use crypto::Digest;
+use crypto::{Digest, Signature};
 use kv::Reply;
 use kv::command::Ledger as Command;
 use kv::service::Question;
-use ledger::{AppendError, Archived, Decision, Request, chain};
+use ledger::{
+    AppendError, Archived, Author, Decision, Gateway, Ledger, Request, SignedEntry, Unfit, chain,
+};
 use serde_json::json;
 use store::Record;
 
@@ -23,10 +26,10 @@ pub(super) const FULL: Reply =
     Reply::error("MISCONF LEDGER is full: the entry was not appended; those that were can be read");
 const BUSY: Reply = Reply::error("TRYAGAIN too many entries wait: the entry was not appended");
 const NOT_HERE: Reply = Reply::error(
-    "ERR this node does not hold that entry: it was away when it was appended; ask another node",
+    "TRYAGAIN this node does not hold that entry: it was away when it was appended; ask another node",
 );
 const DAMAGED: Reply =
-    Reply::error("ERR that entry is damaged on this node's disk: ask another node");
+    Reply::error("TRYAGAIN that entry is damaged on this node's disk: ask another node");
 
 /// Questions that wait for the disk.
 #[derive(Debug, Default)]
@@ -48,7 +51,9 @@ impl Notary {
     pub(crate) fn handle_question(&mut self, question: Question, command: Command) {
         let reply = match command {
             _ if self.reason.is_some() => Some(self.refusal()),
-            Command::Append(entry) => self.accept(question, entry),
+            Command::Append(entry) => self.accept(|gateway, _| gateway.append(question, entry)),
+            Command::AppendSigned(signed) => self
+                .accept(|gateway, ledger| gateway.submit(question, signed_entry(*signed), ledger)),
             Command::Get(position) => self.look_up(question, position, false),
             Command::Proof(position) => self.look_up(question, position, true),
         };
@@ -62,16 +67,26 @@ impl Notary {
         Reply::Error(format!("ERR this node takes no part in the ledger: {reason}").into())
     }
 
-    fn accept(&mut self, question: Question, entry: Bytes) -> Option<Reply> {
+    /// Gives an entry to the gateway; answers only if it is refused.
+    fn accept(
+        &mut self,
+        give: impl FnOnce(&mut Gateway<Question>, &Ledger) -> Result<(), AppendError>,
+    ) -> Option<Reply> {
         if self.replica.is_some() && self.lacks_room() {
             return Some(FULL);
         }
         let Some(replica) = &mut self.replica else { return Some(NOT_READY) };
-        match replica.gateway.append(question, entry) {
-            Ok(()) => None,
-            Err(AppendError::Busy) => Some(BUSY),
-            Err(error @ AppendError::TooLarge) => Some(Reply::Error(format!("ERR {error}").into())),
-        }
+        let error = give(&mut replica.gateway, &replica.ledger).err()?;
+        let code = match error {
+            AppendError::Busy => return Some(BUSY),
+            AppendError::Unfit(Unfit::Stale(_)) => "REPEATED",
+            AppendError::UnderWay => "TRYAGAIN",
+            AppendError::TooLarge
+            | AppendError::Key(_)
+            | AppendError::Signature
+            | AppendError::Unfit(Unfit::TooManyClients) => "ERR",
+        };
+        Some(Reply::Error(format!("{code} {error}").into()))
     }
 
     /// Whether entries are refused: what others have under way must still find room.
@@ -126,7 +141,7 @@ impl Notary {
         }
         let mut head = run.head;
         for (place, entry) in request.entries.iter().enumerate().take(at + 1).skip(1) {
-            head = chain(head, run.first + place as u64, request.gateway, entry);
+            head = chain(head, run.first + place as u64, request.author, entry);
         }
         let text = self.proof(wanted, &entry, (&request, sealed), head, decision);
         Some(Reply::Bulk(text.into()))
@@ -145,13 +160,19 @@ impl Notary {
         let certificate = &decision.certificate;
         let member = |slot: usize| self.keyring.member(slot).map(|id| id.get());
         let digests = decision.batch.digests().iter();
+        let (gateway, client) = match request.author {
+            Author::Gateway(id) => (Some(id), None),
+            Author::Client(key) => (None, Some(key)),
+        };
         json!({
             "seq": wanted.position,
             "digest": format!("{head}"),
             "view": certificate.view.0,
             "entry": core::str::from_utf8(entry).ok(),
             "entry_hex": hex(entry),
-            "gateway": request.gateway.get(),
+            "gateway": gateway.map(NodeId::get),
+            "client": client.map(|key| hex(&key)),
+            "serial": request.serial,
             "request": hex(sealed),
             "batch": {
                 "number": certificate.sequence.0,
@@ -172,6 +193,11 @@ impl Notary {
         })
         .to_string()
     }
+}
+
+fn signed_entry(signed: kv::command::SignedEntry) -> SignedEntry {
+    let kv::command::SignedEntry { entry, client, sequence, signature } = signed;
+    SignedEntry { client, sequence, entry, signature: Signature(signature) }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -4,7 +4,9 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use base::{Instant, LogIndex, limits};
-use bft::{Batch, Event, Message, Output, Persist, QuorumCertificate, Record, Sequence};
+use bft::{
+    Batch, Event, Message, Output, Persist, ProposeError, QuorumCertificate, Record, Sequence,
+};
 use bytes::Bytes;
 use crypto::Digest;
 use kv::Reply;
@@ -25,6 +27,10 @@ const UNKNOWN_OUTCOME: Reply = Reply::error(
 /// What a decision takes on the disk besides its requests, at the most: their lengths, and the certificate.
 const DECISION_MORE_BYTES: usize =
     4 * limits::BFT_BATCH_MAX_REQUESTS + 64 * limits::BFT_REPLICAS_MAX + 1024;
+
+/// To a client that has signed what was executed already.
+const REPEATED: Reply =
+    Reply::error("REPEATED an entry of this client with this sequence was appended before");
 
 impl Notary {
     pub(super) fn take_from_bft(&mut self, output: Output, now: Instant) {
@@ -176,6 +182,8 @@ impl Notary {
                 self.outputs.push_back(NotaryOutput::Reply(receipt.client, reply));
             }
         }
+        let refused = replica.gateway.handle_refused(&decision.batch).into_iter();
+        self.outputs.extend(refused.map(|client| NotaryOutput::Reply(client, REPEATED)));
         replica.history.keep(record, decision);
         replica.bft.handle_applied(sequence);
     }
@@ -189,7 +197,9 @@ impl Notary {
         let Some(request) = replica.gateway.poll_request(&replica.key, &self.keyring) else {
             return false;
         };
-        let is_taken = replica.bft.propose(request.clone(), now).is_ok();
+        // What a client has signed may have come by way of another node, and is waited for then, too.
+        let proposed = replica.bft.propose(request.clone(), now);
+        let is_taken = matches!(proposed, Ok(_) | Err(ProposeError::Known));
         if !is_taken {
             // Too much waits here for others: what is executed makes room, and then it is tried again.
             replica.gateway.give_back(&request);

@@ -68,9 +68,9 @@ mod tests {
     fn positions_are_found_and_gaps_are_not() {
         let mut history = History::default();
         for (first, count, record) in [(1, 2, 3), (3, 1, 3), (9, 4, 7)] {
-            let gateway = NodeId::new(1).unwrap();
+            let author = ledger::Author::Gateway(NodeId::new(1).unwrap());
             let heads = alloc::vec![Digest::default(); count];
-            let executed = Executed { gateway, serial: 1, place: 0, first, heads };
+            let executed = Executed { author, serial: 1, place: 0, first, heads };
             history.note(&executed, LogIndex(record));
         }
         let found = |position| history.find(position).map(|run| (run.first, run.record.0));

@@ -63,7 +63,8 @@ mod kind {
 /// What a node may have under way: each request as a decision of its own, with its certificate. While there
 /// is less room than that for each member, nothing is taken: what is under way must still be recorded.
 const ROOM_PER_MEMBER_BYTES: u64 =
-    (limits::LEDGER_REQUESTS_IN_FLIGHT_MAX * (limits::BFT_REQUEST_MAX_BYTES + 4096)) as u64;
+    (limits::LEDGER_REQUESTS_IN_FLIGHT_MAX * (limits::BFT_REQUEST_MAX_BYTES + 4096)
+        + limits::LEDGER_SIGNED_IN_FLIGHT_MAX * (limits::LEDGER_ENTRY_MAX_BYTES + 4096)) as u64;
 /// On a small disk a smaller share must do: one in so many.
 const ROOM_MIN_SHARE: u64 = 8;
 

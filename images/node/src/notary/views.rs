@@ -29,6 +29,7 @@ impl Notary {
             .with("low_watermark", number(|status| status.low.0))
             .with("high_watermark", number(|status| status.high.0))
             .with("entries", ledger.map(ledger::Ledger::length))
+            .with("group", Value::text(self.keyring.group()))
             .with("head", ledger.map(|ledger| Value::text(ledger.head())))
             .with("waiting", (waiting + under_way) as u64)
             .with("signed", number(|status| status.counters.signed))

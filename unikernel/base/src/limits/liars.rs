@@ -135,6 +135,12 @@ pub const LEDGER_REQUESTS_IN_FLIGHT_MAX: usize = 4;
 /// How many entries of one node's clients wait; more are refused.
 pub const LEDGER_WAITING_MAX: usize = 512;
 
+/// How many requests that clients of one node have signed themselves are under way at once.
+pub const LEDGER_SIGNED_IN_FLIGHT_MAX: usize = 8;
+
+/// How many clients that sign themselves are remembered, for ever; those that come later are refused.
+pub const LEDGER_CLIENTS_MAX: usize = 1024;
+
 const _: () = assert!(LEDGER_ENTRY_MAX_BYTES <= LEDGER_REQUEST_MAX_BYTES);
 // A request has a length in front of each entry, and a head and a signature.
 const _: () = assert!(
