@@ -31,6 +31,7 @@ mod gateway;
 mod machine;
 mod request;
 mod serials;
+mod verifier;
 
 pub use archive::Archived;
 pub use clients::SignedEntry;
@@ -39,3 +40,4 @@ pub use gateway::{AppendError, Gateway, Receipt};
 pub use machine::{Executed, Ledger, Unfit, chain};
 pub use request::{Author, Request};
 pub use serials::Stale;
+pub use verifier::{Fault, Flaw, Verifier};
