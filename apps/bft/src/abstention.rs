@@ -70,6 +70,10 @@ impl BftNode {
         let decided = self.log.certificate(self.executed).filter(|_| self.executed.0 > 0);
         let certificate = decided.or(self.stable.as_ref()).cloned();
         self.send(from, Message::Position { view: self.view, certificate });
+        // It has forgotten where its window begins, too.
+        if let Some(stable) = self.stable.clone() {
+            self.send(from, Message::Certificate(stable));
+        }
     }
 
     pub(crate) fn handle_position(

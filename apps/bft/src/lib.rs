@@ -23,9 +23,11 @@
 //! | `checkpoint` | what may be forgotten? |
 //! | `leaving`, `change`, `entering` | how does one view end, and the next begin? |
 //! | `timing`, `guard` | what if nobody answers, or somebody asks too much? |
+//! | `liars` | who is known to lie? |
 //! | `transfer` | how does a replica catch up? |
 //! | `persist`, `restore` | what is on the disk, and what if a replica starts again? |
 //! | `abstention` | what if it does not know what it signed? |
+//! | `adversary` | how are liars made, for tests? |
 //!
 //! # Messages
 //!
@@ -92,6 +94,8 @@
 extern crate alloc;
 
 mod abstention;
+#[cfg(feature = "adversary")]
+mod adversary;
 mod audience;
 mod batch;
 mod certificate;
@@ -103,6 +107,7 @@ mod entering;
 mod guard;
 mod input;
 mod leaving;
+mod liars;
 mod log;
 mod message;
 mod numbers;
@@ -119,11 +124,14 @@ mod transfer;
 mod transition;
 mod votes;
 
+#[cfg(feature = "adversary")]
+pub use adversary::{Adversary, Lie, Said};
 pub use batch::Batch;
 pub use certificate::{CertificateError, QuorumCertificate};
 pub use change::{Claim, NewView, ViewChange};
 pub use config::{Config, ConfigError, Mutant};
 pub use input::ProposeError;
+pub use liars::Liars;
 pub use log::MessageLog;
 pub use message::{Message, Vote};
 pub use numbers::{PhaseState, Sequence, ViewNumber, VoterSet};

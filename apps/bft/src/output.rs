@@ -116,6 +116,13 @@ pub enum Event {
         /// For which number.
         sequence: Sequence,
     },
+    /// A replica voted for a batch that this one, as the primary, has not proposed.
+    FalseVote {
+        /// Which replica.
+        from: NodeId,
+        /// On which number.
+        sequence: Sequence,
+    },
     /// A quorum has another state than this replica: it fetches theirs.
     Diverged {
         /// At this checkpoint.
@@ -155,6 +162,9 @@ impl fmt::Display for Event {
             Event::BadSignature { from } => write!(f, "node {from} sent a bad signature"),
             Event::Equivocation { primary, sequence } => {
                 write!(f, "node {primary} proposed two batches for number {sequence}")
+            }
+            Event::FalseVote { from, sequence } => {
+                write!(f, "node {from} voted for two batches for number {sequence}")
             }
             Event::Diverged { sequence } => {
                 write!(f, "the state at checkpoint {sequence} is not that of a quorum")

@@ -18,7 +18,7 @@ struct Pending {
     from: usize,
     /// Since when it waits: since it came, or the view began.
     since: Instant,
-    /// When it is given to all replicas, if it comes from a client of this one and still waits then.
+    /// When it is given to all replicas, if it still waits then.
     relay_at: Instant,
     /// The view in which this replica, as the primary, last proposed it.
     proposed: Option<ViewNumber>,
@@ -39,15 +39,16 @@ pub(crate) struct Requests {
     queue: BTreeMap<u64, Pending>,
     places: BTreeMap<Digest, u64>,
     counts: Vec<usize>,
-    /// Requests of this replica's clients are given to all when they have waited for so long.
-    relay_after: Duration,
+    /// Requests are given to all when they have waited for so long: those of this replica's clients, and
+    /// those of others. Whoever brought these may have forgotten them.
+    relay_after: [Duration; 2],
     next_place: u64,
     /// What was executed since the checkpoint before the last: late copies are not ordered again.
     executed: BTreeMap<Digest, Sequence>,
 }
 
 impl Requests {
-    pub(crate) fn new(replicas: usize, relay_after: Duration) -> Requests {
+    pub(crate) fn new(replicas: usize, relay_after: [Duration; 2]) -> Requests {
         Requests {
             relay_after,
             queue: BTreeMap::new(),
@@ -82,8 +83,8 @@ impl Requests {
         self.next_place += 1;
         self.counts[from] += 1;
         self.places.insert(digest, place);
-        let pending =
-            Pending { request, from, since: now, relay_at: now + self.relay_after, proposed: None };
+        let relay_at = now + self.relay_after[usize::from(from != own)];
+        let pending = Pending { request, from, since: now, relay_at, proposed: None };
         self.queue.insert(place, pending);
         Ok(digest)
     }
@@ -149,16 +150,15 @@ impl Requests {
         self.queue.first_key_value().map(|(_, pending)| pending.since)
     }
 
-    /// When the next request of this replica's clients is given to all.
-    pub(crate) fn relay_due(&self, own: usize) -> Option<Instant> {
-        let mine = self.queue.values().filter(|pending| pending.from == own);
-        mine.map(|pending| pending.relay_at).min()
+    /// When the next request is given to all.
+    pub(crate) fn relay_due(&self) -> Option<Instant> {
+        self.queue.values().map(|pending| pending.relay_at).min()
     }
 
-    /// The requests of this replica's clients that are to be given to all by now, and next at `again` if
-    /// they still wait then. As many as fit a batch.
-    pub(crate) fn relay(&mut self, own: usize, now: Instant, again: Instant) -> Vec<Bytes> {
-        let due = self.queue.values_mut().filter(|one| one.from == own && one.relay_at <= now);
+    /// The requests that are to be given to all by now, and next at `again` if they still wait then. As many
+    /// as fit a batch.
+    pub(crate) fn relay(&mut self, now: Instant, again: Instant) -> Vec<Bytes> {
+        let due = self.queue.values_mut().filter(|one| one.relay_at <= now);
         due.take(limits::BFT_BATCH_MAX_REQUESTS)
             .map(|pending| {
                 pending.relay_at = again;

@@ -16,6 +16,7 @@ use crate::change::NewView;
 use crate::config::{Config, Mutant};
 use crate::guard::Guard;
 use crate::leaving::Changing;
+use crate::liars::Liars;
 use crate::log::MessageLog;
 use crate::message::{Message, Vote};
 use crate::numbers::{PhaseState, Sequence, ViewNumber};
@@ -69,6 +70,8 @@ pub struct BftNode {
     pub(crate) transfer: Transfer,
     pub(crate) abstention: Option<Abstention>,
     pub(crate) guard: Guard,
+    /// Who is known to lie, and how that is known.
+    pub(crate) liars: Liars,
     pub(crate) audience: Audience,
     pub(crate) persistence: Persistence,
     /// Certificates that were verified lately.
@@ -130,7 +133,10 @@ impl BftNode {
             executed: Sequence(0),
             applied: Sequence(0),
             next_sequence: Sequence(1),
-            requests: Requests::new(replicas, config.relay_after),
+            requests: Requests::new(
+                replicas,
+                [config.relay_after, config.progress_timeout.times(2)],
+            ),
             states: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
             left_for: vec![ViewNumber(0); replicas],
@@ -138,6 +144,7 @@ impl BftNode {
             transfer: Transfer::default(),
             abstention: None,
             guard: Guard::new(replicas, now),
+            liars: Liars::default(),
             audience: Audience::new(replicas),
             persistence: Persistence::default(),
             verified: Remembered::default(),
@@ -210,14 +217,6 @@ impl BftNode {
         self.outputs.push_back(Output::Event(event));
     }
 
-    /// A message of this peer has a bad signature.
-    pub(crate) fn blame(&mut self, slot: usize) {
-        self.counters.bad_signatures += 1;
-        self.guard.note_bad_signature(slot);
-        let from = self.member(slot);
-        self.note(Event::BadSignature { from });
-    }
-
     /// This replica's vote.
     pub(crate) fn signed_vote(
         &mut self,
@@ -278,7 +277,9 @@ impl BftNode {
             Some(proof) => assert_eq!(proof.sequence, low, "the watermark is proven"),
             None => assert_eq!(low, Sequence(0)),
         }
-        assert!(self.executed <= self.log.high(), "nothing is executed beyond the window");
+        // Whoever has lost its record knows no checkpoint until it is told of one.
+        let is_within = self.executed <= self.log.high() || self.abstention.is_some();
+        assert!(is_within, "nothing is executed beyond the window");
         assert!(self.states.len() as u64 <= self.config.window / self.config.checkpoint_every + 1);
         for (sequence, entry) in self.log.open() {
             let view = |proof: &Arc<QuorumCertificate>| proof.view <= self.view;

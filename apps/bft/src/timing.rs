@@ -30,7 +30,7 @@ impl BftNode {
         let resend = self.has_unanswered().then_some(self.resend_at);
         Instant::earliest([
             self.view_deadline(),
-            self.requests.relay_due(self.slot),
+            self.requests.relay_due(),
             resend,
             Some(self.status_at),
             self.transfer_deadline(),
@@ -65,10 +65,10 @@ impl BftNode {
 
     /// Gives requests that have waited long to all replicas (OSDI '99, section 4.1: a client that waits too
     /// long sends its request to all). They then wait for it too, and leave the view with this one; and if
-    /// only this one has left it, they have it ordered.
+    /// only this one has left it, they have it ordered: whoever brought it here may have forgotten it.
     fn relay_requests(&mut self) {
-        let again = self.now + self.config.progress_timeout;
-        for request in self.requests.relay(self.slot, self.now, again) {
+        let again = self.now + self.config.progress_timeout.times(2);
+        for request in self.requests.relay(self.now, again) {
             self.send_to_others(&Message::Request(request));
         }
     }

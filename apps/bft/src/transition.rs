@@ -110,8 +110,7 @@ impl BftNode {
                 return self.execute_decided();
             }
             if !self.config.has_bug(Mutant::AcceptTwice) {
-                let primary = self.member(from);
-                return self.note(Event::Equivocation { primary, sequence });
+                return self.convict_if_signed(from, (view, sequence, digest), &signature);
             }
         }
         self.counters.verified += 1;
@@ -134,8 +133,10 @@ impl BftNode {
         let keyring = &self.config.keyring;
         let Some(entry) = self.log.entry(vote.sequence) else { return };
         // Votes for anything but the own proposal can never make a quorum here.
-        if entry.accepted_in(self.view).is_none_or(|accepted| accepted.digest != vote.digest) {
-            return;
+        match entry.accepted_in(self.view) {
+            None => return,
+            Some(accepted) if accepted.digest != vote.digest => return self.judge_vote(from, vote),
+            Some(_) => {}
         }
         let is_commit = vote.phase == PhaseState::Commit;
         let votes = if is_commit { &mut entry.commits } else { &mut entry.prepares };
@@ -306,6 +307,7 @@ impl BftNode {
 
     fn decide(&mut self, proof: Arc<QuorumCertificate>, batch: Option<Batch>) {
         let sequence = proof.sequence;
+        self.judge_primary(&proof);
         let Some(entry) = self.log.entry(sequence) else { return };
         match &entry.committed {
             Some(known) if known.digest != proof.digest => {

@@ -20,6 +20,8 @@ pub(crate) enum CommandId {
     RaftTrace,
     RaftRemove,
     Bft(BftView),
+    #[cfg(feature = "adversary")]
+    BftAdversary,
     LedgerAppend,
     LedgerGet,
     LedgerProof,
@@ -112,6 +114,13 @@ pub(crate) const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
         "",
         "states that are kept for others",
     ),
+    #[cfg(feature = "adversary")]
+    command(
+        "bft adversary",
+        CommandId::BftAdversary,
+        "LIE|off",
+        "makes this node lie: equivocate, …",
+    ),
     command("ledger append", CommandId::LedgerAppend, "ENTRY", "appends an entry, for ever"),
     command("ledger get", CommandId::LedgerGet, "POSITION", "reads an entry"),
     command("ledger proof", CommandId::LedgerProof, "POSITION", "an entry and its certificate"),
@@ -178,6 +187,9 @@ pub(crate) enum Outcome {
     Transfer(Option<NodeId>),
     /// The trace of consensus begins or ends.
     Trace(bool),
+    /// The node lies so, or not at all.
+    #[cfg(feature = "adversary")]
+    Lie(Option<bft::Lie>),
     /// A member less.
     Remove(NodeId),
     /// A class of traffic sends at most so many megabits a second, or what it can.
@@ -229,6 +241,8 @@ pub(crate) fn execute(
             },
             (None, _) => usage(),
         },
+        #[cfg(feature = "adversary")]
+        (CommandId::BftAdversary, arguments) => parse_lie(arguments).unwrap_or_else(usage),
         (CommandId::RaftRemove, [node]) => match parse_node(node) {
             Some(node) => Outcome::Remove(node),
             None => usage(),
@@ -271,6 +285,17 @@ fn netio(what: NetioView, view: &View<'_>) -> Outcome {
             listing(traffic::views::stats(traffic, refused))
         }
     }
+}
+
+/// How a node is to lie.
+#[cfg(feature = "adversary")]
+fn parse_lie(arguments: &[Vec<u8>]) -> Option<Outcome> {
+    let [word] = arguments else { return None };
+    if word == b"off" {
+        return Some(Outcome::Lie(None));
+    }
+    let lie = core::str::from_utf8(word).ok().and_then(bft::Lie::parse)?;
+    Some(Outcome::Lie(Some(lie)))
 }
 
 fn bft(what: BftView, view: &View<'_>) -> Outcome {
@@ -354,5 +379,21 @@ fn json(reply: &Reply) -> serde_json::Value {
         Reply::Bulk(value) => String::from_utf8_lossy(value).into_owned().into(),
         Reply::Nil => serde_json::Value::Null,
         Reply::Array(replies) => replies.iter().map(json).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shell::Match;
+
+    use super::*;
+
+    /// Only images that are built for tests have a node that can be made to lie.
+    #[test]
+    fn nobody_makes_a_shipped_node_lie() {
+        let found = COMMANDS.find("bft adversary silent");
+        let is_command = matches!(found, Match::Command { .. });
+        assert_eq!(is_command, cfg!(feature = "adversary"));
+        assert!(matches!(COMMANDS.find("bft status"), Match::Command { .. }));
     }
 }

@@ -155,6 +155,17 @@ fn view<'a>(
     }
 }
 
+/// An image whose nodes can be made to lie says so, whatever else it says.
+#[cfg(feature = "adversary")]
+fn note_purpose(journal: &mut Journal, now: Instant) {
+    let text =
+        "THIS IMAGE IS FOR TESTS: its shell makes the node lie ('bft adversary'). Do not use it.";
+    journal.note(now, crate::journal::Level::Warn, "adversary", format_args!("{text}"));
+}
+
+#[cfg(not(feature = "adversary"))]
+fn note_purpose(_: &mut Journal, _: Instant) {}
+
 impl Node {
     /// A node that has just been switched on: it begins to read its disk. Everything random follows from
     /// `seed`, which must differ from node to node and from start to start. `raft` is the configuration of
@@ -193,6 +204,8 @@ impl Node {
             nonce: u32::try_from(prng.between(1, u64::from(u32::MAX))).expect("it is below that"),
             snapshot_entries,
         };
+        let mut journal = Journal::default();
+        note_purpose(&mut journal, now);
         let clients = Clients::new(&settings, &hardware.packets, prng.next_u64(), now);
         let prompt = alloc::format!("node{}> ", settings.id);
         let traffic = Traffic::new(settings.id, [prng.next_u64(), prng.next_u64()], now);
@@ -204,7 +217,7 @@ impl Node {
             clients,
             traffic,
             about: About { settings, packets: hardware.packets, kv: None, heap_bytes: 0 },
-            journal: Journal::default(),
+            journal,
             outputs: VecDeque::new(),
             requests: BTreeMap::new(),
             next_client: 0,

@@ -11,6 +11,8 @@
 //! Reading order: [`plan`] (what will happen), [`world`] (where it happens), [`network`], [`disk`],
 //! [`machine`] and [`clients`] (to whom), [`checkers`] and [`linearizability`] (whether it is right),
 //! [`runner`] (many seeds), [`report`] (what they came to), [`trace`] (how it came about).
+//!
+//! The ledger's consensus is simulated by itself, with replicas that lie: [`liars`].
 #![forbid(unsafe_code)]
 
 pub mod bug;
@@ -19,6 +21,7 @@ pub mod clients;
 pub mod clock;
 pub mod counts;
 pub mod disk;
+pub mod liars;
 pub mod linearizability;
 pub mod local_clock;
 pub mod machine;
@@ -27,5 +30,6 @@ pub mod plan;
 pub mod report;
 pub mod runner;
 pub mod soak;
+pub mod swarm;
 pub mod trace;
 pub mod world;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use lexopt::ValueExt;
 use sim::bug::Bug;
 use sim::clock;
+use sim::liars::seeds;
 use sim::plan::{Plan, Profile};
 use sim::report::{self, Totals};
 use sim::runner::{self, Options};
@@ -21,6 +22,7 @@ Usage: sim [--seed N | --seeds N..M] [options]
 
   --seed N           run this seed, and print its plan and what happened
   --seeds N..M       run the seeds from N up to, but not including, M (default 0..100)
+  --liars            run replicas of the ledger's consensus alone, some of which lie, instead of nodes
   --profile NAME     what the runs are about, instead of what each seed draws; see below
   --jobs N           run so many seeds at a time (default: as many as there are cores)
   --trace            with --seed: print every event
@@ -42,6 +44,8 @@ struct Arguments {
     seeds: Range<u64>,
     options: Options,
     ndjson: Option<PathBuf>,
+    liars: bool,
+    bug: Option<String>,
     jobs: usize,
     is_verbose: bool,
     is_json: bool,
@@ -67,6 +71,8 @@ fn parse() -> Result<Arguments> {
         seeds: 0..100,
         options: Options::default(),
         ndjson: None,
+        liars: false,
+        bug: None,
         jobs: cores,
         is_verbose: false,
         is_json: false,
@@ -80,6 +86,7 @@ fn parse() -> Result<Arguments> {
                 found.seed = Some(text(&mut arguments)?.parse().context("--seed takes a number")?);
             }
             lexopt::Arg::Long("seeds") => found.seeds = parse_seeds(&text(&mut arguments)?)?,
+            lexopt::Arg::Long("liars") => found.liars = true,
             lexopt::Arg::Long("profile") => {
                 found.options.profile = Some(parse_profile(&text(&mut arguments)?)?)
             }
@@ -94,12 +101,13 @@ fn parse() -> Result<Arguments> {
             lexopt::Arg::Long("verbose") => found.is_verbose = true,
             lexopt::Arg::Long("json") => found.is_json = true,
             lexopt::Arg::Long("keep-going") => found.wants_all = true,
-            lexopt::Arg::Long("bug") => {
-                found.options.bug = Some(parse_bug(&text(&mut arguments)?)?)
-            }
+            lexopt::Arg::Long("bug") => found.bug = Some(text(&mut arguments)?),
             lexopt::Arg::Long("help") => found.wants_help = true,
             other => bail!("{}\n\n{HELP}", other.unexpected()),
         }
+    }
+    if let Some(name) = found.bug.as_deref().filter(|_| !found.liars) {
+        found.options.bug = Some(parse_bug(name)?);
     }
     let wants_one = found.options.keeps_lines || found.options.keeps_transitions;
     if wants_one && found.seed.is_none() && !found.wants_help {
@@ -129,6 +137,16 @@ fn parse_bug(name: &str) -> Result<Bug> {
     Bug::parse(name).with_context(|| format!("{name} is none of {}", names.join(", ")))
 }
 
+/// A bug of the replicas of which some lie.
+fn parse_mutant(name: &str) -> Result<bft::Mutant> {
+    if !cfg!(feature = "mutants") {
+        bail!("--bug needs a simulator that was built with --features mutants");
+    }
+    let named = |mutant: &bft::Mutant| format!("{mutant:?}").eq_ignore_ascii_case(name);
+    let found = bft::Mutant::ALL.into_iter().find(named);
+    found.with_context(|| format!("{name} is none of {:?}", bft::Mutant::ALL))
+}
+
 fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.wants_help {
         let names: Vec<String> =
@@ -136,10 +154,36 @@ fn run(arguments: &Arguments) -> Result<bool> {
         println!("{HELP}\n\nProfiles: {}", names.join(", "));
         return Ok(true);
     }
+    if arguments.liars {
+        return run_liars(arguments);
+    }
     match arguments.seed {
         Some(seed) => run_one(seed, &arguments.options, arguments.ndjson.as_deref()),
         None => Ok(run_many(arguments)),
     }
+}
+
+/// Replicas of which some lie.
+fn run_liars(arguments: &Arguments) -> Result<bool> {
+    let bug = arguments.bug.as_deref().map(parse_mutant).transpose()?;
+    if let Some(seed) = arguments.seed {
+        let ran = seeds::run_seed(seed, bug);
+        println!("{ran}");
+        return Ok(ran.result.is_ok());
+    }
+    let jobs = (arguments.jobs, arguments.wants_all);
+    let mut has_failed = false;
+    let totals = seeds::run_all(arguments.seeds.clone(), jobs, bug, |ran| {
+        if arguments.is_verbose {
+            println!("seed {}: {}", ran.seed, if ran.result.is_ok() { "passed" } else { "failed" });
+        }
+        if ran.result.is_err() && (arguments.wants_all || !has_failed) {
+            println!("{ran}\n");
+            has_failed = true;
+        }
+    });
+    print!("{totals}");
+    Ok(totals.failed.is_empty())
 }
 
 fn run_one(seed: u64, options: &Options, ndjson: Option<&Path>) -> Result<bool> {

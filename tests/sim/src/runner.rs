@@ -1,13 +1,7 @@
 //! Runs of seeds: one, or many on several threads, with the same output whatever the number of threads.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Once, mpsc};
-use std::thread;
 use std::time::Duration;
 
 use base::Instant;
@@ -15,6 +9,7 @@ use base::Instant;
 use crate::bug::Bug;
 use crate::clock;
 use crate::plan::{Plan, Profile};
+use crate::swarm;
 use crate::trace::Trace;
 use crate::world::{Summary, World};
 
@@ -88,43 +83,15 @@ impl fmt::Display for Failure {
     }
 }
 
-thread_local! {
-    /// The last panic of a run on this thread; `None` outside runs, which may panic as usual.
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Panics within runs are kept to be told, not printed.
-fn keep_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let usual = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            let is_kept = PANIC.with_borrow_mut(|kept| {
-                let Some(text) = kept else { return false };
-                let what = info.payload_as_str().unwrap_or("a panic without a text");
-                let place = info.location().map(|place| format!(" ({place})"));
-                *text = format!("{what}{}", place.unwrap_or_default());
-                true
-            });
-            if !is_kept {
-                usual(info);
-            }
-        }));
-    });
-}
-
 /// Runs a seed.
 ///
 /// # Errors
 /// If something did not hold.
 pub fn run(seed: u64, options: &Options) -> Result<Success, Box<Failure>> {
-    keep_panics();
     let plan = Plan::with_profile(seed, options.profile);
     let trace = Trace::new(options.keeps_lines).with_transitions(options.keeps_transitions);
-    PANIC.set(Some(String::new()));
     let mut world = World::of_seed(seed, plan.clone(), options.bug, trace);
-    let ran = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
-    let violated = PANIC.take().unwrap_or_default();
+    let ran = swarm::caught(|| world.run());
     let lines = world.trace().lines().to_vec();
     let transitions = world.trace().transitions().to_vec();
     match ran {
@@ -132,7 +99,7 @@ pub fn run(seed: u64, options: &Options) -> Result<Success, Box<Failure>> {
             let (profile, nodes) = (plan.profile, plan.nodes);
             Ok(Success { profile, nodes, summary, lines, transitions })
         }
-        Err(_) => {
+        Err(violated) => {
             let (at, steps) = (world.now(), world.steps());
             Err(Box::new(Failure { seed, plan, violated, at, steps, lines, transitions }))
         }
@@ -146,42 +113,14 @@ pub fn run_all(
     options: &Options,
     jobs: usize,
     wants_all: bool,
-    mut tell: impl FnMut(Ran),
+    tell: impl FnMut(Ran),
 ) {
-    let next = AtomicU64::new(seeds.start);
-    let has_failed = AtomicBool::new(false);
-    let (sender, receiver) = mpsc::channel();
-    thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            let sender = sender.clone();
-            scope.spawn(|| {
-                let sender = sender;
-                while wants_all || !has_failed.load(Ordering::Relaxed) {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        break;
-                    }
-                    let (began, had) = (clock::now(), clock::processor_time());
-                    let result = run(seed, options);
-                    has_failed.fetch_or(result.is_err(), Ordering::Relaxed);
-                    let took = began.elapsed();
-                    let worked = clock::processor_time().zip(had).map(|(has, had)| has - had);
-                    let worked = worked.unwrap_or(took);
-                    if sender.send(Ran { seed, result, took, worked }).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        let mut waiting = BTreeMap::new();
-        let mut wanted = seeds.start;
-        for ran in receiver {
-            waiting.insert(ran.seed, ran);
-            while let Some(ran) = waiting.remove(&wanted) {
-                tell(ran);
-                wanted += 1;
-            }
-        }
-    });
+    let run = |seed| {
+        let (began, had) = (clock::now(), clock::processor_time());
+        let result = run(seed, options);
+        let took = began.elapsed();
+        let worked = clock::processor_time().zip(had).map(|(has, had)| has - had);
+        Ran { seed, result, took, worked: worked.unwrap_or(took) }
+    };
+    swarm::run_all(seeds, (jobs, wants_all), run, |ran| ran.result.is_err(), tell);
 }

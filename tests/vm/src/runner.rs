@@ -68,7 +68,9 @@ pub fn run_all(stories: &[&Story], keep: bool) -> anyhow::Result<ExitCode> {
 
 /// What has to be built is built before the first clock runs.
 fn build() -> anyhow::Result<()> {
-    for words in [&["scripts/image", "--quietly"] as &[&str], &["scripts/cluster", "list"]] {
+    let image = ["scripts/image", "--quietly"];
+    let adversary = ["scripts/image", "--quietly", "--adversary"];
+    for words in [&image[..], &adversary, &["scripts/cluster", "list"]] {
         let built = Command::new(words[0]).args(&words[1..]).stdout(Stdio::null()).status();
         let built = built.with_context(|| words[0].to_string())?;
         anyhow::ensure!(built.success(), "{} ended with {built}", words.join(" "));

@@ -12,6 +12,8 @@ use shell::{Match, Source};
 
 use super::{Asker, Node, view};
 use crate::commands::{self, COMMANDS, Outcome};
+#[cfg(feature = "adversary")]
+use crate::journal::Level;
 use crate::members::RemovalError;
 use crate::output::{Output, RequestId, Stop};
 use crate::web;
@@ -60,6 +62,8 @@ impl Node {
                 };
                 self.console.answer(&source, &text, status);
             }
+            #[cfg(feature = "adversary")]
+            Outcome::Lie(lie) => self.set_lie(&source, lie, now),
             Outcome::Remove(node) => self.remove(source, node, now),
             Outcome::Reboot => self.leave(&source, "the node starts afresh\n", Stop::Restart, now),
             Outcome::PowerOff => self.leave(&source, "the node stops\n", Stop::PowerOff, now),
@@ -68,6 +72,18 @@ impl Node {
             }
             Outcome::Usage(text) => self.console.answer(&source, &(text + "\n"), 2),
         }
+    }
+
+    /// The node lies from now on, or does not any more.
+    #[cfg(feature = "adversary")]
+    fn set_lie(&mut self, source: &Source, lie: Option<bft::Lie>, now: Instant) {
+        let Some(notary) = &mut self.notary else {
+            return self.console.answer(source, "error: this node has no part in the ledger\n", 1);
+        };
+        notary.set_lie(lie, now);
+        let name = lie.map_or("off", bft::Lie::name);
+        self.journal.note(now, Level::Warn, "adversary", format_args!("lies: {name}"));
+        self.console.answer(source, &alloc::format!("lies: {name}\n"), 0);
     }
 
     /// Removes a member; the answer comes when that has happened, or is given up.

@@ -35,6 +35,8 @@ const REPEATED: Reply =
 impl Notary {
     pub(super) fn take_from_bft(&mut self, output: Output, now: Instant) {
         match output {
+            #[cfg(feature = "adversary")]
+            Output::Send { to, message } if self.lying.is_on() => self.lie(to, &message, now),
             Output::Send { to, message } => {
                 let content = self.encode(message);
                 self.outputs.push_back(NotaryOutput::Send { to, content });
@@ -264,6 +266,7 @@ impl Notary {
                 }
                 Level::Warn
             }
+            Event::FalseVote { .. } => Level::Warn,
             Event::Diverged { .. } | Event::Forked { .. } | Event::Abstaining => Level::Error,
             Event::StateRefused { .. } => Level::Warn,
             Event::SigningAgain { .. } => {

@@ -19,6 +19,9 @@ const EPOCH: u64 = 0;
 pub struct Identity {
     /// For what replicas say to each other, and for what the node's clients want.
     pub(super) keys: [SigningKey; 2],
+    /// For what it says when it lies.
+    #[cfg(feature = "adversary")]
+    pub(super) liar_key: SigningKey,
     pub(super) keyring: Keyring,
 }
 
@@ -66,6 +69,8 @@ impl Identity {
         let (secret, rest) =
             file.split_first_chunk_mut::<KEY_BYTES>().ok_or(IdentityError::Malformed)?;
         let mut copy = *secret;
+        #[cfg(feature = "adversary")]
+        let liar_key = SigningKey::take(&mut secret.clone());
         let keys = [SigningKey::take(secret), SigningKey::take(&mut copy)];
         let listed = listed(rest).map_err(|DecodeError| IdentityError::Malformed)?;
         let admit = |(id, bytes): (NodeId, [u8; KEY_BYTES])| {
@@ -78,7 +83,12 @@ impl Identity {
         if listed != Some(&keys[0].verifying_key()) {
             return Err(IdentityError::NotMine(id));
         }
-        Ok(Identity { keys, keyring })
+        Ok(Identity {
+            keys,
+            #[cfg(feature = "adversary")]
+            liar_key,
+            keyring,
+        })
     }
 }
 

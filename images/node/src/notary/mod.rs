@@ -22,6 +22,8 @@ mod history;
 mod identity;
 mod loading;
 mod log;
+#[cfg(feature = "adversary")]
+mod lying;
 mod region;
 mod signing;
 #[cfg(test)]
@@ -40,7 +42,7 @@ use bytes::Bytes;
 use crypto::{Digest, Keyring, SigningKey};
 use kv::Reply;
 use kv::service::Question;
-use ledger::{Gateway, Ledger};
+use ledger::{Gateway, Ledger, Request};
 use pool::Pool;
 
 use crate::journal::Level;
@@ -100,6 +102,8 @@ pub(crate) struct Notary {
     messages_refused: u64,
     /// The last message that was sent, as bytes.
     encoded: Option<(Message, Bytes)>,
+    #[cfg(feature = "adversary")]
+    lying: lying::Lying,
     outputs: VecDeque<NotaryOutput>,
 }
 
@@ -154,7 +158,9 @@ impl Notary {
         (region, [blocks, entry_blocks], may_format): (Region, [Pool; 2], bool),
         seed: u64,
     ) -> Result<Notary, String> {
-        let Identity { keys, keyring } = identity;
+        #[cfg(feature = "adversary")]
+        let lying = lying::Lying::new((id, &identity.keyring), identity.liar_key, seed);
+        let Identity { keys, keyring, .. } = identity;
         let quorums = Quorums::of(keyring.size(), FaultBound::Quarter);
         let quorums = quorums.map_err(|error| format!("{error}"))?;
         let [signed, entries] = region.parts();
@@ -173,6 +179,8 @@ impl Notary {
             reason: None,
             messages_refused: 0,
             encoded: None,
+            #[cfg(feature = "adversary")]
+            lying,
             outputs: VecDeque::new(),
         })
     }
@@ -213,7 +221,13 @@ impl Notary {
         let Some(replica) = self.replica.as_mut().filter(|replica| replica.full.is_none()) else {
             return;
         };
+        #[cfg(feature = "adversary")]
+        self.lying.hear(content);
         match Message::decode(content) {
+            // What no node has signed is not ordered: a decision takes room on every disk, for ever.
+            Ok(Message::Request(request)) if Request::open(&request, &self.keyring).is_none() => {
+                self.messages_refused += 1;
+            }
             Ok(message) => replica.bft.handle_message(from, message, now),
             Err(_) => self.messages_refused += 1,
         }
@@ -222,6 +236,8 @@ impl Notary {
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.signed.store.handle_timeout(now);
         self.entries.store.handle_timeout(now);
+        #[cfg(feature = "adversary")]
+        self.lie_on(now);
         if let Some(replica) = &mut self.replica
             && replica.full.is_none()
             && replica.bft.poll_timeout().is_some_and(|at| at <= now)
@@ -233,6 +249,8 @@ impl Notary {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let replica = self.replica.as_ref().filter(|replica| replica.full.is_none());
         let bft = replica.and_then(|replica| replica.bft.poll_timeout());
+        #[cfg(feature = "adversary")]
+        let bft = Instant::earliest([bft, self.lying.deadline()]);
         Instant::earliest([
             self.signed.store.poll_timeout(),
             self.entries.store.poll_timeout(),

@@ -404,3 +404,36 @@ fn a_client_signs_for_itself() {
         (&Value::Null, Some(64))
     );
 }
+
+/// A node that lies in any way is outvoted, as the primary and as a backup; where its own signatures prove
+/// that it lies, the others name it.
+#[cfg(feature = "adversary")]
+#[test]
+fn a_node_that_lies_is_outvoted_and_named() {
+    use bft::Lie;
+    for lie in Lie::ALL {
+        for liar in [1, 3] {
+            let mut world = World::new(6);
+            let now = world.now;
+            world.notaries[usize::from(liar) - 1].as_mut().unwrap().set_lie(Some(lie), now);
+            let honest: Vec<u16> = (1..=4).filter(|node| *node != liar).collect();
+            for at in 0..9 {
+                let entry = Bytes::from(format!("entry {at}"));
+                world.answer(honest[at % 3], Command::Append(entry));
+            }
+            let now = world.now;
+            world.notaries[usize::from(liar) - 1].as_mut().unwrap().set_lie(None, now);
+            world.run(2_000);
+            let head = |node: &u16| world.of(*node).ledger().map(|one| (one.length(), one.head()));
+            let heads: Vec<_> = honest.iter().map(head).collect();
+            assert!(heads.windows(2).all(|two| two[0] == two[1]), "{lie} {liar}: {heads:?}");
+            let named: Vec<u32> =
+                honest.iter().map(|node| world.of(*node).bft().unwrap().liars().proven.0).collect();
+            let others = !(1 << (liar - 1));
+            assert!(named.iter().all(|named| named & others == 0), "{lie} {liar}: {named:?}");
+            if lie == Lie::Equivocate && liar == 1 {
+                assert!(named.iter().any(|named| *named != 0), "{lie} {liar}");
+            }
+        }
+    }
+}

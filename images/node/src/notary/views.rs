@@ -1,7 +1,10 @@
 //! What the node shows of its part in the ledger: the same for the shell, for HTTP and for programs.
 
+use alloc::string::String;
+use core::fmt::Write;
+
 use base::NodeId;
-use bft::Sequence;
+use bft::{Sequence, VoterSet};
 use shell::{Listing, Record, Value};
 
 use super::Notary;
@@ -35,10 +38,26 @@ impl Notary {
             .with("signed", number(|status| status.counters.signed))
             .with("verified", number(|status| status.counters.verified))
             .with("bad_signatures", number(|status| status.counters.bad_signatures))
+            .with("proven_liars", self.bft().map(|bft| self.names(bft.liars().proven)))
+            .with(
+                "bad_signatures_from",
+                self.bft().map(|bft| self.names(bft.liars().bad_signatures)),
+            )
             .with("disk_bytes_used", entries.body_bytes_used)
             .with("disk_bytes", entries.body_bytes)
             .with("signed_bytes_used", signed.body_bytes_used)
             .with("signed_bytes", signed.body_bytes)
+    }
+
+    /// The numbers of these replicas, or none.
+    fn names(&self, replicas: VoterSet) -> Value {
+        let mut text = String::new();
+        for id in replicas.iter().filter_map(|slot| self.keyring.member(slot)) {
+            let separator = if text.is_empty() { "" } else { " " };
+            // Writing to a string does not fail.
+            let _ = write!(text, "{separator}{id}");
+        }
+        if text.is_empty() { Value::Null } else { Value::text(text) }
     }
 
     /// What this replica does, in a word or a few.

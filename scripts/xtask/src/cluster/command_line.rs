@@ -15,7 +15,7 @@ Launches virtual machines that are a cluster, and drives them.
 
 Usage: scripts/cluster [--name NAME] COMMAND
 
-  up [--nodes N] [--net switch|socket|bridge|ovs] [--disk-dir D] [--image I]
+  up [--nodes N] [--net switch|socket|bridge|ovs] [--disk-dir D] [--image I|--adversary]
      [--machine q35|microvm] [--accel auto|kvm|tcg] [--memory MIB] [--disk-size MIB] [--port-base P]
      [--reads index|lease] [--append 'WORD...'] [--ovs-db SOCKET]
                         builds what is missing, boots N nodes (3), waits until they serve
@@ -40,6 +40,7 @@ Usage: scripts/cluster [--name NAME] COMMAND
 
 Node I answers Redis clients at 127.0.0.1:7100+I and HTTP at 127.0.0.1:8100+I. Clusters with other names
 (--name, or COTERIE_CLUSTER) run side by side, at other ports. State is kept in target/cluster/NAME.
+--adversary boots the image that tests boot, whose nodes 'bft adversary' makes lie.
 --append gives every node further settings, such as coterie.snapshot=1000 (see README). --reads lease needs
 a clock that goes on while a machine is paused: KVM's, or '--append coterie.clock=continuous'.
 'bridge' and 'ovs' need root; 'switch' and 'socket' do not. With 'ovs' (also: --switch ovs) the cluster runs
@@ -141,6 +142,7 @@ impl Words {
             (Some("up"), "reads") => {
                 self.wishes.reads = Some(parser.value()?.parse_with(parse_reads)?);
             }
+            (Some("up"), "adversary") => self.wishes.is_adversary = true,
             (Some("up"), "append") => self.wishes.append = Some(parser.value()?.string()?),
             (Some("up"), "disk-dir") => {
                 self.wishes.disk_dir = Some(absolute(&PathBuf::from(parser.value()?))?);

@@ -39,6 +39,8 @@ pub struct Wishes {
     pub disk_dir: Option<PathBuf>,
     /// What they boot.
     pub image: Option<PathBuf>,
+    /// They boot the image whose nodes can be made to lie.
+    pub is_adversary: bool,
     /// How reads are answered.
     pub reads: Option<Reads>,
     /// Further words for their kernel command lines.
@@ -139,6 +141,7 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
     anyhow::ensure!((16..=65_536).contains(&disk_mib), "a node has 16 to 65536 MiB of disk");
     let image = match &wishes.image {
         Some(image) => image.clone(),
+        None if wishes.is_adversary => absolute(&folder.path().join("../../coterie-adversary"))?,
         None => absolute(&folder.path().join("../../coterie-node"))?,
     };
     anyhow::ensure!(

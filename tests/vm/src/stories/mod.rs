@@ -7,6 +7,7 @@ mod disk;
 mod failures;
 mod leases;
 mod ledger;
+mod liars;
 mod members;
 mod metrics;
 mod networks;
@@ -162,6 +163,12 @@ pub const ALL: &[Story] = &[
         120,
         ledger::survives,
         "entries are proven by every node, through the loss of the primary and of all nodes",
+    ),
+    story(
+        "liars",
+        240,
+        liars::outvoted,
+        "a node that lies in each way in turn is outvoted, and named where that can be proven",
     ),
     story("shell", 60, shell::session, "a person at the serial port, and a program"),
     story("nonsense", 40, nonsense::from_clients, "garbage is answered, counted, and harms nobody"),

@@ -2,9 +2,9 @@
 
 use base::{Duration, Instant};
 
-use crate::adversary::Lie;
-use crate::cluster::Cluster;
-use crate::faults::Network;
+use bft::Lie;
+use sim::liars::cluster::Cluster;
+use sim::liars::faults::Network;
 
 /// Every kind of liar, as the first primary and as a backup, on a good and on a bad network.
 #[test]

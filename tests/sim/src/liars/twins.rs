@@ -5,8 +5,9 @@
 use base::{Duration, Instant};
 use bft::Config;
 
-use crate::cluster::Cluster;
-use crate::faults::Network;
+use super::cluster::Cluster;
+use super::faults::Network;
+use super::machine;
 
 /// The ways to part five copies in two, or not at all: a bit for each but the first.
 pub const PARTITIONS: u32 = 16;
@@ -16,6 +17,9 @@ fn groups(code: u32) -> Vec<u32> {
 }
 
 /// Two rounds of a partition each, long enough for a view change, and then all are connected.
+///
+/// # Panics
+/// If something does not hold that must.
 pub fn run(twin: usize, first: u32, second: u32, change: impl Fn(&mut Config)) {
     let round = Duration::from_millis(900);
     let mut network = Network::stormy(0, Instant::from_millis(1_800));
@@ -23,9 +27,7 @@ pub fn run(twin: usize, first: u32, second: u32, change: impl Fn(&mut Config)) {
     network.groups = groups(first);
     let seed = u64::from(first * PARTITIONS + second) * 4 + twin as u64;
     let mut cluster = Cluster::with(4, seed, network, change);
-    cluster.add_copy(twin);
-    cluster.copies[twin].is_twin = true;
-    cluster.copies[4].is_twin = true;
+    cluster.add_twin(twin);
     for partition in [first, second] {
         cluster.network.groups = groups(partition);
         for place in 0..5 {
@@ -36,20 +38,7 @@ pub fn run(twin: usize, first: u32, second: u32, change: impl Fn(&mut Config)) {
     // What was asked of twins alone may be forgotten: clients ask somebody else.
     let honest = if twin == 0 { 1 } else { 0 };
     for number in 0..cluster.checkers.submitted {
-        cluster.submit_again(honest, crate::machine::request(number));
+        cluster.submit_again(honest, machine::request(number));
     }
     cluster.expect_everything(Duration::from_secs(30));
-}
-
-/// Every replica as a twin, the primaries of all views in question among them, and every pair of
-/// partitions.
-#[test]
-fn every_pair_of_partitions_and_every_twin() {
-    for twin in 0..4 {
-        for first in 0..PARTITIONS {
-            for second in 0..PARTITIONS {
-                run(twin, first, second, |_| {});
-            }
-        }
-    }
 }

@@ -3,9 +3,9 @@
 use base::{Duration, Instant, Prng, limits};
 use bft::{Event, Sequence, SigningRecord};
 
-use crate::cluster::Cluster;
-use crate::faults::Network;
-use crate::machine;
+use sim::liars::cluster::Cluster;
+use sim::liars::faults::Network;
+use sim::liars::machine;
 
 const SECOND: Duration = Duration::from_millis(1_000);
 

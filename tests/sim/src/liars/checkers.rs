@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use bft::{Batch, Message, PhaseState, QuorumCertificate, Quorums, Record, Sequence, ViewNumber};
 use crypto::{Digest, Keyring};
 
-use crate::machine::{self, Machine};
+use super::machine::{self, Machine};
 
 /// The vote that a statement is: phase, view, number.
 type Subject = (PhaseState, ViewNumber, Sequence);
 
-#[derive(Default)]
+/// What was seen of honest replicas so far.
+#[derive(Debug, Default)]
 pub struct Checkers {
     /// What honest replicas have executed.
     decided: BTreeMap<Sequence, Digest>,
@@ -18,13 +19,19 @@ pub struct Checkers {
     chains: BTreeMap<Sequence, Digest>,
     /// What each honest replica has voted for, over all its lives.
     voted: BTreeMap<(usize, Subject), Digest>,
+    /// How many requests clients have made.
     pub submitted: u64,
+    /// How many decisions were checked, each with its certificate …
     pub certificates: u64,
+    /// … and how many votes.
     pub votes: u64,
 }
 
 impl Checkers {
     /// Agreement; certificates are sound; nothing is executed twice or out of turn.
+    ///
+    /// # Panics
+    /// If not.
     pub fn applies(
         &mut self,
         machine: &Machine,
@@ -43,6 +50,9 @@ impl Checkers {
     }
 
     /// Validity: what is executed was submitted by a client. States are the same after the same number.
+    ///
+    /// # Panics
+    /// If not.
     pub fn applied(&mut self, machine: &Machine) {
         assert!(machine.executed.last().is_none_or(|last| *last < self.submitted), "validity");
         let chain = *self.chains.entry(machine.applied).or_insert(machine.chain);
@@ -50,6 +60,9 @@ impl Checkers {
     }
 
     /// An honest replica votes once, over all its lives, and what it says is on its disk.
+    ///
+    /// # Panics
+    /// If not.
     pub fn sends(&mut self, slot: usize, message: &Message, disk: &[Record]) {
         let (subject, digest) = match message {
             Message::PrePrepare { view, sequence, batch, .. } => {
@@ -85,7 +98,7 @@ impl Checkers {
         assert!(disk.iter().rev().any(is_recorded), "it is not on the disk: {subject:?}");
     }
 
-    /// Everything that clients have submitted.
+    /// A request that nobody has made before.
     pub fn request(&mut self) -> bytes::Bytes {
         self.submitted += 1;
         machine::request(self.submitted - 1)

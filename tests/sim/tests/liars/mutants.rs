@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use base::{Duration, Instant, Prng};
 use bft::{Config, Mutant};
 
-use crate::adversary::Lie;
-use crate::cluster::Cluster;
-use crate::faults::Network;
-use crate::twins;
+use bft::Lie;
+use sim::liars::cluster::Cluster;
+use sim::liars::faults::Network;
+use sim::liars::twins;
 
 /// What the first of these runs that fails says; none if all pass.
 fn first_finding(runs: impl Iterator<Item = Box<dyn FnOnce()>>) -> Option<String> {

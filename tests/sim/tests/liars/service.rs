@@ -3,8 +3,9 @@
 use base::{Duration, Instant};
 use bft::{PhaseState, Sequence, ViewNumber};
 
-use crate::cluster::{Cluster, Copy};
-use crate::faults::Network;
+use sim::liars::cluster::Cluster;
+use sim::liars::copy::Copy;
+use sim::liars::faults::Network;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -27,10 +27,14 @@ pub fn number(request: &[u8]) -> Option<u64> {
     (rest == seal(number)).then_some(number)
 }
 
+/// What the requests make of the state.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Machine {
+    /// The last number that was applied.
     pub applied: Sequence,
+    /// The numbers of the requests that were executed.
     pub executed: BTreeSet<u64>,
+    /// A digest of them in their order.
     pub chain: Digest,
 }
 
@@ -45,6 +49,7 @@ impl Machine {
         }
     }
 
+    /// All of it, as bytes.
     pub fn snapshot(&self) -> Bytes {
         let mut bytes = Vec::new();
         let mut writer = Writer::new(&mut bytes);
@@ -56,6 +61,7 @@ impl Machine {
         bytes.into()
     }
 
+    /// The machine that these bytes are a snapshot of.
     pub fn restore(bytes: &[u8]) -> Option<Machine> {
         let mut reader = Reader::new(bytes);
         let (applied, count) = (Sequence(reader.u64().ok()?), reader.u64().ok()?);
