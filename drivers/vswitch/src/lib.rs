@@ -12,14 +12,15 @@
 //!
 //! One thread does everything: no locks on the way of a frame. While frames come in quick succession it looks
 //! at the rings again and again, without a system call; while they do not, it sleeps in one `epoll` for all
-//! sockets and all doorbells. The `vhost` crate speaks the protocol. Its companions are not used:
+//! sockets and all doorbells. Where the busy machines leave it no processor it never looks in vain: it lets frames
+//! gather for some microseconds, or sleeps. The `vhost` crate speaks the protocol. Its companions are not used:
 //! `vhost-user-backend` starts a thread for each device, and `virtio-queue` publishes each buffer by itself.
 //!
 //! - [`fabric`] decides: which port an address is behind, and what goes wrong on the way. Pure.
 //! - [`frame`] is what is switched: memory of its sender, copied once.
 //! - [`port`] is how frames get in and out.
 //! - [`switch`] is the loop that joins them; [`control`] are the commands, [`client`] is who sends them.
-//! - [`capture`] writes what a port sees to a file.
+//! - [`capture`] writes what a port sees to a file; [`scheduler`] is when the switch gets a processor.
 
 pub mod capture;
 pub mod client;
@@ -28,6 +29,7 @@ pub mod control;
 pub mod fabric;
 pub mod frame;
 pub mod port;
+pub mod scheduler;
 pub mod statistics;
 pub mod switch;
 

@@ -8,6 +8,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use vswitch::control::parse_kind;
 use vswitch::port::PortKind;
+use vswitch::scheduler;
 use vswitch::switch::{Config, Switch};
 
 const HELP: &str = "\
@@ -70,6 +71,9 @@ fn run() -> anyhow::Result<()> {
     };
     let signals = stop_signals()?;
     config.stop = Some(signals.as_raw_fd());
+    if let Err(error) = scheduler::ask_for_short_turns() {
+        eprintln!("vswitch: frames may wait longer than they need to: {error}");
+    }
     Switch::new(&config)?.run()?;
     Ok(())
 }

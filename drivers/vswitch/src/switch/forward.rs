@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::Switch;
+use super::patience::NAP_AFTER_FRAMES;
+use crate::BURST_FRAMES;
 use crate::fabric::{Destination, Fate, PortId};
 use crate::frame::{Packet, Stored, with_packet};
 use crate::statistics::Statistics;
@@ -38,7 +40,8 @@ impl Switch {
             slot.patience.reward(now);
             return true;
         }
-        slot.is_active = !slot.patience.is_over(now) || slot.arm();
+        let is_over = slot.patience.is_over(now, self.is_crowded);
+        slot.is_active = !is_over || slot.arm();
         slot.is_active
     }
 
@@ -58,7 +61,18 @@ impl Switch {
         }
     }
 
+    /// Whether frames come in bulk, and the machines that they come from and go to need all processors: then
+    /// they run while more frames gather.
+    pub(super) fn is_time_for_a_nap(&mut self) -> bool {
+        let frames = std::mem::take(&mut self.frames);
+        if frames > 0 {
+            self.is_crowded = self.touched.len() + 1 > self.processors;
+        }
+        self.is_crowded && (NAP_AFTER_FRAMES..BURST_FRAMES).contains(&frames)
+    }
+
     fn forward(&mut self, from: PortId, packet: &Packet<'_, '_>, statistics: &mut Statistics) {
+        self.frames += 1;
         match self.addresses.route(from, &packet.ethernet, self.now) {
             Destination::Port(to) => self.send(from, to, packet),
             Destination::Flood => self.flood(from, packet),

@@ -18,6 +18,7 @@ use crate::control::{self, ControlSocket};
 use crate::fabric::{AddressTable, DelayQueue, Faults, PortId};
 use crate::frame::Completer;
 use crate::port::{Port, PortKind, Watch};
+use patience::NAP;
 use ports::Ports;
 
 /// Of `epoll`'s 64 bits the lowest 48 are a port's. These mark the rest.
@@ -56,6 +57,12 @@ pub struct Switch {
     active: Vec<PortId>,
     /// Ports whose machines are to be told something at the end of this turn.
     touched: Vec<PortId>,
+    /// How many frames came in this turn.
+    frames: usize,
+    /// How many threads can run at once.
+    processors: usize,
+    /// When frames came last, the machines that they were of, and the switch, were more than that.
+    is_crowded: bool,
     control: Option<ControlSocket>,
     clock: Clock,
     /// The time at which this turn began.
@@ -83,6 +90,9 @@ impl Switch {
             completer: Completer::default(),
             active: Vec::new(),
             touched: Vec::new(),
+            frames: 0,
+            processors: std::thread::available_parallelism()?.get(),
+            is_crowded: false,
             control: Some(control),
             clock: Clock::start(),
             now: Duration::ZERO,
@@ -109,7 +119,11 @@ impl Switch {
             self.switch_bursts();
             self.announce_losses();
             self.release_delayed();
+            let is_time_for_a_nap = self.is_time_for_a_nap();
             self.flush();
+            if is_time_for_a_nap {
+                std::thread::sleep(NAP);
+            }
         }
         Ok(())
     }

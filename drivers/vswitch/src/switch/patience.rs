@@ -11,6 +11,12 @@ const GAP_MAX: Duration = Duration::from_millis(1);
 /// The weight of the past, of 8.
 const PAST: u32 = 7;
 
+/// Where the machines that are busy leave no processor free, looking again keeps one of them from doing what
+/// is looked for. Then nobody looks again, but for this many frames in a turn …
+pub(super) const NAP_AFTER_FRAMES: usize = 16;
+/// … after which the machines have the processors for so long: a bell for each burst would cost more.
+pub(super) const NAP: Duration = Duration::from_micros(50);
+
 /// Remembers how quickly bursts follow each other.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
@@ -31,9 +37,9 @@ impl Patience {
         self.last = now;
     }
 
-    /// Whether to stop looking.
-    pub(super) fn is_over(&self, now: Duration) -> bool {
-        self.gap >= LOOK_AT_MOST || now.saturating_sub(self.last) >= LOOK_AT_MOST
+    /// Whether to stop looking. Where it is crowded, there is nothing to be had by it.
+    pub(super) fn is_over(&self, now: Duration, is_crowded: bool) -> bool {
+        is_crowded || self.gap >= LOOK_AT_MOST || now.saturating_sub(self.last) >= LOOK_AT_MOST
     }
 }
 
@@ -49,13 +55,14 @@ mod tests {
         for beat in 1..100 {
             patience.reward(at(beat * 50_000));
             patience.reward(at(beat * 50_000 + 5));
-            assert!(patience.is_over(at(beat * 50_000 + 6)));
+            assert!(patience.is_over(at(beat * 50_000 + 6), false));
         }
         // A stream of frames is, and for a while after it ends.
         let start = 5_000_000;
         (0..40).for_each(|count| patience.reward(at(start + count * 10)));
         let end = start + 390;
-        assert!(!patience.is_over(at(end)) && !patience.is_over(at(end + 49)));
-        assert!(patience.is_over(at(end + 50)));
+        assert!(!patience.is_over(at(end), false) && !patience.is_over(at(end + 49), false));
+        assert!(patience.is_over(at(end + 50), false));
+        assert!(patience.is_over(at(end), true));
     }
 }

@@ -27,32 +27,33 @@ pub(super) struct Room<'m> {
 }
 
 impl<'m> Room<'m> {
-    /// Takes room for `bytes` bytes; `None` if the machine offers less, and nothing is taken then.
+    /// Takes room for `bytes` bytes; false if the machine offers less, and nothing is taken then. An empty
+    /// room is filled where it is: it is too large to be moved for every frame.
     pub(super) fn take(
+        &mut self,
         bytes: usize,
         is_mergeable: bool,
         mapped: &'m Mapped,
         cursor: &mut Cursor,
-    ) -> Result<Option<Room<'m>>, Unplug> {
+    ) -> Result<bool, Unplug> {
         let shared = mapped.shared();
         let offered = usize::from(cursor.offered(shared)?);
         let before = *cursor;
-        let mut room = Room::default();
         loop {
-            if room.chains.len() == offered {
+            if self.chains.len() == offered {
                 *cursor = before;
-                return Ok(None);
+                return Ok(false);
             }
             let head = cursor.take(shared)?;
-            let had = room.memory.len();
+            let had = self.memory.len();
             let gathered =
-                chain::gather(&mapped.memory, shared, head, Access::Write, &mut room.memory);
-            room.is_bad |= gathered.is_none();
-            let chain = Chain { head, room: room.memory.len() - had };
-            room.is_bad |= room.chains.push(chain).is_err();
-            let is_enough = room.memory.len() >= bytes;
-            if is_enough || room.is_bad || !is_mergeable {
-                return Ok(Some(room));
+                chain::gather(&mapped.memory, shared, head, Access::Write, &mut self.memory);
+            self.is_bad |= gathered.is_none();
+            let chain = Chain { head, room: self.memory.len() - had };
+            self.is_bad |= self.chains.push(chain).is_err();
+            let is_enough = self.memory.len() >= bytes;
+            if is_enough || self.is_bad || !is_mergeable {
+                return Ok(true);
             }
         }
     }
@@ -61,7 +62,7 @@ impl<'m> Room<'m> {
     /// machine's memory: then they come back empty.
     #[must_use]
     pub(super) fn write(
-        mut self,
+        &mut self,
         packet: &Packet<'_, '_>,
         shared: &Shared<'_>,
         cursor: &mut Cursor,

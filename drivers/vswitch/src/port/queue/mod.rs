@@ -192,9 +192,10 @@ impl Queue {
         let is_mergeable = self.is_mergeable;
         let Some((mapped, cursor)) = self.running() else { return Ok(Given::NoBuffer) };
         let length = HEADER_BYTES + packet.len();
-        let Some(room) = Room::take(length, is_mergeable, mapped, cursor)? else {
+        let mut room = Room::default();
+        if !room.take(length, is_mergeable, mapped, cursor)? {
             return Ok(Given::NoBuffer);
-        };
+        }
         if room.write(packet, mapped.shared(), cursor) {
             statistics.frames_out += 1;
             statistics.bytes_out += packet.len() as u64;

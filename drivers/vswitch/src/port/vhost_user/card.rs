@@ -130,6 +130,7 @@ impl Card {
         mut forward: impl FnMut(&Packet<'_, '_>, &mut Statistics),
     ) -> std::result::Result<bool, Unplug> {
         let active = self.active();
+        self.spread.set_pairs(active.max(1));
         let mut has_something = false;
         for (number, pair) in self.pairs.iter_mut().enumerate() {
             has_something |= pair.send_waiting(statistics)?;
@@ -155,7 +156,10 @@ impl Card {
                 return Ok(false);
             }
             1 => 0,
-            pairs => self.spread.pair_for(packet, pairs),
+            pairs => {
+                self.spread.set_pairs(pairs);
+                self.spread.pair_for(packet)
+            }
         };
         self.pairs[pair].send(packet, statistics)
     }
