@@ -3,7 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use base::Instant;
+use base::{Instant, NodeId};
 use bytes::Bytes;
 use kv::service::ClientId;
 use kv::{Connection, KvService, Reply};
@@ -130,6 +130,13 @@ impl Clients {
     ) -> Option<Instant> {
         let open = self.stacks.iter().filter(|(port, _)| is_open(port));
         open.filter_map(|(_, stack)| stack.poll_timeout(now)).min()
+    }
+
+    /// These are the nodes of the cluster, besides this one: nobody needs to ask for their addresses.
+    pub(crate) fn set_peers(&mut self, peers: impl Iterator<Item = NodeId>) {
+        if let Some(stack) = stack_mut(&mut self.stacks, Port::Cluster) {
+            stack.set_neighbours(peers.map(|peer| (cluster_ip(peer), cluster_mac(peer))));
+        }
     }
 
     /// So many frames to each card may wait from now on.

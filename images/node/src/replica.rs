@@ -8,7 +8,7 @@ mod same_number;
 mod snapshots;
 mod tracing;
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -85,6 +85,8 @@ pub(crate) enum ReplicaOutput {
     ReadFailed { context: u64 },
     /// The leader is another than before, or none.
     LeaderChanged,
+    /// With whom this node has to do from now on.
+    Contacts(BTreeSet<NodeId>),
     /// A peer's key-value service says something.
     Message { from: NodeId, content: Bytes },
     /// A peer's notary says something.

@@ -6,10 +6,14 @@ use base::{Duration, Instant, Prng, limits};
 use net::host::{Config, ConnectionId, Event, HostStack};
 use pool::{PAGE_BYTES, Pool};
 use smoltcp::iface::{Config as ClientConfig, Interface, SocketHandle, SocketSet};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant as SmolInstant;
-use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, Ipv4Address};
+use smoltcp::wire::{
+    EthernetAddress, Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, IpAddress, IpCidr,
+    IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr, Ipv6Address, Ipv6Packet, Ipv6Repr,
+    NdiscNeighborFlags, NdiscRepr,
+};
 
 #[derive(Default)]
 struct Wire {
@@ -304,4 +308,156 @@ fn frames_that_hold_all_buffers_do_not_wait_for_one() {
     assert_eq!(world.pool.free(), 8);
     assert_eq!(world.stack.counters().overrun, 1, "one was given up for its buffer");
     assert_eq!(world.stack.poll_timeout(world.now), None);
+}
+
+/// A frame that asks a station with this Ethernet address for an echo.
+fn echo_request(from: [u8; 6], is_ipv6: bool) -> Vec<u8> {
+    let mut frame = vec![0; 14];
+    frame[..6].copy_from_slice(&[2, 0x77, 1, 0, 0, 1]);
+    frame[6..12].copy_from_slice(&from);
+    let checksums = ChecksumCapabilities::default();
+    if is_ipv6 {
+        let source = Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 9);
+        let node = Ipv6Address::new(0xfe80, 0, 0, 0, 0x77, 0x1ff, 0xfe00, 1);
+        frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+        let echo = Icmpv6Repr::EchoRequest { ident: 1, seq_no: 2, data: b"here?" };
+        let ip = Ipv6Repr {
+            src_addr: source,
+            dst_addr: node,
+            next_header: IpProtocol::Icmpv6,
+            payload_len: echo.buffer_len(),
+            hop_limit: 64,
+        };
+        frame.resize(14 + 40 + echo.buffer_len(), 0);
+        ip.emit(&mut Ipv6Packet::new_unchecked(&mut frame[14..]));
+        let mut packet = Icmpv6Packet::new_unchecked(&mut frame[54..]);
+        echo.emit(&source, &node, &mut packet, &checksums);
+        return frame;
+    }
+    frame[12..14].copy_from_slice(&[0x08, 0x00]);
+    let echo = Icmpv4Repr::EchoRequest { ident: 1, seq_no: 2, data: b"here?" };
+    let ip = Ipv4Repr {
+        src_addr: Ipv4Address::new(10, 0, 2, from[5]),
+        dst_addr: NODE,
+        next_header: IpProtocol::Icmp,
+        payload_len: echo.buffer_len(),
+        hop_limit: 64,
+    };
+    frame.resize(14 + 20 + echo.buffer_len(), 0);
+    ip.emit(&mut Ipv4Packet::new_unchecked(&mut frame[14..]), &checksums);
+    echo.emit(&mut Icmpv4Packet::new_unchecked(&mut frame[34..]), &checksums);
+    frame
+}
+
+impl World {
+    /// What the stack says at once to these frames.
+    fn answers(&mut self, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        for bytes in frames {
+            let mut frame = self.pool.allocate_frame().unwrap();
+            frame.append_copy(bytes);
+            self.stack.handle_frame(frame);
+        }
+        self.stack.poll(self.now);
+        self.stack.flush(self.now);
+        std::iter::from_fn(|| self.stack.poll_transmit().map(|frame| frame.to_vec())).collect()
+    }
+}
+
+fn is_of(frame: &[u8], ether_type: [u8; 2]) -> bool {
+    frame[12..14] == ether_type
+}
+
+#[test]
+fn first_contact_with_many_neighbours_takes_no_question() {
+    const PEERS: u8 = 63;
+    let stations = (16..16 + PEERS).map(|number| [2, 0x77, 0, 0, 0, number]);
+    let requests: Vec<_> = stations.clone().map(|from| echo_request(from, false)).collect();
+
+    // Nobody is known: one neighbour is asked for, and no other before a second has passed.
+    let mut world = World::new(256);
+    let answers = world.answers(&requests);
+    assert_eq!(answers.len(), 1);
+    assert!(is_of(&answers[0], [0x08, 0x06]), "it asks");
+
+    let mut world = World::new(256);
+    let known = stations.map(|mac| (Ipv4Address::new(10, 0, 2, mac[5]), EthernetAddress(mac)));
+    world.stack.set_neighbours(known);
+    // At the first time, before they are forgotten, and long after.
+    for at in [0, 59, 61, 1_000] {
+        world.now = Instant::ORIGIN + Duration::from_secs(at);
+        let answers = world.answers(&requests);
+        assert_eq!(answers.len(), usize::from(PEERS), "after {at} s");
+        let is_answer = |(answer, request): (&Vec<u8>, &Vec<u8>)| {
+            answer[..6] == request[6..12] && is_of(answer, [0x08, 0x00]) && answer[34] == 0
+        };
+        assert!(answers.iter().zip(&requests).all(is_answer), "all are answered where they are");
+    }
+    assert_eq!(world.pool.free(), 256);
+}
+
+#[test]
+fn ping_is_answered_in_both_families_and_ipv6_neighbours_are_discovered() {
+    let mut world = World::new(64);
+    let client = [2, 0, 0, 0, 0, 9];
+    let asked = world.answers(&[echo_request(client, true)]);
+    assert_eq!(asked.len(), 1);
+    // A neighbour solicitation (RFC 4861): to the group of the client's address.
+    assert!(is_of(&asked[0], [0x86, 0xdd]) && asked[0][54] == 135);
+    assert_eq!(asked[0][..6], [0x33, 0x33, 0xff, 0, 0, 9]);
+
+    // The client advertises where it is.
+    let source = Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 9);
+    let node = Ipv6Address::new(0xfe80, 0, 0, 0, 0x77, 0x1ff, 0xfe00, 1);
+    let advertisement = Icmpv6Repr::Ndisc(NdiscRepr::NeighborAdvert {
+        flags: NdiscNeighborFlags::SOLICITED | NdiscNeighborFlags::OVERRIDE,
+        target_addr: source,
+        lladdr: Some(EthernetAddress(client).into()),
+    });
+    let ip = Ipv6Repr {
+        src_addr: source,
+        dst_addr: node,
+        next_header: IpProtocol::Icmpv6,
+        payload_len: advertisement.buffer_len(),
+        hop_limit: 255,
+    };
+    let mut frame = echo_request(client, true)[..14].to_vec();
+    frame.resize(14 + 40 + advertisement.buffer_len(), 0);
+    ip.emit(&mut Ipv6Packet::new_unchecked(&mut frame[14..]));
+    let mut packet = Icmpv6Packet::new_unchecked(&mut frame[54..]);
+    advertisement.emit(&source, &node, &mut packet, &ChecksumCapabilities::default());
+    assert!(world.answers(&[frame]).is_empty());
+
+    world.now += Duration::from_secs(2);
+    let answers = world.answers(&[echo_request(client, true)]);
+    assert_eq!(answers.len(), 1);
+    assert_eq!((&answers[0][..6], answers[0][54]), (&client[..], 129), "an echo reply");
+    assert!(answers[0].ends_with(b"here?"));
+}
+
+#[test]
+fn what_there_is_no_room_for_stays_in_tcp() {
+    let mut world = World::new(64);
+    let handle = world.connect(50_000);
+    world.echo(handle, 1_000);
+    let connection = world.accepted[0];
+    assert_eq!(world.stack.send(connection, &[7; 15_000]), 15_000);
+    world.stack.set_room(0);
+    world.stack.flush(world.now);
+    assert!(world.stack.poll_transmit().is_none());
+    assert!(!world.stack.is_at_rest(world.now), "it would go on if it could");
+    world.stack.set_room(3);
+    // One frame of each connection at a time.
+    (0..5).for_each(|_| world.stack.flush(world.now));
+    assert_eq!(std::iter::from_fn(|| world.stack.poll_transmit()).count(), 3);
+    world.stack.set_room(usize::MAX);
+    let mut read = 0;
+    for _ in 0..30_000 {
+        world.step();
+        let socket = world.sockets.get_mut::<Socket>(handle);
+        if socket.can_recv() {
+            read += socket.recv(|bytes| (bytes.len(), bytes.len())).unwrap();
+        }
+    }
+    // The three that were taken out here are lost, and sent again.
+    assert_eq!(read, 15_000);
 }

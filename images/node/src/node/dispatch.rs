@@ -101,6 +101,7 @@ impl Node {
                     kv.handle_leader(member.raft.leader(), member.raft.term(), now);
                 }
             }
+            ReplicaOutput::Contacts(nodes) => self.clients.set_peers(nodes.into_iter()),
             ReplicaOutput::Message { from, content } => {
                 if let Some(kv) = &mut self.kv {
                     kv.handle_forward(from, &content, now);

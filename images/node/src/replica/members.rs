@@ -69,6 +69,7 @@ impl Replica {
         let mut contacts = member.raft.contacts();
         contacts.extend(member.members.contacts(&member.raft));
         member.links.set_peers(&contacts, now);
+        self.outputs.push_back(ReplicaOutput::Contacts(contacts));
     }
 }
 

@@ -28,6 +28,11 @@ impl FrameDevice {
         FrameDevice { pool, mtu, received, outgoing, outgoing_max, given_up: 0 }
     }
 
+    /// The buffers that frames are made in.
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     fn has_room(&self) -> bool {
         self.outgoing.len() < self.outgoing_max
     }

@@ -4,8 +4,12 @@
 //! is taken, another is made, until there are as many connections as there may be. Then a further client is
 //! refused (RST), which is better than a wait without end. Work per call is bounded: frames that wait are
 //! taken a burst at a time.
+//!
+//! Ping is answered in both families of IP: the card's IPv6 address is the one that follows from its Ethernet
+//! address. Clients are served by IPv4.
 
 mod device;
+mod neighbours;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
@@ -25,6 +29,7 @@ use smoltcp::wire::{
 };
 
 use device::FrameDevice;
+use neighbours::Neighbours;
 
 /// How many sockets of a port listen at a time.
 const LISTENERS_PER_PORT: usize = 8;
@@ -86,6 +91,7 @@ pub struct Counters {
 pub struct HostStack {
     interface: Interface,
     device: FrameDevice,
+    neighbours: Neighbours,
     sockets: SocketSet<'static>,
     ports: Vec<u16>,
     /// Sockets that listen, and their ports.
@@ -119,6 +125,8 @@ impl HostStack {
         interface.update_ip_addrs(|addresses| {
             let cidr = IpCidr::Ipv4(Ipv4Cidr::new(config.address, config.prefix.min(32)));
             addresses.push(cidr).expect("there is room for the first address");
+            let cidr = IpCidr::Ipv6(neighbours::link_local(config.mac));
+            addresses.push(cidr).expect("there is room for the second address");
         });
         if let Some(gateway) = config.gateway {
             let routes = interface.routes_mut();
@@ -127,6 +135,7 @@ impl HostStack {
         HostStack {
             interface,
             device,
+            neighbours: Neighbours::new(config.mac, config.address),
             sockets: SocketSet::new(Vec::new()),
             ports: config.ports,
             listening: Vec::new(),
@@ -160,6 +169,15 @@ impl HostStack {
         self.device.outgoing_max = frames;
     }
 
+    /// These are the neighbours from now on whose addresses are known: nobody asks for them. At most
+    /// [`limits::CLUSTER_NODES_MAX`] are taken.
+    pub fn set_neighbours(
+        &mut self,
+        neighbours: impl Iterator<Item = (Ipv4Address, EthernetAddress)>,
+    ) {
+        self.neighbours.set(neighbours);
+    }
+
     /// Takes what has arrived: a bounded amount of work, none if nothing has. What follows from it is sent by
     /// [`HostStack::flush`].
     pub fn poll(&mut self, now: Instant) {
@@ -168,6 +186,7 @@ impl HostStack {
         }
         let at = smol_instant(now);
         self.interface.poll_maintenance(at);
+        self.tell_neighbours(now);
         for _ in 0..INGRESS_MAX {
             let result =
                 self.interface.poll_ingress_single(at, &mut self.device, &mut self.sockets);
@@ -198,6 +217,22 @@ impl HostStack {
         self.is_dirty = !self.device.received.is_empty();
         let due = self.interface.poll_at(at, &self.sockets);
         self.due = due.map(|due| own_instant(due).max(now));
+    }
+
+    /// Lets the interface know its neighbours, before it forgets them.
+    fn tell_neighbours(&mut self, now: Instant) {
+        if !self.neighbours.are_due(now) {
+            return;
+        }
+        // They are taken at once, and lead to no frame.
+        for answer in self.neighbours.tell(now) {
+            // Without a buffer they are told next time; until then the interface asks by itself.
+            let Some(mut frame) = self.device.pool().allocate_frame() else { break };
+            frame.append(answer.len()).copy_from_slice(&answer);
+            self.device.received.push_front(frame);
+            let at = smol_instant(now);
+            self.interface.poll_ingress_single(at, &mut self.device, &mut self.sockets);
+        }
     }
 
     fn has_work(&self, now: Instant) -> bool {
