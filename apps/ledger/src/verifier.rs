@@ -1,8 +1,8 @@
 //! Whether what a node keeps of the ledger is the signed chain that it should be: for whoever has the keys.
 //!
-//! What is proven is more than what a start believes. Every decision has a certificate of a quorum, and follows
-//! the one before; every request the signature of its author; and the state that follows from all of it, the
-//! head of the chain included, is what a quorum has signed at each checkpoint. A state that was fetched takes
+//! What is proven is more than what a start believes. Every decision has a certificate of a quorum, and
+//! follows the one before; every request the signature of its author; and the state that follows from all of
+//! it, the head of the chain included, is what a quorum has signed at each checkpoint. A state that was fetched takes
 //! the place of blocks that are not there: a certificate proves that, too, and the blocks are counted.
 
 use alloc::collections::BTreeMap;

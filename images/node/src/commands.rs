@@ -53,6 +53,7 @@ pub(crate) enum BftView {
     Views,
     Consensus,
     Checkpoints,
+    Verify,
 }
 
 /// What of the way of frames is looked at.
@@ -113,6 +114,12 @@ pub(crate) const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
         CommandId::Bft(BftView::Checkpoints),
         "",
         "states that are kept for others",
+    ),
+    command(
+        "bft verify",
+        CommandId::Bft(BftView::Verify),
+        "[again]",
+        "proves the whole ledger on this node's disk, and how far that is",
     ),
     #[cfg(feature = "adversary")]
     command(
@@ -247,6 +254,7 @@ pub(crate) fn execute(
             Some(node) => Outcome::Remove(node),
             None => usage(),
         },
+        (CommandId::Bft(BftView::Verify), [word]) if word == b"again" => bft(BftView::Verify, view),
         (
             CommandId::KvGet
             | CommandId::KvSet
@@ -306,6 +314,7 @@ fn bft(what: BftView, view: &View<'_>) -> Outcome {
         BftView::Status => Some(Report::Record(notary.show_status())),
         BftView::Views => notary.show_views().map(Report::Record),
         BftView::Consensus => notary.show_consensus().map(Report::Listing),
+        BftView::Verify => notary.show_verification().map(Report::Record),
         BftView::Checkpoints => notary.show_checkpoints().map(Report::Listing),
     };
     match report {

@@ -11,7 +11,7 @@ use raft::{Change, ChangeError};
 use shell::{Match, Source};
 
 use super::{Asker, Node, view};
-use crate::commands::{self, COMMANDS, Outcome};
+use crate::commands::{self, BftView, COMMANDS, CommandId, Outcome};
 #[cfg(feature = "adversary")]
 use crate::journal::Level;
 use crate::members::RemovalError;
@@ -40,6 +40,11 @@ impl Node {
             Match::Command { id, arguments, is_json } => (id, arguments, is_json),
         };
         self.renew_facts(now);
+        if id == CommandId::Bft(BftView::Verify)
+            && let Some(notary) = &mut self.notary
+        {
+            notary.verify(!arguments.is_empty(), now);
+        }
         let counts = self.clients.counts();
         let others = (&counts, &self.traffic);
         let view = view(&self.about, &self.replica, self.notary.as_ref(), others, now);

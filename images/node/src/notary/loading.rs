@@ -136,6 +136,7 @@ impl Notary {
             incoming: Vec::new(),
             history,
             asked: Asked::default(),
+            verification: None,
             signing,
             renewal: None,
             damage: if is_damaged { Damage::Abstaining } else { Damage::None },

@@ -28,6 +28,7 @@ mod region;
 mod signing;
 #[cfg(test)]
 mod tests;
+mod verifying;
 mod views;
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -53,6 +54,7 @@ use loading::Loading;
 use log::Log;
 pub use region::{Part, Region};
 use signing::Signing;
+use verifying::Verification;
 
 /// What a record of the log of what was signed holds.
 mod kind {
@@ -121,6 +123,7 @@ struct Replica {
     incoming: Vec<u8>,
     history: History,
     asked: Asked,
+    verification: Option<Verification>,
     /// What a restart must know of what was signed.
     signing: Signing,
     /// The write that holds all of it once more, and the record that it begins with.
@@ -238,6 +241,7 @@ impl Notary {
         self.entries.store.handle_timeout(now);
         #[cfg(feature = "adversary")]
         self.lie_on(now);
+        self.verify_on(now);
         if let Some(replica) = &mut self.replica
             && replica.full.is_none()
             && replica.bft.poll_timeout().is_some_and(|at| at <= now)
@@ -251,11 +255,8 @@ impl Notary {
         let bft = replica.and_then(|replica| replica.bft.poll_timeout());
         #[cfg(feature = "adversary")]
         let bft = Instant::earliest([bft, self.lying.deadline()]);
-        Instant::earliest([
-            self.signed.store.poll_timeout(),
-            self.entries.store.poll_timeout(),
-            bft,
-        ])
+        let stores = [&self.signed, &self.entries].map(|log| log.store.poll_timeout());
+        Instant::earliest([Instant::earliest(stores), bft, self.verification_due()])
     }
 
     /// The next thing to do. Within the notary, everything that follows from it is done already.
@@ -309,6 +310,7 @@ impl Notary {
             store::Output::Read(_, records) if self.loading.is_some() => {
                 self.load_records(records, now);
             }
+            store::Output::Read(verifying::QUESTION, records) => self.take_verified(records, now),
             store::Output::Read(id, records) => self.answer_from(id, records),
             other => self.take_trouble(other),
         }

@@ -437,3 +437,31 @@ fn a_node_that_lies_is_outvoted_and_named() {
         }
     }
 }
+
+/// The chain is proven while the node works; what is damaged is named.
+#[test]
+fn the_chain_is_proven_in_passing() {
+    let mut world = World::new(10);
+    for at in 0..40 {
+        world.answer(1 + at % 4, Command::Append(Bytes::from(format!("an entry, number {at}"))));
+    }
+    world.run(500);
+    let verify = |world: &mut World, node: u16, is_anew: bool| {
+        let now = world.now;
+        world.notaries[usize::from(node) - 1].as_mut().unwrap().verify(is_anew, now);
+        let shown = |world: &World| format!("{:?}", world.of(node).show_verification());
+        assert!(shown(world).contains("running"), "{}", shown(world));
+        world.run(1_000);
+        shown(world)
+    };
+    let shown = verify(&mut world, 3, false);
+    assert!(
+        shown.contains("verified") && shown.contains(&format!("{}", world.length(3))),
+        "{shown}"
+    );
+    let [_, entries] = Region::of(SECTORS).parts();
+    assert!(world.disks[2].spoil(entries, b"an entry, number 25") > 0);
+    let shown = verify(&mut world, 3, true);
+    assert!(shown.contains("failed") && shown.contains("block 26 does not verify"), "{shown}");
+    assert!(verify(&mut world, 2, false).contains("verified"));
+}

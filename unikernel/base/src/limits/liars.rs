@@ -141,6 +141,9 @@ pub const LEDGER_SIGNED_IN_FLIGHT_MAX: usize = 8;
 /// How many clients that sign themselves are remembered, for ever; those that come later are refused.
 pub const LEDGER_CLIENTS_MAX: usize = 1024;
 
+/// `bft verify` reads one record of the ledger, and proves it, once in this span.
+pub const LEDGER_VERIFY_EVERY_MS: u64 = 5;
+
 const _: () = assert!(LEDGER_ENTRY_MAX_BYTES <= LEDGER_REQUEST_MAX_BYTES);
 // A request has a length in front of each entry, and a head and a signature.
 const _: () = assert!(
