@@ -12,8 +12,9 @@
 //!
 //! One thread does everything: no locks on the way of a frame. While frames come in quick succession it looks
 //! at the rings again and again, without a system call; while they do not, it sleeps in one `epoll` for all
-//! sockets and all doorbells. Where the busy machines leave it no processor it never looks in vain: it lets frames
-//! gather for some microseconds, or sleeps. The `vhost` crate speaks the protocol. Its companions are not used:
+//! sockets and all doorbells. Where the busy machines leave it no processor it never looks in vain: it lets
+//! frames gather for some microseconds, or sleeps. The `vhost` crate speaks the protocol. Its companions are
+//! not used:
 //! `vhost-user-backend` starts a thread for each device, and `virtio-queue` publishes each buffer by itself.
 //!
 //! - [`fabric`] decides: which port an address is behind, and what goes wrong on the way. Pure.
