@@ -2,8 +2,9 @@
 //!
 //! What is proven is more than what a start believes. Every decision has a certificate of a quorum, and
 //! follows the one before; every request the signature of its author; and the state that follows from all of
-//! it, the head of the chain included, is what a quorum has signed at each checkpoint. A state that was fetched takes
-//! the place of blocks that are not there: a certificate proves that, too, and the blocks are counted.
+//! it, the head of the chain included, is what a quorum has signed at each checkpoint. A state that was
+//! fetched takes the place of blocks that are not there: a certificate proves that, too, and the blocks are
+//! counted.
 
 use alloc::collections::BTreeMap;
 use core::fmt;
