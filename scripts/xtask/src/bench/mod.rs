@@ -33,6 +33,7 @@ Usage: scripts/bench NAME [--json] [--quick]
 const LIST: &str = "\
 cluster   a cluster of virtual machines: start, failover, throughput, latency, memory, idle processor
 net       frames through virtio: packets a second, time for each, round trips
+peers     the same frames with others in the place of ours: DPDK's testpmd, Linux guests, sockets of QEMU
 raft      consensus between machines: elections, failures of leaders, planned stops, restart; 3 and 32 nodes
 bft       the ledger between machines: one entry idle and with machines gone, batches; 4 and 32 nodes
 core      the Raft core alone, in memory, beside the crate raft 0.7; the Byzantine core, and its signatures
@@ -68,6 +69,7 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         Some("bft") => bft::measure(is_quick)?,
         Some("core") => core::measure()?,
         Some("net") => net::measure(is_quick)?,
+        Some("peers") => net::peers::measure(is_quick)?,
         Some("raft") => raft::measure(is_quick)?,
         Some("soak") => soak::measure(is_quick)?,
         Some("sim") => sim::measure(is_quick)?,

@@ -1,5 +1,6 @@
 //! Frames through virtio: how many, how long each takes, how far it is there and back.
 
+pub(super) mod peers;
 mod rig;
 
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! Machines that run the packet generator, and what joins them: ours for a measurement, gone with it.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -28,9 +29,38 @@ pub(super) enum Pace {
     Counted,
 }
 
-/// A switch and machines.
+/// What a machine boots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Guest<'a> {
+    /// Our packet generator.
+    Ours(Pace),
+    /// Linux: it sends to this address if there is one, else it counts what arrives.
+    Linux(Option<&'a str>),
+}
+
+/// How a machine's card meets what joins the machines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Backend {
+    /// Over shared rings.
+    VhostUser,
+    /// QEMU copies each frame through a Unix socket.
+    Stream,
+}
+
+impl Backend {
+    /// What our switch calls it.
+    fn port_kind(self) -> &'static str {
+        match self {
+            Backend::VhostUser => "vhost-user",
+            Backend::Stream => "stream",
+        }
+    }
+}
+
+/// A switch, ours or another's, and machines.
 pub(super) struct Rig {
     folder: PathBuf,
+    /// `switch` is ours, or stands in its place.
     switch: Option<Child>,
     machines: Vec<Child>,
 }
@@ -60,9 +90,9 @@ impl Rig {
     /// Our switch and so many machines.
     pub(super) fn with_machines(count: usize, pace: Pace) -> anyhow::Result<Rig> {
         let mut rig = Rig::new()?;
-        rig.start_switch(count)?;
+        rig.start_switch(count, Backend::VhostUser)?;
         for number in 1..=count {
-            rig.start_machine(number, pace)?;
+            rig.start_machine(number, Guest::Ours(pace), Backend::VhostUser)?;
         }
         for number in 1..=count {
             rig.wait_until_booted(number)?;
@@ -70,12 +100,13 @@ impl Rig {
         Ok(rig)
     }
 
-    fn start_switch(&mut self, ports: usize) -> anyhow::Result<()> {
+    /// Starts our switch.
+    pub(super) fn start_switch(&mut self, ports: usize, backend: Backend) -> anyhow::Result<()> {
         let program = std::env::current_exe()?.with_file_name("vswitch");
         let mut command = Command::new(program);
         command.arg("--control").arg(self.control());
         for number in 1..=ports {
-            let port = format!("{number}=vhost-user:{}", self.port(number).display());
+            let port = format!("{number}={}:{}", backend.port_kind(), self.port(number).display());
             command.args(["--port", &port]);
         }
         self.switch = Some(process::start(&mut command, &self.folder.join("switch.log"))?);
@@ -85,6 +116,35 @@ impl Rig {
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
+    }
+
+    /// Starts a program in the place of our switch. It is there when all ports are.
+    pub(super) fn start_other(
+        &mut self,
+        command: &mut Command,
+        ports: usize,
+    ) -> anyhow::Result<()> {
+        let log = self.folder.join("other.log");
+        let mut child = process::start(command, &log)?;
+        let give_up = clock::now() + BOOTS_WITHIN;
+        while !(1..=ports).all(|number| self.port(number).exists()) {
+            interrupt::check()?;
+            let is_over = child.try_wait()?.is_some() || clock::now() >= give_up;
+            anyhow::ensure!(
+                !is_over,
+                "{} does not start: {}",
+                command.get_program().display(),
+                tail(&log)
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.switch = Some(child);
+        Ok(())
+    }
+
+    /// What the program in the place of our switch has said.
+    pub(super) fn other_said(&self) -> String {
+        fs::read_to_string(self.folder.join("other.log")).unwrap_or_default()
     }
 
     fn control(&self) -> PathBuf {
@@ -100,38 +160,58 @@ impl Rig {
         self.folder.join(format!("{number}.serial"))
     }
 
-    /// Everything that a machine has said.
+    /// The file of everything that a machine has said.
     fn said(&self, number: usize) -> PathBuf {
         self.folder.join(format!("{number}.said"))
     }
 
     /// Starts a machine, plugged in where somebody listens.
-    pub(super) fn start_machine(&mut self, number: usize, pace: Pace) -> anyhow::Result<()> {
-        let root = std::env::var_os("COTERIE_ROOT").context("run scripts/bench")?;
-        let image = Path::new(&root).join("target/coterie-pktgen");
+    pub(super) fn start_machine(
+        &mut self,
+        number: usize,
+        guest: Guest<'_>,
+        backend: Backend,
+    ) -> anyhow::Result<()> {
+        let memory_mib = match guest {
+            Guest::Ours(_) => 64,
+            Guest::Linux(_) => 128,
+        };
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-accel", "tcg,thread=single,tb-size=32", "-cpu", "max", "-m", "64"]);
-        command.args(["-M", "q35,memory-backend=m", "-nodefaults", "-no-user-config"]);
-        command.args(["-object", "memory-backend-memfd,id=m,size=64M,share=on"]);
+        command.args(["-accel", "tcg,thread=single,tb-size=32", "-cpu", "max"]);
+        command.args(["-m", &memory_mib.to_string(), "-M", "q35,memory-backend=m"]);
+        let memory = format!("memory-backend-memfd,id=m,size={memory_mib}M,share=on");
+        command.args(["-object", &memory, "-nodefaults", "-no-user-config"]);
         command.args(["-display", "none", "-no-reboot"]);
         command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
-        if pace == Pace::Counted {
-            command.args(["-icount", "shift=0"]);
-        }
-        let port = format!("socket,id=port,path={}", self.port(number).display());
-        command.args(["-chardev", &port, "-netdev", "vhost-user,id=net,chardev=port"]);
-        // Without vectors: see `scripts/xtask/src/cluster/machine.rs`.
-        let card = format!("virtio-net-pci,netdev=net,mac={},disable-legacy=on", mac(number));
-        command.args(["-device", &(card + ",romfile=,vectors=0")]);
+        command.args(self.card(number, backend));
         let serial = format!(
             "socket,id=serial,path={},server=on,wait=off,logfile={}",
             self.serial(number).display(),
             self.said(number).display()
         );
-        command.args(["-chardev", &serial, "-serial", "chardev:serial", "-kernel"]).arg(image);
+        command.args(["-chardev", &serial, "-serial", "chardev:serial"]).args(kernel(guest)?);
         let log = self.folder.join(format!("{number}.log"));
         self.machines.push(process::start(&mut command, &log)?);
         Ok(())
+    }
+
+    fn card(&self, number: usize, backend: Backend) -> Vec<String> {
+        let port = self.port(number);
+        let netdev = match backend {
+            Backend::VhostUser => "vhost-user,id=net,chardev=port".into(),
+            Backend::Stream => {
+                format!("stream,id=net,server=off,addr.type=unix,addr.path={}", port.display())
+            }
+        };
+        let mut words = vec!["-netdev".into(), netdev, "-device".into()];
+        if backend == Backend::VhostUser {
+            let chardev = format!("socket,id=port,path={}", port.display());
+            words.splice(0..0, ["-chardev".into(), chardev]);
+        }
+        // Without vectors: see `scripts/xtask/src/cluster/machine.rs`.
+        let card = format!("virtio-net-pci,netdev=net,mac={},disable-legacy=on", mac(number));
+        words.push(card + ",romfile=,vectors=0");
+        words
     }
 
     /// Waits until a machine answers.
@@ -143,6 +223,22 @@ impl Rig {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.ask(number, "status").map(drop)
+    }
+
+    /// Waits until a machine has said this.
+    pub(super) fn wait_until_said(&self, number: usize, words: &str) -> anyhow::Result<()> {
+        let give_up = clock::now() + BOOTS_WITHIN;
+        while !self.everything_said(number).contains(words) {
+            interrupt::check()?;
+            anyhow::ensure!(clock::now() < give_up, "machine {number} does not say '{words}'");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Everything that a machine has said.
+    pub(super) fn everything_said(&self, number: usize) -> String {
+        String::from_utf8_lossy(&fs::read(self.said(number)).unwrap_or_default()).into_owned()
     }
 
     /// What a machine answers.
@@ -178,6 +274,35 @@ impl Rig {
         let switch = self.switch.as_ref().context("there is no switch")?;
         meter::processor_time(Pid::from_raw(i32::try_from(switch.id())?))
     }
+}
+
+/// What QEMU is told of what a machine boots.
+fn kernel(guest: Guest<'_>) -> anyhow::Result<Vec<OsString>> {
+    let root = std::env::var_os("COTERIE_ROOT").context("run scripts/bench")?;
+    let file = |name: &str| Path::new(&root).join("target").join(name).into_os_string();
+    Ok(match guest {
+        Guest::Ours(pace) => {
+            let mut words = vec!["-kernel".into(), file("coterie-pktgen")];
+            if pace == Pace::Counted {
+                words.extend(["-icount".into(), "shift=0".into()]);
+            }
+            words
+        }
+        Guest::Linux(to) => {
+            let to = to.map_or_else(String::new, |to| format!(" to={to}"));
+            let line = format!("console=ttyS0 quiet net.ifnames=0 mitigations=off{to}");
+            let kernel = ["-kernel".into(), file("peers/linux/kernel")];
+            let rest =
+                ["-initrd".into(), file("peers/linux/initrd"), "-append".into(), line.into()];
+            kernel.into_iter().chain(rest).collect()
+        }
+    })
+}
+
+/// The last line of a log.
+fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    text.lines().last().unwrap_or("it says nothing").to_owned()
 }
 
 /// The address of a machine's card.
