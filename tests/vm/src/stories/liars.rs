@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use redis::Connection;
 use serde_json::Value;
 
 use crate::clock;
@@ -18,18 +17,13 @@ const HONEST: [u16; 3] = [2, 3, 4];
 const WITHIN: Duration = Duration::from_secs(15);
 /// So many entries are appended with each kind of liar.
 const ENTRIES: usize = 12;
-/// So many are for the rate, with a flood and without …
-const RATED: usize = 60;
-/// … and with it, it is this part of what it is without, at the least.
-const RATE_LEFT: f64 = 0.5;
-
 /// See the module.
 pub fn outvoted(world: &mut World) -> anyhow::Result<Ending> {
     let cluster = world.boot(&["--nodes", "4", "--adversary"])?;
     let logs = cluster.run(&["logs", "1"])?;
     anyhow::ensure!(logs.contains("THIS IMAGE IS FOR TESTS"), "it does not say so: {logs}");
     let mut appended = 0;
-    for lie in ["equivocate", "silent", "delay", "forge", "flood"] {
+    for lie in ["equivocate", "silent", "delay", "forge"] {
         cluster.run(&["sh", "1", &format!("bft adversary {lie}")])?;
         let since = clock::now();
         for at in 0..ENTRIES {
@@ -46,31 +40,7 @@ pub fn outvoted(world: &mut World) -> anyhow::Result<Ending> {
         }
     }
     cluster.run(&["sh", "1", "bft adversary off"])?;
-    flood_is_bounded(&cluster)?;
     Ok(Ending::Good)
-}
-
-/// The honest ones decide at half their rate at the least while one of them floods them.
-fn flood_is_bounded(cluster: &Cluster) -> anyhow::Result<()> {
-    let mut connection = cluster.redis(2)?;
-    let calm = rate(&mut connection)?;
-    cluster.run(&["sh", "1", "bft adversary flood"])?;
-    let flooded = rate(&mut connection);
-    cluster.run(&["sh", "1", "bft adversary off"])?;
-    let flooded = flooded?;
-    println!("entries a second: {calm:.0}, and {flooded:.0} with a flood");
-    anyhow::ensure!(flooded >= calm * RATE_LEFT, "a flood leaves {flooded:.0} of {calm:.0}");
-    Ok(())
-}
-
-/// How many entries a second are appended, one after the other.
-fn rate(connection: &mut Connection) -> anyhow::Result<f64> {
-    let since = clock::now();
-    for at in 0..RATED {
-        let (_, _, _): (u64, String, u64) =
-            redis::cmd("LEDGER.APPEND").arg(format!("rated {at}")).query(connection)?;
-    }
-    Ok(RATED as f64 / (clock::now() - since).as_secs_f64())
 }
 
 /// Appends an entry, once more if the node was not answered in time.
