@@ -1,14 +1,18 @@
 //! The keys of a group: who may sign, and what the group is called in what they sign.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
 use base::{ClusterId, NodeId, limits};
+use spin::Once;
 
 use crate::digest::{Digest, Hasher};
 use crate::key::{Signature, SignatureError, VerifyingKey};
 use crate::statement::Statement;
+use crate::table::KeyTable;
 
 /// Why keys make no ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,10 +44,30 @@ impl core::error::Error for KeyringError {}
 
 /// The members of a group and their keys, in the order of their numbers. A member's place in that order is
 /// its *slot*, which is how certificates name it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone)]
 pub struct Keyring {
     members: Vec<(NodeId, VerifyingKey)>,
     group: Digest,
+    /// Of each member, made when its first signature is verified, and shared by all copies of the ring.
+    tables: Arc<[Once<Box<KeyTable>>]>,
+}
+
+/// The group's name covers its members and their keys.
+impl PartialEq for Keyring {
+    fn eq(&self, other: &Keyring) -> bool {
+        self.group == other.group
+    }
+}
+
+impl Eq for Keyring {}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyring")
+            .field("members", &self.members)
+            .field("group", &self.group)
+            .finish()
+    }
 }
 
 impl Keyring {
@@ -71,7 +95,8 @@ impl Keyring {
             return Err(KeyringError::SameKey(*id));
         }
         let group = name(cluster, epoch, &members);
-        Ok(Keyring { members, group })
+        let tables = members.iter().map(|_| Once::new()).collect();
+        Ok(Keyring { members, group, tables })
     }
 
     /// What the group is called in what its members sign: a digest of cluster, epoch, members and keys.
@@ -112,7 +137,9 @@ impl Keyring {
         if statement.group != self.group {
             return Err(SignatureError);
         }
-        self.key(slot).ok_or(SignatureError)?.verify(statement, signature)
+        let key = self.key(slot).ok_or(SignatureError)?;
+        let table = self.tables[slot].call_once(|| Box::new(KeyTable::new(key)));
+        table.verify(&statement.to_bytes(), signature)
     }
 }
 

@@ -25,7 +25,8 @@
 //! that fails proves that a signature is bad, but one that passes proves nothing, so it is no help as a
 //! filter either.
 //!
-//! So each signature is verified by itself, as late as possible and as few as will do: see `apps/bft`,
+//! So each signature is verified by itself, with a table of its signer's key, which is as fast and answers
+//! the same question (module `table`), as late as possible and as few as will do: see `apps/bft`,
 //! which has votes collected in one place. A bad one names its signer without any search.
 //!
 //! # Secrets
@@ -42,6 +43,7 @@ mod hex;
 mod key;
 mod keyring;
 mod statement;
+mod table;
 
 pub use digest::{DIGEST_BYTES, Digest, Hasher};
 pub use key::{
