@@ -48,7 +48,7 @@ impl core::error::Error for KeyringError {}
 pub struct Keyring {
     members: Vec<(NodeId, VerifyingKey)>,
     group: Digest,
-    /// Of each member, made when its first signature is verified, and shared by all copies of the ring.
+    /// Of each member once it is made, and shared by all copies of the ring.
     tables: Arc<[Once<Box<KeyTable>>]>,
 }
 
@@ -138,8 +138,22 @@ impl Keyring {
             return Err(SignatureError);
         }
         let key = self.key(slot).ok_or(SignatureError)?;
-        let table = self.tables[slot].call_once(|| Box::new(KeyTable::new(key)));
-        table.verify(&statement.to_bytes(), signature)
+        match self.tables[slot].get() {
+            Some(table) => table.verify(&statement.to_bytes(), signature),
+            None => key.verify(statement, signature),
+        }
+    }
+
+    /// Makes the table of one more member, with which its signatures are verified twice as fast. It takes as
+    /// long as verifying some thirty of them: to be called when there is nothing else to do. False if there
+    /// is a table of each.
+    pub fn prepare(&self) -> bool {
+        let mut members = self.members.iter().zip(self.tables.iter());
+        let next = members.find(|(_, table)| !table.is_completed());
+        if let Some(((_, key), table)) = next {
+            table.call_once(|| Box::new(KeyTable::new(key)));
+        }
+        next.is_some()
     }
 }
 
@@ -214,6 +228,29 @@ mod tests {
             assert_eq!(signed.verify(0, &statement, &signature), Err(SignatureError));
             assert_eq!(signed.verify(99, &statement, &signature), Err(SignatureError));
         }
+    }
+
+    #[test]
+    fn tables_are_made_one_by_one_and_shared() {
+        let ring = ring(1, 0, 3);
+        let statement = Statement {
+            protocol: *b"test\0\0\0\x01",
+            group: ring.group(),
+            phase: 1,
+            view: 2,
+            sequence: 3,
+            digest: Digest::of(b"four"),
+        };
+        let copy = ring.clone();
+        for made in 0..=3 {
+            for (slot, number) in (0..).zip(1..=3) {
+                let signature = signing_key(number).sign(&statement);
+                assert_eq!(ring.verify(slot, &statement, &signature), Ok(()));
+                assert_eq!(copy.verify(2 - slot, &statement, &signature).is_ok(), slot == 1);
+            }
+            assert_eq!(ring.prepare(), made < 3);
+        }
+        assert!(!copy.prepare());
     }
 
     #[test]

@@ -25,9 +25,10 @@
 //! that fails proves that a signature is bad, but one that passes proves nothing, so it is no help as a
 //! filter either.
 //!
-//! So each signature is verified by itself, with a table of its signer's key, which is as fast and answers
-//! the same question (module `table`), as late as possible and as few as will do: see `apps/bft`,
-//! which has votes collected in one place. A bad one names its signer without any search.
+//! So each signature is verified by itself, as late as possible and as few as will do: see `apps/bft`,
+//! which has votes collected in one place. A bad one names its signer without any search. Once there was time
+//! to make a table of multiples of the signer's key, that is as fast as a batch, and answers the same
+//! question as without (module `table`).
 //!
 //! # Secrets
 //!

@@ -22,7 +22,7 @@ pub(crate) struct KeyTable {
 }
 
 impl KeyTable {
-    /// The table of a key. It takes about as long as verifying a few signatures.
+    /// The table of a key. It takes as long as verifying some thirty signatures.
     pub(crate) fn new(key: &VerifyingKey) -> KeyTable {
         KeyTable { key: key.to_bytes(), multiples: EdwardsBasepointTable::create(&key.to_point()) }
     }

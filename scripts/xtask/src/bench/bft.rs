@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use redis::Connection;
+use serde_json::Value;
 
 use super::figures::{Bar, Figures, percentile};
 use super::machines;
 use crate::cluster::state::Description;
-use crate::cluster::{client, launch};
+use crate::cluster::{client, console, launch, machine};
 use crate::{clock, interrupt};
 
 /// How often.
@@ -23,8 +24,11 @@ const QUICK: Plan = Plan { entries: 5, batches: 5 };
 
 const SMALL: u16 = 4;
 const LARGE: u16 = 32;
-/// As many as may lie among [`LARGE`]: none of them the primary of the first view.
-const GONE: std::ops::RangeInclusive<u16> = 25..=32;
+/// As many as may lie among [`LARGE`].
+const GONE: usize = 8;
+/// So long nothing is asked of many nodes that have just started: with nothing to do they prepare for
+/// verifying signatures, one member's a second.
+const REST: Duration = Duration::from_secs(50);
 /// The cluster is idle for so long between two entries.
 const PAUSE: Duration = Duration::from_millis(800);
 /// So many entries are sent before the first answer is read.
@@ -49,23 +53,51 @@ fn measure_all(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     figures.condition("entries", plan.entries);
     figures.condition("asked", "nodes 2 to 4 in turn; node 1 is the primary");
     figures.condition("idle between entries, ms", PAUSE.as_millis());
-    let mut spans = spans(&small, plan.entries)?;
+    let mut spans = spans(&small, [2, 3, 4], plan.entries)?;
     figures.add("ledger_4_p50_ms", percentile(&mut spans, 50.0), "ms", Some(Bar::AtMost(40.0)));
     figures.add("ledger_4_p99_ms", percentile(&mut spans, 99.0), "ms", Some(Bar::AtMost(80.0)));
     let rate = rate(&small, plan.batches)?;
     figures.condition("batches", format!("{} of {BATCH}, one connection", plan.batches));
     figures.add("ledger_4_entries_per_second", rate, "1/s", Some(Bar::AtLeast(3_000.0)));
+    many(plan, figures)
+}
+
+/// As many as there may be; then without as many as may lie, each of which leads when it is killed.
+fn many(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     let (large, _) = machines::start(LARGE)?;
-    let mut spans = self::spans(&large, plan.entries)?;
+    eprintln!("{LARGE} nodes rest for {} s", REST.as_secs());
+    for _ in 0..REST.as_secs() {
+        interrupt::check()?;
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    figures.condition("32 nodes rest before the first entry, s", REST.as_secs());
+    let mut spans = self::spans(&large, [2, 3, 4], plan.entries)?;
     figures.add("ledger_32_p50_ms", percentile(&mut spans, 50.0), "ms", Some(Bar::AtMost(300.0)));
     figures.add("ledger_32_p99_ms", percentile(&mut spans, 99.0), "ms", Some(Bar::AtMost(450.0)));
-    launch::kill_nodes(GONE)?;
-    figures.add("ledger_32_less_8_first_ms", first_again(&large)?, "ms", None);
-    let mut spans = self::spans(&large, plan.entries)?;
+    let mut changes = Vec::new();
+    for _ in 0..GONE {
+        let primary = primary(LARGE)?;
+        launch::kill_nodes(std::iter::once(primary))?;
+        changes.push(first_again(&large, LARGE)?);
+    }
+    figures.condition("view changes", format!("{GONE}, SIGKILL of each primary's machine"));
+    let p50 = percentile(&mut changes, 50.0);
+    figures.add("ledger_32_view_change_p50_ms", p50, "ms", Some(Bar::AtMost(1_500.0)));
+    let most = changes.last().copied().unwrap_or_default();
+    figures.add("ledger_32_view_change_most_ms", most, "ms", None);
+    let mut spans = self::spans(&large, [LARGE - 2, LARGE - 1, LARGE], plan.entries)?;
     let p50 = percentile(&mut spans, 50.0);
-    figures.condition("killed of 32", GONE.count());
+    figures.condition("killed of 32", GONE);
     figures.add("ledger_32_less_8_p50_ms", p50, "ms", Some(Bar::AtMost(600.0)));
     Ok(())
+}
+
+/// Who leads, as this node sees it.
+fn primary(node: u16) -> anyhow::Result<u16> {
+    let answer = console::run(&machine::serial_socket(node), "bft status --json")?;
+    let status: Value = serde_json::from_str(&answer.output).context("bft status")?;
+    let primary = status["primary"].as_u64().and_then(|node| u16::try_from(node).ok());
+    primary.with_context(|| format!("no primary: {status}"))
 }
 
 fn connect(description: &Description, node: u16) -> anyhow::Result<Connection> {
@@ -80,8 +112,8 @@ fn append(connection: &mut Connection) -> anyhow::Result<()> {
 
 /// How long it takes until an entry is appended again, in milliseconds: a node that is not answered in time
 /// says so, and is asked again.
-fn first_again(description: &Description) -> anyhow::Result<f64> {
-    let (since, mut connection) = (clock::now(), connect(description, 2)?);
+fn first_again(description: &Description, node: u16) -> anyhow::Result<f64> {
+    let (since, mut connection) = (clock::now(), connect(description, node)?);
     loop {
         let result = append(&mut connection);
         let span = clock::now() - since;
@@ -94,8 +126,8 @@ fn first_again(description: &Description) -> anyhow::Result<f64> {
 
 /// How long each of so many entries takes, from its sending to the certified answer, in milliseconds. A few
 /// before them are not counted: the machines' code is translated then.
-fn spans(description: &Description, entries: usize) -> anyhow::Result<Vec<f64>> {
-    let nodes = [2, 3, 4].map(|node| connect(description, node));
+fn spans(description: &Description, nodes: [u16; 3], entries: usize) -> anyhow::Result<Vec<f64>> {
+    let nodes = nodes.map(|node| connect(description, node));
     let mut nodes = nodes.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     let mut spans = Vec::new();
     for at in 0..entries + nodes.len() {
