@@ -145,6 +145,12 @@ impl BftNode {
         }
     }
 
+    /// Whether the request waits here already, or was executed lately: then nothing more needs to be known of
+    /// it, such as whether it is signed.
+    pub fn knows_request(&self, request: &[u8]) -> bool {
+        self.requests.knows(request)
+    }
+
     /// The disk has everything up to and including this ticket.
     pub fn handle_persisted(&mut self, ticket: Ticket, now: Instant) {
         self.note_time(now);

@@ -20,6 +20,8 @@ struct Pending {
     since: Instant,
     /// When it is given to all replicas, if it still waits then.
     relay_at: Instant,
+    /// How often it was.
+    relayed: u32,
     /// The view in which this replica, as the primary, last proposed it.
     proposed: Option<ViewNumber>,
 }
@@ -63,6 +65,12 @@ impl Requests {
         self.queue.len()
     }
 
+    /// Whether the request waits already, or was executed lately.
+    pub(crate) fn knows(&self, request: &[u8]) -> bool {
+        let digest = Digest::of(request);
+        self.places.contains_key(&digest) || self.executed.contains_key(&digest)
+    }
+
     /// Takes a request that came from the replica with this slot.
     pub(crate) fn add(
         &mut self,
@@ -84,7 +92,7 @@ impl Requests {
         self.counts[from] += 1;
         self.places.insert(digest, place);
         let relay_at = now + self.relay_after[usize::from(from != own)];
-        let pending = Pending { request, from, since: now, relay_at, proposed: None };
+        let pending = Pending { request, from, since: now, relay_at, relayed: 0, proposed: None };
         self.queue.insert(place, pending);
         Ok(digest)
     }
@@ -155,13 +163,17 @@ impl Requests {
         self.queue.values().map(|pending| pending.relay_at).min()
     }
 
-    /// The requests that are to be given to all by now, and next at `again` if they still wait then. As many
-    /// as fit a batch.
-    pub(crate) fn relay(&mut self, now: Instant, again: Instant) -> Vec<Bytes> {
+    /// The requests that are to be given to all by now, and next at `again` if they still wait then; those of
+    /// others half as often each time, for all replicas do the same. As many as fit a batch.
+    pub(crate) fn relay(&mut self, own: usize, now: Instant, again: Instant) -> Vec<Bytes> {
+        let more = self.relay_after[1];
         let due = self.queue.values_mut().filter(|one| one.relay_at <= now);
         due.take(limits::BFT_BATCH_MAX_REQUESTS)
             .map(|pending| {
-                pending.relay_at = again;
+                pending.relayed = (pending.relayed + 1).min(limits::BFT_TIMEOUT_DOUBLINGS_MAX);
+                let is_own = pending.from == own;
+                pending.relay_at =
+                    if is_own { again } else { now + more.times(1 << pending.relayed) };
                 pending.request.clone()
             })
             .collect()

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use base::{Instant, NodeId, Prng, limits};
+use base::{Duration, Instant, NodeId, Prng, limits};
 use crypto::{Digest, Signature, SigningKey};
 
 use crate::abstention::Abstention;
@@ -116,13 +116,21 @@ impl Remembered {
     }
 }
 
+/// When a request that another replica brought is given to all: each replica has its time for that, and most
+/// are spared it by those before.
+fn relay_of_others_after(config: &Config, slot: usize) -> Duration {
+    let turns = limits::BFT_RELAY_TURNS_PER_TIMEOUT;
+    let turn = Duration::from_nanos(config.progress_timeout.as_nanos() / turns);
+    turn.times(2 * turns + slot as u64)
+}
+
 impl BftNode {
     /// A replica at the beginning of its group's history.
     pub(crate) fn blank(config: Config, key: SigningKey, seed: u64, now: Instant) -> BftNode {
         let slot = config.keyring.slot(config.id).expect("the configuration was validated");
         let replicas = config.keyring.size();
         let mut prng = Prng::new(seed);
-        let status_at = now + prng.duration_between(base::Duration::ZERO, config.status_every);
+        let status_at = now + prng.duration_between(Duration::ZERO, config.status_every);
         BftNode {
             slot,
             view: ViewNumber(0),
@@ -135,7 +143,7 @@ impl BftNode {
             next_sequence: Sequence(1),
             requests: Requests::new(
                 replicas,
-                [config.relay_after, config.progress_timeout.times(2)],
+                [config.relay_after, relay_of_others_after(&config, slot)],
             ),
             states: BTreeMap::new(),
             checkpoints: BTreeMap::new(),

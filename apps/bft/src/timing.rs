@@ -71,7 +71,7 @@ impl BftNode {
     /// only this one has left it, they have it ordered: whoever brought it here may have forgotten it.
     fn relay_requests(&mut self) {
         let again = self.now + self.config.progress_timeout.times(2);
-        for request in self.requests.relay(self.now, again) {
+        for request in self.requests.relay(self.slot, self.now, again) {
             self.send_to_others(&Message::Request(request));
         }
     }

@@ -227,6 +227,8 @@ impl Notary {
         #[cfg(feature = "adversary")]
         self.lying.hear(content);
         match Message::decode(content) {
+            // What comes again need not be verified again.
+            Ok(Message::Request(request)) if replica.bft.knows_request(&request) => {}
             // What no node has signed is not ordered: a decision takes room on every disk, for ever.
             Ok(Message::Request(request)) if Request::open(&request, &self.keyring).is_none() => {
                 self.messages_refused += 1;

@@ -55,6 +55,9 @@ pub const BFT_STARVATION_FACTOR: u64 = 4;
 /// A request that is not executed within this span is given to all replicas, so that they wait for it too.
 pub const BFT_RELAY_AFTER_MS: u64 = 250;
 
+/// A request of another replica is given to all by one replica after the other, so many in that span.
+pub const BFT_RELAY_TURNS_PER_TIMEOUT: u64 = 4;
+
 /// The spans above double after each view that brought nothing, up to so many times.
 pub const BFT_TIMEOUT_DOUBLINGS_MAX: u32 = 6;
 
