@@ -21,9 +21,6 @@ impl BftNode {
         if self.status_at <= self.now {
             self.status_at = self.now + self.status_pace();
             self.tell_one();
-            if self.is_calm() {
-                self.config.keyring.prepare();
-            }
         }
         self.retry_transfer();
     }
@@ -103,16 +100,13 @@ impl BftNode {
         }
     }
 
-    /// When the next replica is told how far this one is.
+    /// When the next replica is told how far this one is: soon, until each has told each what was executed
+    /// last.
     fn status_pace(&self) -> Duration {
         let every = self.config.status_every;
-        if self.is_calm() { every.times(limits::BFT_STATUS_CALM_FACTOR) } else { every }
-    }
-
-    /// Nothing happens, and each has told each what was executed last.
-    fn is_calm(&self) -> bool {
-        let round = self.config.status_every.times(self.config.keyring.size() as u64);
-        self.is_active() && !self.is_behind() && self.now.since(self.progress) > round
+        let round = every.times(self.config.keyring.size() as u64);
+        let is_calm = self.is_active() && !self.is_behind() && self.now.since(self.progress) > round;
+        if is_calm { every.times(limits::BFT_STATUS_CALM_FACTOR) } else { every }
     }
 
     /// Tells one other replica how far this one is, each in turn.

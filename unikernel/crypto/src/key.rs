@@ -101,11 +101,6 @@ impl VerifyingKey {
         self.0.to_bytes()
     }
 
-    /// The key as a point of the curve, which is in the subgroup of prime order.
-    pub(crate) fn to_point(self) -> curve25519_dalek::EdwardsPoint {
-        self.0.to_edwards()
-    }
-
     /// Checks that whoever has the secret half signed this statement.
     ///
     /// # Errors

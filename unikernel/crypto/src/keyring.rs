@@ -1,18 +1,14 @@
 //! The keys of a group: who may sign, and what the group is called in what they sign.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
 use base::{ClusterId, NodeId, limits};
-use spin::Once;
 
 use crate::digest::{Digest, Hasher};
 use crate::key::{Signature, SignatureError, VerifyingKey};
 use crate::statement::Statement;
-use crate::table::KeyTable;
 
 /// Why keys make no ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,30 +40,10 @@ impl core::error::Error for KeyringError {}
 
 /// The members of a group and their keys, in the order of their numbers. A member's place in that order is
 /// its *slot*, which is how certificates name it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Keyring {
     members: Vec<(NodeId, VerifyingKey)>,
     group: Digest,
-    /// Of each member once it is made, and shared by all copies of the ring.
-    tables: Arc<[Once<Box<KeyTable>>]>,
-}
-
-/// The group's name covers its members and their keys.
-impl PartialEq for Keyring {
-    fn eq(&self, other: &Keyring) -> bool {
-        self.group == other.group
-    }
-}
-
-impl Eq for Keyring {}
-
-impl fmt::Debug for Keyring {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyring")
-            .field("members", &self.members)
-            .field("group", &self.group)
-            .finish()
-    }
 }
 
 impl Keyring {
@@ -95,8 +71,7 @@ impl Keyring {
             return Err(KeyringError::SameKey(*id));
         }
         let group = name(cluster, epoch, &members);
-        let tables = members.iter().map(|_| Once::new()).collect();
-        Ok(Keyring { members, group, tables })
+        Ok(Keyring { members, group })
     }
 
     /// What the group is called in what its members sign: a digest of cluster, epoch, members and keys.
@@ -137,23 +112,7 @@ impl Keyring {
         if statement.group != self.group {
             return Err(SignatureError);
         }
-        let key = self.key(slot).ok_or(SignatureError)?;
-        match self.tables[slot].get() {
-            Some(table) => table.verify(&statement.to_bytes(), signature),
-            None => key.verify(statement, signature),
-        }
-    }
-
-    /// Makes the table of one more member, with which its signatures are verified twice as fast. It takes as
-    /// long as verifying some thirty of them: to be called when there is nothing else to do. False if there
-    /// is a table of each.
-    pub fn prepare(&self) -> bool {
-        let mut members = self.members.iter().zip(self.tables.iter());
-        let next = members.find(|(_, table)| !table.is_completed());
-        if let Some(((_, key), table)) = next {
-            table.call_once(|| Box::new(KeyTable::new(key)));
-        }
-        next.is_some()
+        self.key(slot).ok_or(SignatureError)?.verify(statement, signature)
     }
 }
 
@@ -228,29 +187,6 @@ mod tests {
             assert_eq!(signed.verify(0, &statement, &signature), Err(SignatureError));
             assert_eq!(signed.verify(99, &statement, &signature), Err(SignatureError));
         }
-    }
-
-    #[test]
-    fn tables_are_made_one_by_one_and_shared() {
-        let ring = ring(1, 0, 3);
-        let statement = Statement {
-            protocol: *b"test\0\0\0\x01",
-            group: ring.group(),
-            phase: 1,
-            view: 2,
-            sequence: 3,
-            digest: Digest::of(b"four"),
-        };
-        let copy = ring.clone();
-        for made in 0..=3 {
-            for (slot, number) in (0..).zip(1..=3) {
-                let signature = signing_key(number).sign(&statement);
-                assert_eq!(ring.verify(slot, &statement, &signature), Ok(()));
-                assert_eq!(copy.verify(2 - slot, &statement, &signature).is_ok(), slot == 1);
-            }
-            assert_eq!(ring.prepare(), made < 3);
-        }
-        assert!(!copy.prepare());
     }
 
     #[test]

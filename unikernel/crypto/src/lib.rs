@@ -26,9 +26,7 @@
 //! filter either.
 //!
 //! So each signature is verified by itself, as late as possible and as few as will do: see `apps/bft`,
-//! which has votes collected in one place. A bad one names its signer without any search. Once there was time
-//! to make a table of multiples of the signer's key, that is as fast as a batch, and answers the same
-//! question as without (module `table`).
+//! which has votes collected in one place. A bad one names its signer without any search.
 //!
 //! # Secrets
 //!
@@ -44,7 +42,6 @@ mod hex;
 mod key;
 mod keyring;
 mod statement;
-mod table;
 
 pub use digest::{DIGEST_BYTES, Digest, Hasher};
 pub use key::{

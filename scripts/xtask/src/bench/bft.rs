@@ -28,9 +28,6 @@ const LARGE: u16 = 32;
 const GONE: std::ops::RangeInclusive<u16> = 25..=32;
 /// So many primaries are killed in turn, each when those before were seen to be replaced.
 const PRIMARIES: usize = 5;
-/// So long nothing is asked of many nodes that have just started: with nothing to do they prepare for
-/// verifying signatures, one member's a second.
-const REST: Duration = Duration::from_secs(50);
 /// The cluster is idle for so long between two entries.
 const PAUSE: Duration = Duration::from_millis(800);
 /// So many entries are sent before the first answer is read.
@@ -67,12 +64,6 @@ fn measure_all(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
 /// As many as there may be; then without as many as may lie; then without their primaries.
 fn many(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     let (large, _) = machines::start(LARGE)?;
-    eprintln!("{LARGE} nodes rest for {} s", REST.as_secs());
-    for _ in 0..REST.as_secs() {
-        interrupt::check()?;
-        std::thread::sleep(Duration::from_secs(1));
-    }
-    figures.condition("32 nodes rest before the first entry, s", REST.as_secs());
     let mut spans = self::spans(&large, [2, 3, 4], plan.entries)?;
     figures.add("ledger_32_p50_ms", percentile(&mut spans, 50.0), "ms", Some(Bar::AtMost(300.0)));
     figures.add("ledger_32_p99_ms", percentile(&mut spans, 99.0), "ms", Some(Bar::AtMost(450.0)));

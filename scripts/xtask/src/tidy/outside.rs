@@ -9,7 +9,6 @@ const ALLOWED: &[(&str, &str)] = &[
     // In the image. A protocol, format or device has one crate that knows it.
     ("bytes", "bft raft kv ledger net store node sim bench fuzz"),
     ("crc", "base"),
-    ("curve25519-dalek", "crypto"),
     ("ed25519-dalek", "crypto bench"),
     ("hermit-entry", "platform"),
     ("hermit-kernel", "platform"),
@@ -24,7 +23,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("sha2", "crypto"),
     ("siphasher", "kv netio"),
     ("smoltcp", "net netio pktgen"),
-    ("spin", "crypto pool platform"),
+    ("spin", "pool platform"),
     ("uart_16550", "platform"),
     ("virtio-drivers", "virtio platform"),
     ("x86_64", "platform"),
