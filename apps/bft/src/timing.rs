@@ -105,7 +105,8 @@ impl BftNode {
     fn status_pace(&self) -> Duration {
         let every = self.config.status_every;
         let round = every.times(self.config.keyring.size() as u64);
-        let is_calm = self.is_active() && !self.is_behind() && self.now.since(self.progress) > round;
+        let is_calm =
+            self.is_active() && !self.is_behind() && self.now.since(self.progress) > round;
         if is_calm { every.times(limits::BFT_STATUS_CALM_FACTOR) } else { every }
     }
 
