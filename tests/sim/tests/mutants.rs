@@ -78,7 +78,8 @@ fn a_commit_index_that_is_believed_beyond_what_matches() {
 
 #[test]
 fn two_votes_in_a_term() {
-    must_be_found(Bug::Raft(raft::Mutant::VoteTwice), "election safety");
+    let bug = Bug::Raft(raft::Mutant::VoteTwice);
+    must_be_found_in(Some(Profile::Figure8), bug, "election safety");
 }
 
 #[test]
