@@ -251,12 +251,6 @@ fn cards(page: &mut Page, traffic: &Traffic) {
             page.sample(metric, &alloc::format!("class=\"{class}\""), counts[index]);
         }
     }
-    let metric = "coterie_netio_packet_nanoseconds";
-    page.metric(metric, "gauge", "What a frame has cost, the work that follows counted.");
-    for (quantile, per_mille) in [("0.5", 500), ("0.99", 990)] {
-        let labels = alloc::format!("quantile=\"{quantile}\"");
-        page.sample(metric, &labels, traffic.costs().percentile_ns(per_mille).unwrap_or(0));
-    }
     let (active, forgotten) = traffic.flow_counts();
     page.gauge("coterie_netio_flows", "Flows that were seen of late.", active);
     page.counter("coterie_netio_flows_forgotten_total", "Flows that are forgotten.", forgotten);
