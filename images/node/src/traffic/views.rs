@@ -61,11 +61,6 @@ impl Traffic {
         })
     }
 
-    /// What a frame cost, and how many were measured.
-    pub(crate) fn costs(&self) -> &LatencyHistogram {
-        &self.costs
-    }
-
     /// How many flows there are, and how many there were that are forgotten.
     pub(crate) fn flow_counts(&self) -> (usize, u64) {
         let flows = self.flows.statistics();
