@@ -67,8 +67,11 @@ impl Requests {
 
     /// Whether the request waits already, or was executed lately.
     pub(crate) fn knows(&self, request: &[u8]) -> bool {
-        let digest = Digest::of(request);
-        self.places.contains_key(&digest) || self.executed.contains_key(&digest)
+        self.is_known(&Digest::of(request))
+    }
+
+    fn is_known(&self, digest: &Digest) -> bool {
+        self.places.contains_key(digest) || self.executed.contains_key(digest)
     }
 
     /// Takes a request that came from the replica with this slot.
@@ -80,7 +83,7 @@ impl Requests {
         now: Instant,
     ) -> Result<Digest, Refusal> {
         let digest = Digest::of(&request);
-        if self.places.contains_key(&digest) || self.executed.contains_key(&digest) {
+        if self.is_known(&digest) {
             return Err(Refusal::Known);
         }
         let is_over = from != own && self.counts[from] >= limits::BFT_PENDING_PER_PEER_MAX;

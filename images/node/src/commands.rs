@@ -68,117 +68,133 @@ pub(crate) enum NetioView {
 
 /// All commands, in the order of `help`.
 pub(crate) const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
-    command(
+    Command::new(
         "raft status",
         CommandId::Raft(RaftView::Status),
         "",
         "role, term, leader, indexes, followers",
     ),
-    command("raft nodes", CommandId::Raft(RaftView::Nodes), "", "the members of the cluster"),
-    command(
+    Command::new("raft nodes", CommandId::Raft(RaftView::Nodes), "", "the members of the cluster"),
+    Command::new(
         "raft elections",
         CommandId::Raft(RaftView::Elections),
         "",
         "the last elections that were seen",
     ),
-    command(
+    Command::new(
         "raft replication",
         CommandId::Raft(RaftView::Replication),
         "",
         "how far each follower is (leader)",
     ),
-    command(
+    Command::new(
         "raft snapshots",
         CommandId::Raft(RaftView::Snapshots),
         "",
         "what stands for the log's start",
     ),
-    command("raft transfer", CommandId::RaftTransfer, "[NODE]", "hands leadership over (leader)"),
-    command(
+    Command::new(
+        "raft transfer",
+        CommandId::RaftTransfer,
+        "[NODE]",
+        "hands leadership over (leader)",
+    ),
+    Command::new(
         "raft trace",
         CommandId::RaftTrace,
         "on|off",
         "writes each step of Raft to this console, as JSON",
     ),
-    command("raft remove", CommandId::RaftRemove, "NODE", "removes a member, for ever"),
-    command("bft status", CommandId::Bft(BftView::Status), "", "this node's part in the ledger"),
-    command("bft views", CommandId::Bft(BftView::Views), "", "the view, and whose turn is next"),
-    command(
+    Command::new("raft remove", CommandId::RaftRemove, "NODE", "removes a member, for ever"),
+    Command::new(
+        "bft status",
+        CommandId::Bft(BftView::Status),
+        "",
+        "this node's part in the ledger",
+    ),
+    Command::new(
+        "bft views",
+        CommandId::Bft(BftView::Views),
+        "",
+        "the view, and whose turn is next",
+    ),
+    Command::new(
         "bft consensus",
         CommandId::Bft(BftView::Consensus),
         "",
         "numbers under way, and how far each has come",
     ),
-    command(
+    Command::new(
         "bft checkpoints",
         CommandId::Bft(BftView::Checkpoints),
         "",
         "states that are kept for others",
     ),
-    command(
+    Command::new(
         "bft verify",
         CommandId::Bft(BftView::Verify),
         "[again]",
         "proves the whole ledger on this node's disk, and how far that is",
     ),
     #[cfg(feature = "adversary")]
-    command(
+    Command::new(
         "bft adversary",
         CommandId::BftAdversary,
         "LIE|off",
         "makes this node lie: equivocate, …",
     ),
-    command("ledger append", CommandId::LedgerAppend, "ENTRY", "appends an entry, for ever"),
-    command("ledger get", CommandId::LedgerGet, "POSITION", "reads an entry"),
-    command("ledger proof", CommandId::LedgerProof, "POSITION", "an entry and its certificate"),
-    command(
+    Command::new("ledger append", CommandId::LedgerAppend, "ENTRY", "appends an entry, for ever"),
+    Command::new("ledger get", CommandId::LedgerGet, "POSITION", "reads an entry"),
+    Command::new(
+        "ledger proof",
+        CommandId::LedgerProof,
+        "POSITION",
+        "an entry and its certificate",
+    ),
+    Command::new(
         "netio status",
         CommandId::Netio(NetioView::Status),
         "",
         "packets and gigabits a second, what a packet costs",
     ),
-    command(
+    Command::new(
         "netio packets",
         CommandId::Netio(NetioView::Packets),
         "",
         "packet buffers, and the classes of traffic",
     ),
-    command("netio flows", CommandId::Netio(NetioView::Flows), "", "who talks to whom, of late"),
-    command(
+    Command::new(
+        "netio flows",
+        CommandId::Netio(NetioView::Flows),
+        "",
+        "who talks to whom, of late",
+    ),
+    Command::new(
         "netio offloads",
         CommandId::Netio(NetioView::Offloads),
         "",
         "what the cards take over: offered, negotiated, used",
     ),
-    command(
+    Command::new(
         "netio stats",
         CommandId::Netio(NetioView::Stats),
         "",
         "all that the cards count, and drops by cause",
     ),
-    command(
+    Command::new(
         "netio shape",
         CommandId::NetioShape,
         "CLASS MBIT|off",
         "bounds what a class of traffic may send",
     ),
-    command("net", CommandId::Net, "", "packet buffers, links to the peers, what was refused"),
-    command("disk", CommandId::Disk, "", "the durable log"),
-    command("log", CommandId::Log, "[COUNT]", "the last lines of the log (20)"),
-    command("kv get", CommandId::KvGet, "KEY", "reads a value"),
-    command("kv set", CommandId::KvSet, "KEY VALUE", "writes a value"),
-    command("reboot", CommandId::Reboot, "", "starts the node afresh; its disk stays"),
-    command("poweroff", CommandId::PowerOff, "", "stops the node; its disk stays"),
+    Command::new("net", CommandId::Net, "", "packet buffers, links to the peers, what was refused"),
+    Command::new("disk", CommandId::Disk, "", "the durable log"),
+    Command::new("log", CommandId::Log, "[COUNT]", "the last lines of the log (20)"),
+    Command::new("kv get", CommandId::KvGet, "KEY", "reads a value"),
+    Command::new("kv set", CommandId::KvSet, "KEY VALUE", "writes a value"),
+    Command::new("reboot", CommandId::Reboot, "", "starts the node afresh; its disk stays"),
+    Command::new("poweroff", CommandId::PowerOff, "", "stops the node; its disk stays"),
 ]);
-
-const fn command(
-    path: &'static str,
-    id: CommandId,
-    arguments: &'static str,
-    summary: &'static str,
-) -> Command<CommandId> {
-    Command { path, id, arguments, summary }
-}
 
 /// How many lines `log` shows if nothing else is said.
 const LOG_LINES: usize = 20;

@@ -28,51 +28,47 @@ enum CommandId {
 
 const PLAN: &str = "MAC [size=64] [seconds=1] [rate=FRAMES/S] [flows=1]";
 
-const fn command(
-    path: &'static str,
-    id: CommandId,
-    arguments: &'static str,
-    summary: &'static str,
-) -> Command<CommandId> {
-    Command { path, id, arguments, summary }
-}
-
 const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
-    command(
+    Command::new(
         "generate",
         CommandId::Generate,
         PLAN,
         "send frames to a station, then ask what arrived",
     ),
-    command(
+    Command::new(
         "search",
         CommandId::Search,
         "MAC [size=64] [seconds=1] [flows=1]",
         "look for the highest rate without loss (RFC 2544)",
     ),
-    command(
+    Command::new(
         "echo",
         CommandId::Echo,
         "MAC [size=64] [count=1000]",
         "take the time of single frames, there and back",
     ),
-    command("sink", CommandId::Become(Role::Sink), "", "count what comes, and send echoes back"),
-    command(
+    Command::new(
+        "sink",
+        CommandId::Become(Role::Sink),
+        "",
+        "count what comes, and send echoes back",
+    ),
+    Command::new(
         "flowsink",
         CommandId::Become(Role::FlowSink),
         "",
         "as a sink, and keep account of each flow",
     ),
-    command(
+    Command::new(
         "forward",
         CommandId::Become(Role::Forwarder),
         "",
         "send every frame back, its addresses exchanged",
     ),
-    command("stop", CommandId::Stop, "", "end what was begun"),
-    command("status", CommandId::Status, "", "what this station does and has counted"),
-    command("result", CommandId::Result, "", "what came of the last measurement"),
-    command("poweroff", CommandId::PowerOff, "", "end the machine"),
+    Command::new("stop", CommandId::Stop, "", "end what was begun"),
+    Command::new("status", CommandId::Status, "", "what this station does and has counted"),
+    Command::new("result", CommandId::Result, "", "what came of the last measurement"),
+    Command::new("poweroff", CommandId::PowerOff, "", "end the machine"),
 ]);
 
 /// A console with these commands.

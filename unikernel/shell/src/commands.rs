@@ -18,6 +18,18 @@ pub struct Command<I> {
     pub summary: &'static str,
 }
 
+impl<I> Command<I> {
+    /// A command with these words.
+    pub const fn new(
+        path: &'static str,
+        id: I,
+        arguments: &'static str,
+        summary: &'static str,
+    ) -> Command<I> {
+        Command { path, id, arguments, summary }
+    }
+}
+
 /// All commands.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandTable<I: 'static> {

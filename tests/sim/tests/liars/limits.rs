@@ -23,6 +23,12 @@ fn made_up(number: u64) -> Signature {
     Signature(bytes)
 }
 
+/// A vote for something else each time, with a signature that is none.
+fn vote_for_anything(phase: PhaseState, sequence: Sequence, number: u64) -> Message {
+    let (digest, signature) = (Digest::of(&number.to_le_bytes()), made_up(number));
+    Message::Vote(Vote { phase, view: ViewNumber(0), sequence, digest, signature })
+}
+
 /// The primary has proposed, and nobody has answered.
 fn proposed() -> Cluster {
     let mut cluster = Cluster::new(4, 3, Network::calm());
@@ -76,14 +82,8 @@ fn votes_of_one_phase() {
 #[test]
 fn votes_for_other_batches() {
     for often in OFTEN {
-        let vote = |number: u64| Vote {
-            phase: PhaseState::Prepare,
-            view: ViewNumber(0),
-            sequence: Sequence(1),
-            digest: Digest::of(&number.to_le_bytes()),
-            signature: made_up(number),
-        };
-        let counters = flooded((0..often).map(|number| Message::Vote(vote(number))));
+        let vote = |number| vote_for_anything(PhaseState::Prepare, Sequence(1), number);
+        let counters = flooded((0..often).map(vote));
         assert!(counters.verified <= VERIFIED_MAX, "{often}: {counters:?}");
         assert_eq!(counters.bad_signatures, counters.verified, "nobody is convicted by a forgery");
     }
@@ -92,14 +92,8 @@ fn votes_for_other_batches() {
 #[test]
 fn votes_on_a_checkpoint() {
     for often in OFTEN {
-        let vote = |number: u64| Vote {
-            phase: PhaseState::Checkpoint,
-            view: ViewNumber(0),
-            sequence: Sequence(8),
-            digest: Digest::of(&number.to_le_bytes()),
-            signature: made_up(number),
-        };
-        let counters = flooded((0..often).map(|number| Message::Vote(vote(number))));
+        let vote = |number| vote_for_anything(PhaseState::Checkpoint, Sequence(8), number);
+        let counters = flooded((0..often).map(vote));
         assert!(counters.verified <= VERIFIED_MAX, "{often}: {counters:?}");
     }
 }

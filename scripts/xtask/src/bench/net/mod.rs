@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::conditions;
 use super::figures::{Bar, Figures, percentile};
 use crate::{clock, interrupt};
-use rig::{Pace, Rig, mac};
+use rig::{Backend, Pace, Rig, mac};
 
 /// An address that nobody has: frames to it end in the switch.
 const NOBODY: &str = "02:77:00:00:00:ff";
@@ -60,15 +60,11 @@ fn median(plan: &Plan, round: impl FnMut(usize) -> anyhow::Result<f64>) -> anyho
 
 /// One machine sends, the switch counts and drops.
 fn to_switch(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
-    let rig = Rig::with_machines(1, Pace::Free)?;
+    let rig = Rig::with_machines(1, Pace::Free, Backend::VhostUser)?;
     let command = format!("generate {NOBODY} seconds={}", plan.seconds + 1);
     let sent = median(plan, |_| {
         rig.ask(1, &command)?;
-        std::thread::sleep(Duration::from_millis(300));
-        let (started, before) = (clock::now(), rig.frames_in(1)?);
-        std::thread::sleep(Duration::from_secs(plan.seconds));
-        let frames = rig.frames_in(1)? - before;
-        let rate = frames as f64 / started.elapsed().as_secs_f64();
+        let rate = rate_into_switch(&rig, plan)?;
         rig.ask(1, "stop")?;
         Ok(rate)
     })?;
@@ -76,9 +72,18 @@ fn to_switch(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How many frames a second come from the first machine, once it is at it, as the switch counts them.
+fn rate_into_switch(rig: &Rig, plan: &Plan) -> anyhow::Result<f64> {
+    std::thread::sleep(Duration::from_millis(300));
+    let (started, before) = (clock::now(), rig.frames_in(1)?);
+    std::thread::sleep(Duration::from_secs(plan.seconds));
+    let frames = rig.frames_in(1)? - before;
+    Ok(frames as f64 / started.elapsed().as_secs_f64())
+}
+
 /// One machine sends, another receives; then it sends back.
 fn through_switch(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
-    let rig = Rig::with_machines(2, Pace::Free)?;
+    let rig = Rig::with_machines(2, Pace::Free, Backend::VhostUser)?;
     let to = mac(2);
     let generate = |flows: u32| format!("generate {to} seconds={} flows={flows}", plan.seconds);
     let delivered = |flows: u32| {
@@ -124,7 +129,7 @@ fn through_switch(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
 
 /// The instructions that a forwarder needs for a frame: receive, handle, send.
 fn instructions(figures: &mut Figures) -> anyhow::Result<()> {
-    let rig = Rig::with_machines(2, Pace::Counted)?;
+    let rig = Rig::with_machines(2, Pace::Counted, Backend::VhostUser)?;
     rig.ask(2, "forward")?;
     rig.measure(1, &format!("generate {} seconds=1", mac(2)))?;
     let status = rig.ask(2, "status")?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::rig::{Backend, Guest, Pace, Rig, mac};
-use super::{FULL, NOBODY, Plan, QUICK, number};
+use super::{FULL, NOBODY, Plan, QUICK, number, rate_into_switch};
 use crate::bench::conditions;
 use crate::bench::figures::{Bar, Figures, percentile};
 use crate::{clock, interrupt};
@@ -146,7 +146,7 @@ fn to_testpmd(plan: &Plan) -> anyhow::Result<f64> {
 
 /// Our guest sends, our switch counts and drops.
 fn to_switch(plan: &Plan) -> anyhow::Result<f64> {
-    let rig = Rig::with_machines(1, Pace::Free)?;
+    let rig = Rig::with_machines(1, Pace::Free, Backend::VhostUser)?;
     rig.ask(1, &format!("generate {NOBODY} seconds={}", plan.seconds + 1))?;
     rate_into_switch(&rig, plan)
 }
@@ -158,14 +158,6 @@ fn linux_to_switch(plan: &Plan) -> anyhow::Result<f64> {
     rig.start_machine(1, Guest::Linux(Some(NOBODY)), Backend::VhostUser)?;
     rig.wait_until_said(1, "linux: ready")?;
     rate_into_switch(&rig, plan)
-}
-
-fn rate_into_switch(rig: &Rig, plan: &Plan) -> anyhow::Result<f64> {
-    std::thread::sleep(Duration::from_millis(300));
-    let (started, before) = (clock::now(), rig.frames_in(1)?);
-    std::thread::sleep(Duration::from_secs(plan.seconds));
-    let frames = rig.frames_in(1)? - before;
-    Ok(frames as f64 / started.elapsed().as_secs_f64())
 }
 
 /// From one of our guests to another by way of testpmd; and how busy it is when nothing is sent.
@@ -184,12 +176,7 @@ fn through_testpmd(plan: &Plan) -> anyhow::Result<(f64, f64)> {
 }
 
 fn through_switch(plan: &Plan, backend: Backend) -> anyhow::Result<f64> {
-    let mut rig = Rig::new()?;
-    rig.start_switch(2, backend)?;
-    for machine in [1, 2] {
-        rig.start_machine(machine, Guest::Ours(Pace::Free), backend)?;
-    }
-    delivered(&rig, plan)
+    delivered(&Rig::with_machines(2, Pace::Free, backend)?, plan)
 }
 
 /// What the second machine counts of what the first sends.

@@ -88,11 +88,11 @@ impl Rig {
     }
 
     /// Our switch and so many machines.
-    pub(super) fn with_machines(count: usize, pace: Pace) -> anyhow::Result<Rig> {
+    pub(super) fn with_machines(count: usize, pace: Pace, backend: Backend) -> anyhow::Result<Rig> {
         let mut rig = Rig::new()?;
-        rig.start_switch(count, Backend::VhostUser)?;
+        rig.start_switch(count, backend)?;
         for number in 1..=count {
-            rig.start_machine(number, Guest::Ours(pace), Backend::VhostUser)?;
+            rig.start_machine(number, Guest::Ours(pace), backend)?;
         }
         for number in 1..=count {
             rig.wait_until_booted(number)?;
