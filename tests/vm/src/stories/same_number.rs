@@ -89,8 +89,9 @@ fn count_meanwhile(cluster: &Cluster) -> anyhow::Result<u64> {
 fn is_noticed(cluster: &Cluster, cause: &str, witnesses: &[u16]) -> anyhow::Result<()> {
     for &node in witnesses {
         let refused = format!("coterie_link_frames_refused_total{{cause=\"{cause}\"}}");
-        let counted = client::metric(cluster.http_port(node), &refused)?;
-        anyhow::ensure!(counted > 0, "node {node} has counted nothing");
+        clock::wait(&format!("node {node} refuses frames"), ELECTION_WITHIN, || {
+            Ok(client::metric(cluster.http_port(node), &refused)? > 0)
+        })?;
     }
     let superseded = "coterie_link_frames_refused_total{cause=\"superseded\"}";
     clock::wait("the second machine says what is wrong", ELECTION_WITHIN, || {
