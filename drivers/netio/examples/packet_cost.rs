@@ -60,6 +60,31 @@ fn measure_flows(flows: usize) {
             table.record(&key(frame), frame.len(), now).latency.record(now & 0xffff);
         }
     });
+    let keys: Vec<FlowKey> = frames().take(flows).map(|frame| key(frame)).collect();
+    let mut table = FlowTable::new([1, 2], FLOW_IDLE_NS);
+    report("record", PACKETS, || record(&mut table, &keys, PACKETS));
+    // As on a node: each frame is counted for its flow, and answers those of the other direction.
+    let ways = keys.iter().take(keys.len().div_ceil(2)).flat_map(|key| [*key, key.reversed()]);
+    let ways: Vec<FlowKey> = ways.collect();
+    let mut table = FlowTable::new([1, 2], FLOW_IDLE_NS);
+    report("record, note answer", PACKETS, || record_and_answer(&mut table, &ways, PACKETS));
+}
+
+/// Apart, so that `callgrind --toggle-collect` can count its instructions.
+#[inline(never)]
+fn record(table: &mut FlowTable, keys: &[FlowKey], packets: usize) {
+    for (now, key) in (0..).zip(keys.iter().cycle().take(packets)) {
+        table.record(key, 60, now);
+    }
+}
+
+/// As [`record`].
+#[inline(never)]
+fn record_and_answer(table: &mut FlowTable, keys: &[FlowKey], packets: usize) {
+    for (now, key) in (0..).zip(keys.iter().cycle().take(packets)) {
+        table.record(key, 60, now);
+        table.note_answer(key, now);
+    }
 }
 
 fn measure_classes(waiting: usize) {

@@ -1,23 +1,26 @@
 //! Who talks to whom, how much, and how fast: the flows that were seen of late.
 //!
-//! A fixed table, an index into it by a keyed hash, and a list in the order of use. Look-up, insertion and
-//! eviction are O(1); the least recently used flow makes room. Strangers choose the keys, so the hash is one
-//! that they cannot make collide.
+//! A fixed table, an index into it, and a list in the order of use. Look-up, insertion and eviction are O(1);
+//! the least recently used flow makes room. A frame of a known flow costs some tens of instructions.
 
 mod histogram;
+mod index;
+mod order;
+mod summary;
 #[cfg(test)]
 mod tests;
 
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::hash::Hasher;
-
-use siphasher::sip::SipHasher13;
+use core::net::{IpAddr, Ipv4Addr};
 
 pub use self::histogram::LatencyHistogram;
+use self::index::Index;
+use self::order::Order;
+use self::summary::Summary;
 use crate::FlowKey;
-use crate::limits::{FLOW_CHAINS, FLOWS_EXPIRED_PER_CALL, FLOWS_MAX};
+use crate::limits::{FLOWS_EXPIRED_PER_CALL, FLOWS_MAX};
 
 /// What is known of a flow.
 #[derive(Clone, Debug)]
@@ -32,8 +35,9 @@ pub struct FlowMetadata {
     pub packets: u64,
     /// How many bytes they had.
     pub bytes: u64,
-    /// How long its frames, or answers to them, took: whatever the caller measures.
-    pub latency: LatencyHistogram,
+    /// How long its frames, or answers to them, took: whatever the caller measures. It lies apart, so that
+    /// what every frame touches is in few pages.
+    pub latency: Box<LatencyHistogram>,
     /// Since when a frame of it waits for an answer, in nanoseconds, if one does.
     pub unanswered_since_ns: Option<u64>,
 }
@@ -51,35 +55,20 @@ pub struct FlowStatistics {
     pub expired: u64,
 }
 
-/// A place in the table; `None` is the end of a list.
-type Link = Option<u16>;
-
-/// A flow and its places in two lists: the chain of its hash, and the order of use.
-#[derive(Clone, Debug)]
-struct Entry {
-    flow: FlowMetadata,
-    chain: u16,
-    next_in_chain: Link,
-    /// Towards what was used later, and what was used earlier.
-    newer: Link,
-    older: Link,
-}
-
 /// The table of flows.
 ///
-/// Invariants: every place of `entries` is in `free`, or in exactly one chain and once in the order of use.
-/// From newest to oldest, `last_seen_ns` never grows.
+/// Invariants: every place of `flows` is in `free`, or in the index and in the order of use. From newest to
+/// oldest, `last_seen_ns` never grows.
 #[derive(Clone, Debug)]
 pub struct FlowTable {
-    /// The secret of the hash; random for every boot.
-    hash_key: [u64; 2],
     idle_ns: u64,
-    /// Its capacity is reserved at the start, so that it never allocates again.
-    entries: Vec<Option<Entry>>,
+    /// All places, also those where no flow is now: nothing is ever allocated again.
+    flows: Vec<FlowMetadata>,
     free: Vec<u16>,
-    chains: Box<[Link; FLOW_CHAINS]>,
-    newest: Link,
-    oldest: Link,
+    index: Index,
+    order: Order,
+    /// The latest time that was told: a clock that goes back does not disturb the order.
+    latest_ns: u64,
     statistics: FlowStatistics,
 }
 
@@ -97,13 +86,12 @@ impl FlowTable {
     pub fn with_capacity(capacity: usize, hash_key: [u64; 2], idle_ns: u64) -> FlowTable {
         assert!((1..=FLOWS_MAX).contains(&capacity), "there are 1 to FLOWS_MAX flows");
         FlowTable {
-            hash_key,
             idle_ns,
-            entries: vec![None; capacity],
+            flows: vec![FlowMetadata::nothing(); capacity],
             free: (0..capacity as u16).rev().collect(),
-            chains: Box::new([None; FLOW_CHAINS]),
-            newest: None,
-            oldest: None,
+            index: Index::new(hash_key, capacity),
+            order: Order::new(capacity as u16),
+            latest_ns: 0,
             statistics: FlowStatistics::default(),
         }
     }
@@ -111,21 +99,15 @@ impl FlowTable {
     /// Counts a frame of `bytes` bytes, and gives what is known of its flow. A new flow takes the place of
     /// the least recently used one if there is no other.
     pub fn record(&mut self, key: &FlowKey, bytes: usize, now_ns: u64) -> &mut FlowMetadata {
-        // Frames come in bursts: most belong to the flow of the one before.
-        let place = match self.newest {
-            Some(newest) if self.entry(newest).flow.key == *key => newest,
-            newest => {
-                let newest_ns = newest.map_or(0, |newest| self.entry(newest).flow.last_seen_ns);
-                let place = self.find_or_insert(key, now_ns);
-                self.link_as_newest(place);
-                // A clock that goes back does not disturb the order.
-                let last_seen_ns = &mut self.entry_mut(place).flow.last_seen_ns;
-                *last_seen_ns = newest_ns.max(*last_seen_ns);
-                place
-            }
+        self.latest_ns = self.latest_ns.max(now_ns);
+        let summary = Summary::of(key);
+        let place = match self.index.recent(summary) {
+            Some(place) if summary.is_whole() => place,
+            Some(_) | None => self.find_or_insert(key, now_ns),
         };
-        let flow = &mut self.entry_mut(place).flow;
-        flow.last_seen_ns = now_ns.max(flow.last_seen_ns);
+        self.order.touch(place);
+        let flow = &mut self.flows[usize::from(place)];
+        flow.last_seen_ns = self.latest_ns;
         flow.packets += 1;
         flow.bytes += bytes as u64;
         flow.unanswered_since_ns.get_or_insert(now_ns);
@@ -135,9 +117,15 @@ impl FlowTable {
     /// A frame of this flow was seen, which answers the flow in the other direction: how long the first frame
     /// since the last answer has waited goes into that one's histogram. This is no use of it.
     pub fn note_answer(&mut self, answer: &FlowKey, now_ns: u64) {
-        let asked = answer.reversed();
-        let Some(place) = self.find(self.chain_of(&asked), &asked) else { return };
-        let flow = &mut self.entry_mut(place).flow;
+        let summary = Summary::of(answer).reversed();
+        let place = match self.index.recent(summary) {
+            Some(place) if summary.is_whole() => place,
+            Some(_) | None => match self.index.find(&self.flows, &answer.reversed()) {
+                Some(place) => place,
+                None => return,
+            },
+        };
+        let flow = &mut self.flows[usize::from(place)];
         if let Some(since_ns) = flow.unanswered_since_ns.take() {
             flow.latency.record(now_ns.saturating_sub(since_ns));
         }
@@ -145,17 +133,14 @@ impl FlowTable {
 
     /// What is known of a flow; this is no use of it.
     pub fn get(&self, key: &FlowKey) -> Option<&FlowMetadata> {
-        self.find(self.chain_of(key), key).map(|place| &self.entry(place).flow)
+        let place = self.index.find_in_chain(&self.flows, key)?;
+        Some(&self.flows[usize::from(place)])
     }
 
     /// All flows, the most recently used first.
     pub fn iter(&self) -> impl Iterator<Item = &FlowMetadata> {
-        let mut next = self.newest;
-        core::iter::from_fn(move || {
-            let entry = self.entry(next?);
-            next = entry.older;
-            Some(&entry.flow)
-        })
+        let places = core::iter::successors(self.order.newest(), |place| self.order.older(*place));
+        places.map(|place| &self.flows[usize::from(place)])
     }
 
     /// Forgets flows that have been silent for too long, at most [`FLOWS_EXPIRED_PER_CALL`] of them, and says
@@ -163,7 +148,7 @@ impl FlowTable {
     pub fn handle_timeout(&mut self, now_ns: u64) -> usize {
         let mut expired = 0;
         while expired < FLOWS_EXPIRED_PER_CALL
-            && let Some(oldest) = self.oldest
+            && let Some(oldest) = self.order.oldest()
             && self.deadline_of(oldest) <= now_ns
         {
             self.remove(oldest);
@@ -175,145 +160,66 @@ impl FlowTable {
 
     /// When [`FlowTable::handle_timeout`] has something to do, in nanoseconds.
     pub fn poll_timeout(&self) -> Option<u64> {
-        self.oldest.map(|oldest| self.deadline_of(oldest))
+        self.order.oldest().map(|oldest| self.deadline_of(oldest))
     }
 
     /// What was counted so far.
     pub fn statistics(&self) -> FlowStatistics {
-        FlowStatistics { active: self.entries.len() - self.free.len(), ..self.statistics }
+        FlowStatistics { active: self.flows.len() - self.free.len(), ..self.statistics }
     }
 
     fn deadline_of(&self, place: u16) -> u64 {
-        self.entry(place).flow.last_seen_ns.saturating_add(self.idle_ns)
+        self.flows[usize::from(place)].last_seen_ns.saturating_add(self.idle_ns)
     }
 
-    fn chain_of(&self, key: &FlowKey) -> u16 {
-        let (source_port, destination_port) = key.ports.unwrap_or((0, 0));
-        let rest = u64::from(key.protocol) << 32
-            | u64::from(source_port) << 16
-            | u64::from(destination_port);
-        let hash = match key.ipv4() {
-            Some((source, destination)) => {
-                let addresses =
-                    u64::from(source.to_bits()) << 32 | u64::from(destination.to_bits());
-                siphash(self.hash_key, &[addresses, rest])
-            }
-            None => {
-                let (source, destination) = key.ipv6();
-                let (source, destination) = (source.to_bits(), destination.to_bits());
-                let high = |bits: u128| (bits >> 64) as u64;
-                let low = |bits: u128| bits as u64;
-                let words = [high(source), low(source), high(destination), low(destination), rest];
-                siphash(self.hash_key, &words)
-            }
-        };
-        (hash % FLOW_CHAINS as u64) as u16
-    }
-
-    fn find(&self, chain: u16, key: &FlowKey) -> Link {
-        let mut next = self.chains[usize::from(chain)];
-        while let Some(place) = next {
-            let entry = self.entry(place);
-            if entry.flow.key == *key {
-                break;
-            }
-            next = entry.next_in_chain;
-        }
-        next
-    }
-
-    /// The place of a flow, known or new, which is not in the order of use now.
+    /// The place of a flow that is not among the recent ones of IPv4. Apart, so that theirs is found in few
+    /// instructions.
+    #[cold]
     fn find_or_insert(&mut self, key: &FlowKey, now_ns: u64) -> u16 {
-        let chain = self.chain_of(key);
-        match self.find(chain, key) {
-            Some(place) => {
-                self.unlink_from_order(place);
-                place
-            }
-            None => self.insert(chain, key, now_ns),
-        }
+        self.index.find(&self.flows, key).unwrap_or_else(|| self.insert(key, now_ns))
     }
 
-    /// Puts a new flow into its chain, but not yet into the order of use.
-    fn insert(&mut self, chain: u16, key: &FlowKey, now_ns: u64) -> u16 {
+    /// The place of a new flow, which counts as used now.
+    fn insert(&mut self, key: &FlowKey, now_ns: u64) -> u16 {
         if self.free.is_empty() {
-            let oldest = self.oldest.expect("a table without room has flows");
+            let oldest = self.order.oldest().expect("a table without room has flows");
             self.remove(oldest);
             self.statistics.evicted += 1;
         }
         let place = self.free.pop().expect("room was made");
-        let flow = FlowMetadata {
-            key: *key,
-            first_seen_ns: now_ns,
-            last_seen_ns: now_ns,
-            packets: 0,
-            bytes: 0,
-            latency: LatencyHistogram::new(),
-            unanswered_since_ns: None,
-        };
-        let next_in_chain = self.chains[usize::from(chain)].replace(place);
-        let entry = Entry { flow, chain, next_in_chain, newer: None, older: None };
-        self.entries[usize::from(place)] = Some(entry);
+        self.flows[usize::from(place)].begin(key, now_ns);
+        self.index.insert(key, place);
+        self.order.add(place);
         self.statistics.inserted += 1;
         place
     }
 
     fn remove(&mut self, place: u16) {
-        self.unlink_from_order(place);
-        self.unlink_from_chain(place);
-        self.entries[usize::from(place)] = None;
+        self.order.remove(place);
+        self.index.remove(place);
         self.free.push(place);
-    }
-
-    fn unlink_from_chain(&mut self, place: u16) {
-        let Entry { chain, next_in_chain, .. } = *self.entry(place);
-        let head = self.chains[usize::from(chain)];
-        if head == Some(place) {
-            self.chains[usize::from(chain)] = next_in_chain;
-            return;
-        }
-        let mut before = head.expect("the chain has this flow");
-        while self.entry(before).next_in_chain != Some(place) {
-            before = self.entry(before).next_in_chain.expect("the chain has this flow");
-        }
-        self.entry_mut(before).next_in_chain = next_in_chain;
-    }
-
-    fn unlink_from_order(&mut self, place: u16) {
-        let Entry { newer, older, .. } = *self.entry(place);
-        match newer {
-            Some(newer) => self.entry_mut(newer).older = older,
-            None => self.newest = older,
-        }
-        match older {
-            Some(older) => self.entry_mut(older).newer = newer,
-            None => self.oldest = newer,
-        }
-    }
-
-    fn link_as_newest(&mut self, place: u16) {
-        let older = self.newest.replace(place);
-        let entry = self.entry_mut(place);
-        (entry.newer, entry.older) = (None, older);
-        match older {
-            Some(older) => self.entry_mut(older).newer = Some(place),
-            None => self.oldest = Some(place),
-        }
-    }
-
-    fn entry(&self, place: u16) -> &Entry {
-        self.entries[usize::from(place)].as_ref().expect("links lead to flows")
-    }
-
-    fn entry_mut(&mut self, place: u16) -> &mut Entry {
-        self.entries[usize::from(place)].as_mut().expect("links lead to flows")
     }
 }
 
-/// SipHash-1-3, as in the tables of Rust's and Python's standard libraries, of the words' bytes in
-/// little-endian order.
-fn siphash(key: [u64; 2], words: &[u64]) -> u64 {
-    let mut hasher = SipHasher13::new_with_keys(key[0], key[1]);
-    words.iter().for_each(|word| hasher.write(&word.to_le_bytes()));
-    hasher.finish()
+impl FlowMetadata {
+    /// What is at a place where no flow is.
+    fn nothing() -> FlowMetadata {
+        let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        FlowMetadata {
+            key: FlowKey { source: nobody, destination: nobody, protocol: 0, ports: None },
+            first_seen_ns: 0,
+            last_seen_ns: 0,
+            packets: 0,
+            bytes: 0,
+            latency: Box::new(LatencyHistogram::new()),
+            unanswered_since_ns: None,
+        }
+    }
+
+    /// Begins anew, with the memory that it has.
+    fn begin(&mut self, key: &FlowKey, now_ns: u64) {
+        (self.key, self.first_seen_ns, self.last_seen_ns) = (*key, now_ns, now_ns);
+        (self.packets, self.bytes, self.unanswered_since_ns) = (0, 0, None);
+        *self.latency = LatencyHistogram::new();
+    }
 }

@@ -93,16 +93,88 @@ fn a_clock_that_goes_back_disturbs_nothing() {
 #[test]
 fn keys_that_collide_for_one_hash_key_are_spread_by_another() {
     let table = FlowTable::new(HASH_KEY, IDLE_NS);
-    let chain = table.chain_of(&key(0));
+    let chain = table.index.chain_of(&key(0));
     let colliding: Vec<u16> =
-        (0..u16::MAX).filter(|&number| table.chain_of(&key(number)) == chain).collect();
+        (0..u16::MAX).filter(|&number| table.index.chain_of(&key(number)) == chain).collect();
     assert!(colliding.len() > 30, "65,535 keys over 1024 chains");
     let other = FlowTable::new([3, 4], IDLE_NS);
     let mut chains: Vec<u16> =
-        colliding.iter().map(|&number| other.chain_of(&key(number))).collect();
+        colliding.iter().map(|&number| other.index.chain_of(&key(number))).collect();
     chains.sort_unstable();
     chains.dedup();
     assert!(chains.len() > colliding.len() * 3 / 4, "{} of {}", chains.len(), colliding.len());
+}
+
+/// Anybody can find them, and all that is to be had by it is that the other hash is computed.
+#[test]
+fn flows_that_share_a_place_in_front_are_told_apart() {
+    let front = |number| Summary::of(&key(number)).front();
+    let sharing: Vec<u16> = (0..u16::MAX).filter(|&number| front(number) == front(0)).collect();
+    assert!(sharing.len() >= 4, "65,535 keys over 8192 places");
+    let mut table = FlowTable::with_capacity(2, HASH_KEY, IDLE_NS);
+    for now in 0..10 {
+        table.record(&key(sharing[0]), 60, now);
+        table.record(&key(sharing[1]), 70, now);
+    }
+    let counts =
+        |table: &FlowTable, number| table.get(&key(number)).map(|it| (it.packets, it.bytes));
+    assert_eq!(counts(&table, sharing[0]), Some((10, 600)));
+    assert_eq!(counts(&table, sharing[1]), Some((10, 700)));
+    // One that was evicted begins anew, though another has its place in front.
+    table.record(&key(sharing[2]), 60, 10);
+    table.record(&key(sharing[0]), 60, 11);
+    assert_eq!(counts(&table, sharing[0]), Some((1, 60)));
+    assert_eq!((table.statistics().inserted, table.statistics().evicted), (4, 2));
+}
+
+#[test]
+fn addresses_that_end_alike_are_of_different_flows() {
+    let of = |network: u16| FlowKey {
+        source: [0xfd77, 0, 0, network, 0, 0, 0, 2].into(),
+        destination: [0xfd77, 0, 0, 0, 0, 0, 0, 1].into(),
+        protocol: 17,
+        ports: Some((4_000, 53)),
+    };
+    assert_eq!(Summary::of(&of(1)), Summary::of(&of(2)));
+    let mut table = FlowTable::new(HASH_KEY, IDLE_NS);
+    for now in 0..10 {
+        table.record(&of(1), 60, now);
+        table.record(&of(2), 70, now);
+        table.note_answer(&of(2).reversed(), now + 5);
+    }
+    let latencies = [1, 2].map(|network| table.get(&of(network)).unwrap().latency.count());
+    assert_eq!((latencies, table.statistics().active), ([0, 10], 2));
+}
+
+/// Clients and generators take one port after the other: all of a full table are found at once.
+#[test]
+fn ports_that_follow_each_other_share_no_place_in_front() {
+    for (source, destination) in [("10.77.0.1", "10.77.0.2"), ("198.18.0.1", "198.19.0.1")] {
+        let of = |port| FlowKey {
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            protocol: 17,
+            ports: Some((port, 9)),
+        };
+        let ports = 0x4000..0x4000 + FLOWS_MAX as u16;
+        let mut fronts: Vec<usize> = ports.map(|port| Summary::of(&of(port)).front()).collect();
+        fronts.sort_unstable();
+        fronts.dedup();
+        assert_eq!(fronts.len(), FLOWS_MAX);
+    }
+}
+
+#[test]
+fn a_summary_is_turned_round_as_its_key_is() {
+    for number in 0..100 {
+        let key = key(number);
+        assert_eq!(Summary::of(&key).reversed(), Summary::of(&key.reversed()));
+        assert_eq!(Summary::of(&key).is_whole(), key.source.is_ipv4());
+        let portless = FlowKey { ports: None, ..key };
+        let zero = FlowKey { ports: Some((0, 0)), ..key };
+        assert_ne!(Summary::of(&portless), Summary::of(&zero));
+        assert_eq!(Summary::of(&portless).reversed(), Summary::of(&portless.reversed()));
+    }
 }
 
 /// A flow, when it was used first and last, its packets and bytes.
