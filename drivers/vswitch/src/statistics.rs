@@ -21,6 +21,8 @@ pub struct Statistics {
     pub completed: u64,
     /// How often its machine rang.
     pub kicks: u64,
+    /// How often it had something though it had not rung: see `LOOK_AGAIN_AFTER` in `switch/patience.rs`.
+    pub unrung: u64,
     /// How often its machine was rung.
     pub calls: u64,
     /// How often a machine plugged in.

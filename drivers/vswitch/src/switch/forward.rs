@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::Switch;
-use super::patience::NAP_AFTER_FRAMES;
+use super::patience::{LOOK_AGAIN_AFTER, LOOKS, NAP_AFTER_FRAMES};
 use crate::BURST_FRAMES;
 use crate::fabric::{Destination, Fate, PortId};
 use crate::frame::{Packet, Stored, with_packet};
+use crate::port::PortKind;
 use crate::statistics::Statistics;
 
 /// Of a machine that used many addresses no more than so many are announced when it is gone.
@@ -42,7 +43,35 @@ impl Switch {
         }
         let is_over = slot.patience.is_over(now, self.is_crowded);
         slot.is_active = !is_over || slot.arm();
+        if !slot.is_active && slot.kind == PortKind::VhostUser {
+            slot.looks_left = LOOKS;
+            self.look_again_at.get_or_insert(now + LOOK_AGAIN_AFTER);
+        }
         slot.is_active
+    }
+
+    /// Looks again at ports that were left in peace of late: see [`LOOK_AGAIN_AFTER`].
+    pub(super) fn look_again(&mut self) {
+        if self.look_again_at.is_none_or(|at| self.now < at) {
+            return;
+        }
+        self.look_again_at = None;
+        for id in self.ports.ids() {
+            let Some(slot) = self.ports.get_mut(id) else { continue };
+            if slot.is_active || slot.looks_left == 0 {
+                continue;
+            }
+            slot.looks_left -= 1;
+            if slot.looks_left > 0 {
+                self.look_again_at = Some(self.now + LOOK_AGAIN_AFTER);
+            }
+            // To ask again for what was asked for is to look.
+            if slot.arm() {
+                slot.statistics.unrung += 1;
+                self.activate(id);
+            }
+            self.touch(id);
+        }
     }
 
     /// Looks at a port in every turn from now on.

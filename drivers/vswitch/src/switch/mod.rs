@@ -57,6 +57,8 @@ pub struct Switch {
     active: Vec<PortId>,
     /// Ports whose machines are to be told something at the end of this turn.
     touched: Vec<PortId>,
+    /// When ports that were left in peace are looked at again.
+    look_again_at: Option<Duration>,
     /// How many frames came in this turn.
     frames: usize,
     /// How many threads can run at once.
@@ -90,6 +92,7 @@ impl Switch {
             completer: Completer::default(),
             active: Vec::new(),
             touched: Vec::new(),
+            look_again_at: None,
             frames: 0,
             processors: std::thread::available_parallelism()?.get(),
             is_crowded: false,
@@ -116,6 +119,7 @@ impl Switch {
                 self.take_events()?;
             }
             self.now = self.clock.now();
+            self.look_again();
             self.switch_bursts();
             self.announce_losses();
             self.release_delayed();
@@ -142,13 +146,14 @@ impl Switch {
         Ok(())
     }
 
-    /// How long nothing need be done, in milliseconds: for ever, unless ports are looked at in every turn or
-    /// frames are on delayed ways.
+    /// How long nothing need be done, in milliseconds: for ever, unless ports are looked at in every turn, or
+    /// again, or frames are on delayed ways.
     fn timeout(&self) -> i32 {
         if !self.active.is_empty() {
             return 0;
         }
-        let Some(at) = self.delayed.next_at() else { return -1 };
+        let next = self.delayed.next_at().into_iter().chain(self.look_again_at).min();
+        let Some(at) = next else { return -1 };
         let wait = at.saturating_sub(self.clock.now());
         // Rounded up: a frame that is half a millisecond early would be waited for in a hot loop.
         i32::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(i32::MAX)

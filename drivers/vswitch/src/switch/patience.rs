@@ -17,6 +17,17 @@ pub(super) const NAP_AFTER_FRAMES: usize = 16;
 /// … after which the machines have the processors for so long: a bell for each burst would cost more.
 pub(super) const NAP: Duration = Duration::from_micros(50);
 
+/// After being left in peace, a port is looked at once more so much later, and by twice that time again.
+///
+/// A machine publishes its frames and then looks whether we asked for a bell, and we do the opposite; without
+/// a full fence on both sides either may miss what the other wrote, and both wait for ever. An emulated
+/// machine has no fence, whatever it does: with one processor, QEMU 7.2 translates neither `mfence` nor
+/// locked instructions into one. Nothing stays in a processor's store buffer for long, so the later look sees
+/// what the first one missed.
+pub(super) const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
+/// See there.
+pub(super) const LOOKS: u8 = 2;
+
 /// Remembers how quickly bursts follow each other.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {

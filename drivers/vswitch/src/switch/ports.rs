@@ -13,6 +13,8 @@ pub(super) struct Slot {
     pub(super) patience: Patience,
     /// It is looked at in every turn.
     pub(super) is_active: bool,
+    /// How often it will be looked at again though its machine has not rung.
+    pub(super) looks_left: u8,
     /// Its machine is to be told something at the end of this turn.
     pub(super) is_touched: bool,
 }
@@ -43,7 +45,8 @@ impl Ports {
 
     pub(super) fn add(&mut self, port: Port) {
         let patience = Patience::new();
-        self.0.push(Some(Box::new(Slot { port, patience, is_active: false, is_touched: false })));
+        let (is_active, looks_left, is_touched) = (false, 0, false);
+        self.0.push(Some(Box::new(Slot { port, patience, is_active, looks_left, is_touched })));
     }
 
     pub(super) fn get(&self, id: PortId) -> Option<&Slot> {

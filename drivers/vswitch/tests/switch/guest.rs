@@ -132,16 +132,31 @@ impl Guest {
 
     /// Offers a chain, and rings.
     pub fn offer(&mut self, ring: usize, head: u16) {
+        self.offer_in_silence(ring, head);
+        self.ring(ring);
+    }
+
+    /// Offers a chain, and does not ring.
+    fn offer_in_silence(&mut self, ring: usize, head: u16) {
         let place = available(ring) + 4 + u64::from(self.next_available[ring] % RING) * 2;
         self.memory.write_obj(head, GuestAddress(place)).unwrap();
         self.next_available[ring] = self.next_available[ring].wrapping_add(1);
-        self.set_available(ring, self.next_available[ring]);
+        self.write_available(ring, self.next_available[ring]);
+    }
+
+    fn write_available(&self, ring: usize, index: u16) {
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        self.memory.write_obj(index, GuestAddress(available(ring) + 2)).unwrap();
     }
 
     /// Says how much is offered, and rings.
     pub fn set_available(&mut self, ring: usize, index: u16) {
-        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-        self.memory.write_obj(index, GuestAddress(available(ring) + 2)).unwrap();
+        self.write_available(ring, index);
+        self.ring(ring);
+    }
+
+    /// Rings.
+    pub fn ring(&self, ring: usize) {
         self.kicks[ring].write(1).unwrap();
     }
 
@@ -178,6 +193,22 @@ impl Guest {
         }
         self.offer(ring, head);
         assert!(self.is_taken_in(ring), "the switch has not taken the frame");
+    }
+
+    /// Puts a short frame into the ring, and does not ring.
+    pub fn put_in_silence(&mut self, frame: &[u8]) {
+        let slot = self.next_available[TRANSMIT] % RING;
+        let bytes = [&[0; HEADER_BYTES], frame].concat();
+        let place = buffer(TRANSMIT, slot);
+        self.memory.write_slice(&bytes, GuestAddress(place)).unwrap();
+        self.describe(TRANSMIT, slot, place, u32::try_from(bytes.len()).unwrap(), 0, 0);
+        self.offer_in_silence(TRANSMIT, slot);
+    }
+
+    /// Whether the switch has taken everything that was offered for transmission.
+    pub fn was_taken(&self) -> bool {
+        let index: u16 = self.memory.read_obj(GuestAddress(used(TRANSMIT) + 2)).unwrap();
+        index == self.next_available[TRANSMIT]
     }
 
     /// Whether the switch takes everything that was offered for transmission.

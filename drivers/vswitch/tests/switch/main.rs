@@ -1,6 +1,7 @@
 //! A whole switch, with machines that are played by the test.
 #![allow(missing_docs, reason = "a test")]
 
+mod bells;
 mod guest;
 mod hostile;
 mod offloads;
