@@ -5,6 +5,24 @@ use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use pool::Region;
 
+/// Makes visible what was written before, before anything is read after it.
+///
+/// On x86-64, compilers make a locked instruction that changes nothing of `fence(SeqCst)`. A processor takes
+/// it for a fence; QEMU, where it emulates a machine with one processor, takes it for what it is. It heeds
+/// `mfence` since 8.0, and before that neither. So nobody relies on this alone to be woken: who goes to sleep
+/// accesses a register before the last look, which is a fence everywhere, and a device that has not moved is
+/// notified again.
+#[inline]
+pub(crate) fn full_fence() {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: it only orders accesses to memory, which the compiler does not move across it.
+    unsafe {
+        core::arch::asm!("mfence", options(nostack, preserves_flags));
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    core::sync::atomic::fence(Ordering::SeqCst);
+}
+
 /// A region that a device may write at any moment: every access of the driver is atomic.
 #[derive(Debug)]
 pub(crate) struct SharedMemory {

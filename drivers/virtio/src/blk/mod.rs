@@ -157,9 +157,11 @@ impl<T: Transport> VirtioBlk<T> {
     #[must_use = "a completion that is there already causes no interrupt"]
     pub fn arm_interrupts(&mut self) -> bool {
         if self.fault.is_none() {
-            // Acknowledged before the last look: what happens after it makes the line rise again.
+            let is_overtaken = self.queue.arm();
+            // Acknowledged before the last look: what happens after it makes the line rise again. And the
+            // access to a register is a fence where `full_fence` is none.
             self.device.acknowledge_interrupt();
-            if self.queue.arm() {
+            if is_overtaken || self.queue.has_completions() {
                 return true;
             }
         }
@@ -172,10 +174,14 @@ impl<T: Transport> VirtioBlk<T> {
     }
 
     /// Asks the disk how it is: a slow register access, for once in a while. A disk that needs a reset is
-    /// given up.
+    /// given up. One that has something to do, and has done nothing, is notified again.
     pub fn check_device(&mut self) -> Option<Fault> {
         if self.fault.is_none() && self.device.needs_reset() {
             self.fail(Fault::NeedsReset);
+        }
+        if self.fault.is_none() && self.queue.outstanding() > 0 && !self.queue.has_completions() {
+            // It may have missed the first time: see `memory::full_fence`.
+            self.device.kick(REQUEST_QUEUE);
         }
         self.fault
     }

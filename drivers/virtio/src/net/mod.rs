@@ -256,6 +256,8 @@ impl<T: Transport> VirtioNet<T> {
     ///
     /// When the link goes down the card has to give back what it was sending, if it can do that without being
     /// reset as a whole: those frames would be old when they leave, and others need the buffers.
+    ///
+    /// If nothing has moved since the last time, the card is notified again.
     pub fn check_link(&mut self) -> LinkState {
         if self.fault.is_none() && self.device.needs_reset() {
             match self.restart() {
@@ -274,7 +276,9 @@ impl<T: Transport> VirtioNet<T> {
             }
         }
         self.link = link;
-        link
+        self.pair.remind(&mut self.device);
+        self.notice_fault();
+        self.link
     }
 
     /// Takes back what was not sent yet.

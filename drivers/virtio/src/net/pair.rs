@@ -159,11 +159,27 @@ impl QueuePair {
         if self.is_idle() {
             return false;
         }
-        // Acknowledged before the last look: what happens after it makes the line rise again.
-        acknowledge(bell);
         let has_received = self.receiver.arm();
         let has_room = self.transmitter.arm();
-        has_received || has_room
+        // Acknowledged before the last look: what happens after it makes the line rise again. And the access
+        // to a register is a fence where `full_fence` is none.
+        acknowledge(bell);
+        has_received || has_room || self.receiver.has_arrivals() || self.transmitter.has_room()
+    }
+
+    /// Notifies the device again of what it should have dealt with since this was called last: that it was
+    /// notified may have been missed (see [`crate::memory::full_fence`]).
+    pub(super) fn remind(&mut self, bell: &mut impl Kick) {
+        let reclaimed = self.reclaim();
+        if self.is_idle() {
+            return;
+        }
+        if reclaimed == 0 && self.transmitter.in_flight() > 0 {
+            bell.kick(receive_queue(self.number) + 1);
+        }
+        if self.receiver.was_silent() {
+            bell.kick(receive_queue(self.number));
+        }
     }
 
     /// See [`super::VirtioNet::disarm_interrupts`].

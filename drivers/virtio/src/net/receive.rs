@@ -18,6 +18,8 @@ pub(super) struct Receiver {
     pool: Pool,
     /// How many buffers the ring should hold.
     depth: u16,
+    /// How many frames had arrived when this was asked last.
+    arrivals_seen: u64,
     agreement: Agreement,
     statistics: NetStatistics,
     used: OffloadCounts,
@@ -33,7 +35,7 @@ impl Receiver {
     ) -> Receiver {
         let depth = depth.clamp(1, queue.size());
         let (statistics, used) = (NetStatistics::default(), OffloadCounts::default());
-        Receiver { queue, pool, depth, agreement, statistics, used }
+        Receiver { queue, pool, depth, arrivals_seen: 0, agreement, statistics, used }
     }
 
     pub(super) fn queue(&mut self) -> &mut Queue<PacketBuffer> {
@@ -198,6 +200,17 @@ impl Receiver {
         self.statistics.interrupts_armed += 1;
         self.statistics.interrupts_overtaken += u64::from(is_overtaken);
         is_overtaken
+    }
+
+    /// Whether frames have arrived that nobody has taken.
+    pub(super) fn has_arrivals(&self) -> bool {
+        self.queue.has_completions()
+    }
+
+    /// Whether no frame has arrived since this was asked last.
+    pub(super) fn was_silent(&mut self) -> bool {
+        let arrivals = self.statistics.received_frames;
+        core::mem::replace(&mut self.arrivals_seen, arrivals) == arrivals
     }
 
     pub(super) fn disarm(&mut self) {

@@ -178,6 +178,11 @@ impl Transmitter {
         self.is_room_awaited && self.queue.arm()
     }
 
+    /// Whether somebody waits for room, and there is some.
+    pub(super) fn has_room(&self) -> bool {
+        self.is_room_awaited && self.queue.has_completions()
+    }
+
     pub(super) fn disarm(&mut self) {
         self.queue.disarm();
     }

@@ -5,12 +5,12 @@
 //! these is always accessed with one width.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use pool::{PAGE_BYTES, Region};
 
 use super::{Direction, SIZE_MAX, Segment};
-use crate::memory::SharedMemory;
+use crate::memory::{SharedMemory, full_fence};
 
 const CACHE_LINE_BYTES: usize = 64;
 const DESCRIPTOR_BYTES: usize = size_of::<Descriptor>();
@@ -146,7 +146,7 @@ impl PackedRing {
     /// its wish; only a full fence on both sides keeps both from missing the other's write.
     #[inline]
     pub(super) fn full_fence(&self) {
-        fence(Ordering::SeqCst);
+        full_fence();
     }
 
     /// Whether the device has written a completion at `position`. Acquire: it, and the buffers, are visible

@@ -1,12 +1,12 @@
 //! The ring as it lies in memory: each method is one access that the standard names.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use pool::Region;
 
 use super::{Direction, RingLayout, Segment};
-use crate::memory::SharedMemory;
+use crate::memory::{SharedMemory, full_fence};
 
 /// Descriptor flag: `next` holds the next descriptor of the chain.
 const NEXT: u16 = 1;
@@ -107,7 +107,7 @@ impl Ring {
         // The device may be writing its wish for a notification and then looking at the index while we
         // write the index and then look at its wish. Only a full fence on both sides keeps both from
         // missing the other's write (store-load: even x86 reorders that).
-        fence(Ordering::SeqCst);
+        full_fence();
     }
 
     /// The index at which the device wants a notification.

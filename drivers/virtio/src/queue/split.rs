@@ -3,7 +3,6 @@
 use core::cell::Cell;
 use core::fmt;
 use core::mem::ManuallyDrop;
-use core::sync::atomic::{Ordering, fence};
 
 use pool::Region;
 
@@ -12,6 +11,7 @@ use super::slots::Slots;
 use super::{
     Completion, QueueError, RingAddresses, RingLayout, Segment, Suppression, notification_wanted,
 };
+use crate::memory::full_fence;
 
 /// A split virtqueue whose chains are owned by tokens of type `T`.
 ///
@@ -263,7 +263,7 @@ impl<T> SplitQueue<T> {
             Suppression::Flags => self.ring.set_driver_declines(false),
         }
         // The mirror image of `publish`: our wish is visible before we look at the device's index.
-        fence(Ordering::SeqCst);
+        full_fence();
         self.has_completions()
     }
 

@@ -288,6 +288,19 @@ fn an_armed_disk_interrupts_and_a_disarmed_one_not() {
     assert!(disk.arm_interrupts());
 }
 
+/// That a disk was notified may have been missed: then nothing would ever happen.
+#[test]
+fn a_disk_that_does_nothing_is_notified_again() {
+    let (mut disk, mut fake, pool) = usual();
+    assert_eq!((disk.check_device(), fake.device().kicks(REQUEST_QUEUE)), (None, 0));
+    disk.submit(write(&pool, 1, 0, 1)).unwrap();
+    assert_eq!((disk.check_device(), fake.device().kicks(REQUEST_QUEUE)), (None, 2));
+    fake.serve();
+    assert_eq!((disk.check_device(), fake.device().kicks(REQUEST_QUEUE)), (None, 2));
+    assert_eq!(results(&mut disk).len(), 1);
+    assert_eq!((disk.check_device(), fake.device().kicks(REQUEST_QUEUE)), (None, 2));
+}
+
 #[test]
 fn a_disk_that_lies_is_reset_and_everything_ends() {
     let (mut disk, mut fake, pool) = usual();
