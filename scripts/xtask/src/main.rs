@@ -1,10 +1,12 @@
-//! What `scripts/` does, behind a thin shell: `cluster`, `bench`, `tidy`.
+//! What `scripts/` does, behind a thin shell: `cluster`, `audit`, `bench`, `tidy`.
 
+mod audit;
 mod bench;
 mod clock;
 mod cluster;
 mod interrupt;
 mod tidy;
+mod toml_file;
 
 use std::process::ExitCode;
 
@@ -12,6 +14,7 @@ const HELP: &str = "\
 xtask: the work behind scripts/
 
 Usage: xtask cluster ...   launches and drives virtual machines (scripts/cluster)
+       xtask audit ...     proves the ledger on a disk (scripts/audit)
        xtask bench ...     measures (scripts/bench)
        xtask tidy          checks the layers and the habits of this repository
 ";
@@ -22,6 +25,7 @@ fn main() -> ExitCode {
     let rest: Vec<_> = arguments.collect();
     let result = match task.to_str() {
         Some("cluster") => cluster::main(rest),
+        Some("audit") => audit::main(rest),
         Some("bench") => bench::main(rest),
         Some("tidy") => tidy::main(),
         Some("--help" | "help" | "-h") => {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use base::checksum::crc32c;
-use base::{LogIndex, Term};
+use base::{ClusterId, LogIndex, NodeId, Term};
 use block::SECTOR_BYTES;
 
 use crate::hard_state::Mark;
@@ -17,6 +17,30 @@ use crate::layout::{
 };
 use crate::snapshot::{Head, SNAPSHOT_BLOCK_BYTES};
 use crate::superblock::{SUPERBLOCK_SECTORS, Superblock};
+
+/// So many sectors at the front of a disk tell whose it is.
+pub const FRONT_SECTORS: u64 = HEADERS_START;
+
+/// Whose disk it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owner {
+    /// Which cluster's.
+    pub cluster: ClusterId,
+    /// Which node's.
+    pub node: NodeId,
+    /// How large it was when it was formatted.
+    pub capacity_sectors: u64,
+}
+
+/// Whose disk it is that begins with these bytes, by the first copy of its superblock that can be read.
+pub fn owner(front: &[u8]) -> Option<Owner> {
+    let copy = |sector: &u64| {
+        let start = usize::try_from(*sector).ok()? * SECTOR_BYTES;
+        Superblock::decode(front.get(start..start + SECTOR_BYTES)?).ok()
+    };
+    let Superblock { cluster, node, layout } = SUPERBLOCK_SECTORS.iter().find_map(copy)?;
+    Some(Owner { cluster, node, capacity_sectors: layout.capacity_sectors })
+}
 
 /// A byte of a disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -98,6 +122,14 @@ impl Anatomy {
         Ok(Anatomy { layout: Layout::new(capacity_sectors, true)? })
     }
 
+    /// That of a disk without ([`crate::Config::has_snapshots`]).
+    ///
+    /// # Errors
+    /// If no store fits on it.
+    pub fn without_snapshots(capacity_sectors: u64) -> Result<Anatomy, ConfigError> {
+        Ok(Anatomy { layout: Layout::new(capacity_sectors, false)? })
+    }
+
     /// The sectors of both superblocks.
     pub fn superblock_sectors(&self) -> [u64; 2] {
         SUPERBLOCK_SECTORS
@@ -175,6 +207,9 @@ impl Anatomy {
     }
 
     fn snapshots(&self, read: &impl Fn(u64) -> [u8; SECTOR_BYTES]) -> Vec<SnapshotImage> {
+        if !self.layout.has_snapshots() {
+            return Vec::new();
+        }
         let image = |area: Area| {
             let head_at = |copy: u64| {
                 let start = area.start + copy * HEAD_SECTORS;

@@ -11,9 +11,6 @@ use base::codec::{DecodeError, Reader};
 use base::{ClusterId, NodeId, limits};
 use crypto::{KEY_BYTES, KeyError, Keyring, KeyringError, SigningKey, VerifyingKey};
 
-/// Members never change: there is one epoch.
-const EPOCH: u64 = 0;
-
 /// The keys of one replica.
 #[derive(Debug)]
 pub struct Identity {
@@ -54,6 +51,8 @@ impl fmt::Display for IdentityError {
 impl core::error::Error for IdentityError {}
 
 impl Identity {
+    /// Members never change: there is one epoch.
+    pub const EPOCH: u64 = 0;
     /// How long the longest file is.
     pub const FILE_MAX_BYTES: usize = KEY_BYTES + 2 + limits::BFT_REPLICAS_MAX * (2 + KEY_BYTES);
 
@@ -78,7 +77,8 @@ impl Identity {
             Ok((id, key.map_err(|error| IdentityError::Key(id, error))?))
         };
         let members = listed.into_iter().map(admit).collect::<Result<Vec<_>, _>>()?;
-        let keyring = Keyring::new(cluster, EPOCH, members).map_err(IdentityError::Keyring)?;
+        let keyring =
+            Keyring::new(cluster, Self::EPOCH, members).map_err(IdentityError::Keyring)?;
         let listed = keyring.slot(id).and_then(|slot| keyring.key(slot));
         if listed != Some(&keys[0].verifying_key()) {
             return Err(IdentityError::NotMine(id));

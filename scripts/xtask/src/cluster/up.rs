@@ -191,7 +191,7 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
         disk_dir: wishes.disk_dir.clone(),
     };
     if description.has_keys {
-        keys::make(folder.path(), nodes)?;
+        keys::make(folder.path(), &description.id, nodes)?;
     }
     folder.save(&description)?;
     Ok(description)

@@ -141,15 +141,24 @@ fn write_many(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is on a disk whose machine is off.
+/// The replicated log on a disk whose machine is off.
 fn look(disk: &Path) -> anyhow::Result<DiskImage> {
+    look_at(disk, &Anatomy::new(sectors_of(disk)?)?, 0)
+}
+
+/// How many sectors a disk has.
+pub(super) fn sectors_of(disk: &Path) -> anyhow::Result<u64> {
+    Ok(fs::metadata(disk)?.len() / SECTOR_BYTES as u64)
+}
+
+/// What is on the part of a disk that begins at the sector `first`.
+pub(super) fn look_at(disk: &Path, anatomy: &Anatomy, first: u64) -> anyhow::Result<DiskImage> {
     let bytes = fs::read(disk)?;
-    let sectors = (bytes.len() / SECTOR_BYTES) as u64;
     let read = |sector: u64| {
-        let start = sector as usize * SECTOR_BYTES;
+        let start = (first + sector) as usize * SECTOR_BYTES;
         bytes[start..start + SECTOR_BYTES].try_into().expect("a sector")
     };
-    Anatomy::new(sectors)?.look(&read).context("there is no store on the disk")
+    anatomy.look(&read).context("there is no store on the disk")
 }
 
 /// The first byte of the payload of the record at a position, or of the next one that has any.
@@ -159,7 +168,7 @@ fn payload_of(image: &DiskImage, position: usize) -> anyhow::Result<Place> {
 }
 
 /// Flips a bit; done twice, it is as it was.
-fn spoil(disk: &Path, place: Place) -> anyhow::Result<()> {
+pub(super) fn spoil(disk: &Path, place: Place) -> anyhow::Result<()> {
     let file = fs::File::options().read(true).write(true).open(disk)?;
     let at = place.sector * SECTOR_BYTES as u64 + place.offset as u64;
     let mut byte = [0];

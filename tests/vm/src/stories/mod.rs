@@ -1,6 +1,7 @@
 //! The stories, and what they have in common.
 
 mod alone;
+mod audit;
 mod clock;
 mod damage;
 mod disk;
@@ -163,6 +164,12 @@ pub const ALL: &[Story] = &[
         120,
         ledger::survives,
         "entries are proven by every node, through the loss of the primary and of all nodes",
+    ),
+    story(
+        "audit",
+        60,
+        audit::disks,
+        "the ledger is proven from disks whose machines are off; a changed byte is found and named",
     ),
     story(
         "liars",

@@ -1,7 +1,7 @@
 //! Headers that are lost, at a start or while the store works, and readings that go astray.
 
 use base::{Duration, LogIndex, Term};
-use store::anatomy::{Anatomy, DiskImage};
+use store::anatomy::{Anatomy, DiskImage, FRONT_SECTORS, Owner};
 use store::{Failure, SnapshotError, Where};
 
 use crate::damage::{read_back, written};
@@ -252,4 +252,25 @@ fn one_reading_that_goes_astray_harms_nothing() {
     for after in 0..read {
         astray(Some(after));
     }
+}
+
+/// Whose disk it is can be told from outside, as long as one copy of the superblock is there.
+#[test]
+fn a_disk_tells_whose_it_is() {
+    let (mut disk, _) = written();
+    let owner = |disk: &Disk| {
+        let sector = |at| disk.durable.get(&at).copied().unwrap_or([0; 512]);
+        let front: Vec<u8> = (0..FRONT_SECTORS).flat_map(sector).collect();
+        assert_eq!(store::anatomy::owner(&front[..511]), None);
+        store::anatomy::owner(&front)
+    };
+    let config = config(SECTORS);
+    let (cluster, node) = (config.cluster, config.node);
+    let whole = Some(Owner { cluster, node, capacity_sectors: SECTORS });
+    assert_eq!(owner(&disk), whole);
+    let [one, other] = Anatomy::new(SECTORS).unwrap().superblock_sectors();
+    disk.flip(one, 100);
+    assert_eq!(owner(&disk), whole, "the copy");
+    disk.flip(other, 100);
+    assert_eq!(owner(&disk), None);
 }
