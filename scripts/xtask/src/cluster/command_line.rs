@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use lexopt::prelude::*;
 use vswitch::control::Request;
 
-use super::absolute;
-use super::state::{Machine, Net, Reads};
-use super::up::Wishes;
+use super::state::{Machine, Net, Reads, Services};
+use super::up::{AccelWish, Wishes};
+use super::{absolute, config};
 
 pub(super) const HELP: &str = "\
 Launches virtual machines that are a cluster, and drives them.
@@ -17,7 +17,7 @@ Usage: scripts/cluster [--name NAME] COMMAND
 
   up [--nodes N] [--net switch|socket|bridge|ovs] [--disk-dir D] [--image I|--adversary]
      [--machine q35|microvm] [--accel auto|kvm|tcg] [--memory MIB] [--disk-size MIB] [--port-base P]
-     [--reads index|lease] [--append 'WORD...'] [--ovs-db SOCKET]
+     [--services raft|bft|both] [--reads index|lease] [--append 'WORD...'] [--ovs-db SOCKET] [--config FILE]
                         builds what is missing, boots N nodes (3), waits until they serve
   status [--json]       which nodes run, who leads, where they answer
   shell I               the serial shell of node I; Ctrl-] detaches
@@ -40,6 +40,8 @@ Usage: scripts/cluster [--name NAME] COMMAND
 
 Node I answers Redis clients at 127.0.0.1:7100+I and HTTP at 127.0.0.1:8100+I. Clusters with other names
 (--name, or COTERIE_CLUSTER) run side by side, at other ports. State is kept in target/cluster/NAME.
+--config reads options from a file, such as images/bft.toml: by the same names, and what is said here wins.
+--services says what the nodes are for: the store (raft), the ledger, without which none boots (bft), or both.
 --adversary boots the image that tests boot, whose nodes 'bft adversary' makes lie.
 --append gives every node further settings, such as coterie.snapshot=1000 (see README). --reads lease needs
 a clock that goes on while a machine is paused: KVM's, or '--append coterie.clock=continuous'.
@@ -81,6 +83,7 @@ pub(super) enum Action {
 struct Words {
     words: Vec<String>,
     wishes: Wishes,
+    config: Option<PathBuf>,
     wipe: bool,
     is_json: bool,
     keeps_disk: bool,
@@ -135,7 +138,13 @@ impl Words {
             (Some("up"), "machine") => {
                 self.wishes.machine = Some(parser.value()?.parse_with(parse_machine)?);
             }
-            (Some("up"), "accel") => self.wishes.accel = Some(parser.value()?.string()?),
+            (Some("up"), "accel") => {
+                self.wishes.accel = Some(parser.value()?.parse_with(parse_accel)?);
+            }
+            (Some("up"), "services") => {
+                self.wishes.services = Some(parser.value()?.parse_with(parse_services)?);
+            }
+            (Some("up"), "config") => self.config = Some(PathBuf::from(parser.value()?)),
             (Some("up"), "memory") => self.wishes.memory_mib = Some(parser.value()?.parse()?),
             (Some("up"), "disk-size") => self.wishes.disk_mib = Some(parser.value()?.parse()?),
             (Some("up"), "port-base") => self.wishes.port_base = Some(parser.value()?.parse()?),
@@ -226,7 +235,10 @@ impl Words {
 
     fn of_cluster(self, command: &str) -> anyhow::Result<Action> {
         Ok(match command {
-            "up" => Action::Up(self.wishes),
+            "up" => Action::Up(match &self.config {
+                Some(file) => self.wishes.or(config::read(file)?),
+                None => self.wishes,
+            }),
             "down" => Action::Down { wipe: self.wipe },
             "status" => Action::Status { is_json: self.is_json },
             "net" => Action::Net { is_json: self.is_json },
@@ -286,6 +298,24 @@ fn parse_net(text: &str) -> Result<Net, String> {
     }
 }
 
+fn parse_services(text: &str) -> Result<Services, String> {
+    match text {
+        "raft" => Ok(Services::Raft),
+        "bft" => Ok(Services::Bft),
+        "both" => Ok(Services::Both),
+        _ => Err("services are raft, bft or both".into()),
+    }
+}
+
+fn parse_accel(text: &str) -> Result<AccelWish, String> {
+    match text {
+        "auto" => Ok(AccelWish::Auto),
+        "kvm" => Ok(AccelWish::Kvm),
+        "tcg" => Ok(AccelWish::Tcg),
+        _ => Err("an accelerator is auto, kvm or tcg".into()),
+    }
+}
+
 fn parse_reads(text: &str) -> Result<Reads, String> {
     match text {
         "index" => Ok(Reads::Index),
@@ -322,6 +352,11 @@ mod tests {
         assert_eq!(wishes.net, Some(Net::Ovs));
         let Action::Up(wishes) = action("up --reads lease").unwrap() else { panic!("not up") };
         assert_eq!(wishes.reads, Some(Reads::Lease));
+        let Action::Up(wishes) = action("up --services bft --accel tcg").unwrap() else {
+            panic!("not up");
+        };
+        assert_eq!(wishes.services, Some(Services::Bft));
+        assert_eq!(wishes.accel, Some(AccelWish::Tcg));
         let Action::Fault(Request::Partition { groups }) = action("partition 1,2|3").unwrap()
         else {
             panic!("not a partition");
@@ -346,6 +381,9 @@ mod tests {
             "up --nodes many",
             "up --net tin-cans",
             "up --reads minds",
+            "up --services tea",
+            "up --accel now",
+            "down --config images/bft.toml",
             "up --wipe",
             "down --nodes 3",
             "kill",

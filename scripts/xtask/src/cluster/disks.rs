@@ -187,7 +187,7 @@ fn save(file: &Path, known: &BTreeMap<u16, Known>) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::{Accel, Machine, Net, Reads};
+    use super::super::state::{Accel, Machine, Net, Reads, Services};
     use super::*;
 
     /// A cluster's folder, gone when the test is over.
@@ -222,6 +222,7 @@ mod tests {
                 port_base: 7_100,
                 image: PathBuf::new(),
                 reads: Reads::Index,
+                services: Services::Both,
                 has_keys: false,
                 append: String::new(),
                 disk_dir: Some(folder.clone()),

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::disks::{self, Format};
 use super::keys;
 use super::process;
-use super::state::{Accel, Description, Machine, Net, Reads};
+use super::state::{Accel, Description, Machine, Net, Reads, Services};
 use crate::clock;
 
 /// QEMU keeps what it translates; an image of a megabyte needs no more than this, in MiB.
@@ -132,13 +132,18 @@ fn settings(description: &Description, node: u16, format: Format, contact: Optio
         Reads::Index => "",
         Reads::Lease => "coterie.reads=lease ",
     };
+    let services = match description.services {
+        // Who joins later has no keys.
+        Services::Bft if node <= description.founders => "coterie.services=raft,bft ",
+        Services::Raft | Services::Bft | Services::Both => "",
+    };
     let path = match description.net {
         Net::Switch | Net::Ovs => "dpdk",
         Net::Socket => "userspace",
         Net::Bridge => "kernel",
     };
     format!(
-        "coterie.id={node} coterie.cluster={} {beginning} {format}{reads}coterie.path={path} \
+        "coterie.id={node} coterie.cluster={} {beginning} {format}{reads}{services}coterie.path={path} \
          coterie.wall_ms={} {}",
         description.id,
         clock::since_1970().as_millis(),

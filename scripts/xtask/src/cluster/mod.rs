@@ -3,6 +3,7 @@
 pub mod accel;
 pub mod client;
 mod command_line;
+mod config;
 pub mod console;
 pub mod disks;
 pub mod keys;

@@ -61,6 +61,19 @@ pub enum Reads {
     Lease,
 }
 
+/// What its nodes are for. The replicated log is there always: who belongs to the cluster is written in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Services {
+    /// The store alone: there is no ledger, and the whole disk is the log's.
+    Raft,
+    /// The ledger: no node that founds the cluster boots without it.
+    Bft,
+    /// The store, and the ledger unless the cluster is founded by more nodes than that may have.
+    #[default]
+    Both,
+}
+
 /// A cluster.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Description {
@@ -94,6 +107,9 @@ pub struct Description {
     /// How reads are answered.
     #[serde(default)]
     pub reads: Reads,
+    /// What they are for.
+    #[serde(default)]
+    pub services: Services,
     /// Those who founded it have keys for the ledger. It stays so: their disks are divided accordingly.
     #[serde(default)]
     pub has_keys: bool,

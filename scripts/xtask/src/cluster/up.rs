@@ -1,13 +1,16 @@
 //! `up`: a cluster from nothing, or from what is left of one.
 
 use std::io::Write;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use base::limits;
+use serde::Deserialize;
 
 use super::process::{self, Role};
-use super::state::{Accel, Description, Folder, Machine, Net, Reads};
-use super::{absolute, accel, disks, keys, launch, status};
+use super::state::{Accel, Description, Folder, Machine, Net, Reads, Services};
+use super::{absolute, accel, config, disks, keys, launch, status};
 use crate::interrupt;
 
 /// As many nodes as a cluster may have, and an address for each.
@@ -16,35 +19,106 @@ pub(super) const NODES_MAX: u16 = 64;
 const PORT_BASE: u16 = 7_100;
 const PORT_STEP: u16 = 100;
 
-/// What somebody wants; the rest is up to us.
-#[derive(Clone, Debug, Default)]
+/// What somebody wants, on the command line or in a file; the rest is up to us.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Wishes {
     /// How many nodes.
+    #[serde(deserialize_with = "config::nodes")]
     pub nodes: Option<u16>,
+    /// What they are for.
+    pub services: Option<Services>,
     /// How they are joined.
     pub net: Option<Net>,
     /// The database of an Open vSwitch that runs already.
     pub ovs_db: Option<PathBuf>,
     /// Which machines.
     pub machine: Option<Machine>,
-    /// `auto`, `kvm` or `tcg`.
-    pub accel: Option<String>,
+    /// What runs them.
+    pub accel: Option<AccelWish>,
     /// Memory of each.
+    #[serde(rename = "memory", deserialize_with = "config::memory_mib")]
     pub memory_mib: Option<u32>,
     /// Disk of each.
+    #[serde(rename = "disk-size", deserialize_with = "config::disk_mib")]
     pub disk_mib: Option<u32>,
     /// Where clients find them.
+    #[serde(deserialize_with = "config::port_base")]
     pub port_base: Option<u16>,
     /// Where their disks are.
     pub disk_dir: Option<PathBuf>,
     /// What they boot.
     pub image: Option<PathBuf>,
-    /// They boot the image whose nodes can be made to lie.
+    /// They boot the image whose nodes can be made to lie. No file says so.
+    #[serde(skip)]
     pub is_adversary: bool,
     /// How reads are answered.
     pub reads: Option<Reads>,
     /// Further words for their kernel command lines.
     pub append: Option<String>,
+}
+
+/// What shall run the machines' instructions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccelWish {
+    /// The processor if that works.
+    #[default]
+    Auto,
+    /// The processor.
+    Kvm,
+    /// QEMU's translator.
+    Tcg,
+}
+
+impl Wishes {
+    /// These; and where they say nothing, others.
+    pub fn or(self, others: Wishes) -> Wishes {
+        Wishes {
+            nodes: self.nodes.or(others.nodes),
+            services: self.services.or(others.services),
+            net: self.net.or(others.net),
+            ovs_db: self.ovs_db.or(others.ovs_db),
+            machine: self.machine.or(others.machine),
+            accel: self.accel.or(others.accel),
+            memory_mib: self.memory_mib.or(others.memory_mib),
+            disk_mib: self.disk_mib.or(others.disk_mib),
+            port_base: self.port_base.or(others.port_base),
+            disk_dir: self.disk_dir.or(others.disk_dir),
+            image: self.image.or(others.image),
+            is_adversary: self.is_adversary || others.is_adversary,
+            reads: self.reads.or(others.reads),
+            append: self.append.or(others.append),
+        }
+    }
+}
+
+/// As many nodes as a cluster may have.
+pub(super) fn check_nodes(nodes: u16) -> Result<u16, String> {
+    within(nodes, 1..=NODES_MAX, || format!("a cluster has 1 to {NODES_MAX} nodes"))
+}
+
+/// As much memory as a node can do with.
+pub(super) fn check_memory(mib: u32) -> Result<u32, String> {
+    within(mib, 48..=2_048, || "a node has 48 to 2048 MiB of memory".into())
+}
+
+/// As large a disk as a node can do with.
+pub(super) fn check_disk(mib: u32) -> Result<u32, String> {
+    within(mib, 16..=65_536, || "a node has 16 to 65536 MiB of disk".into())
+}
+
+/// Ports that are nobody's by convention, with room above for those of HTTP.
+pub(super) fn check_port_base(base: u16) -> Result<u16, String> {
+    within(base, 1_024..=59_999, || "a port base is 1024 to 59999".into())
+}
+
+fn within<T: PartialOrd>(
+    value: T,
+    range: RangeInclusive<T>,
+    rule: impl Fn() -> String,
+) -> Result<T, String> {
+    if range.contains(&value) { Ok(value) } else { Err(rule()) }
 }
 
 /// Boots a cluster, waits until it serves, and says where.
@@ -98,6 +172,9 @@ fn known_again(known: Description, wishes: &Wishes) -> anyhow::Result<Descriptio
     if wishes.nodes.is_some_and(|nodes| usize::from(nodes) != known.nodes.len()) {
         differing.push(format!("has {} nodes ('add' and 'remove' change that)", known.nodes.len()));
     }
+    if wishes.services.is_some_and(|services| services != known.services) {
+        differing.push(format!("is for '{:?}'", known.services).to_lowercase());
+    }
     if wishes.net.is_some_and(|net| net != known.net) {
         differing.push(format!("is joined by '{:?}'", known.net).to_lowercase());
     }
@@ -133,12 +210,12 @@ fn known_again(known: Description, wishes: &Wishes) -> anyhow::Result<Descriptio
 /// # Errors
 /// If the wishes cannot be met.
 pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
-    let nodes = wishes.nodes.unwrap_or(3);
-    anyhow::ensure!((1..=NODES_MAX).contains(&nodes), "a cluster has 1 to {NODES_MAX} nodes");
-    let memory_mib = wishes.memory_mib.unwrap_or(64);
-    anyhow::ensure!((48..=2_048).contains(&memory_mib), "a node has 48 to 2048 MiB of memory");
-    let disk_mib = wishes.disk_mib.unwrap_or(256);
-    anyhow::ensure!((16..=65_536).contains(&disk_mib), "a node has 16 to 65536 MiB of disk");
+    let refuse = anyhow::Error::msg::<String>;
+    let nodes = check_nodes(wishes.nodes.unwrap_or(3)).map_err(refuse)?;
+    let memory_mib = check_memory(wishes.memory_mib.unwrap_or(64)).map_err(refuse)?;
+    let disk_mib = check_disk(wishes.disk_mib.unwrap_or(256)).map_err(refuse)?;
+    let services = wishes.services.unwrap_or_default();
+    let has_keys = has_ledger(services, nodes)?;
     let image = match &wishes.image {
         Some(image) => image.clone(),
         None if wishes.is_adversary => absolute(&folder.path().join("../../coterie-adversary"))?,
@@ -149,11 +226,10 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
         "there is no image at {}; scripts/image builds it",
         image.display()
     );
-    let (accel, reason) = match wishes.accel.as_deref() {
-        None | Some("auto") => accel::choose(&image),
-        Some("kvm") => (Accel::Kvm, "as asked".into()),
-        Some("tcg") => (Accel::Tcg, "as asked".into()),
-        Some(other) => anyhow::bail!("an accelerator is auto, kvm or tcg, not '{other}'"),
+    let (accel, reason) = match wishes.accel.unwrap_or_default() {
+        AccelWish::Auto => accel::choose(&image),
+        AccelWish::Kvm => (Accel::Kvm, "as asked".into()),
+        AccelWish::Tcg => (Accel::Tcg, "as asked".into()),
     };
     eprintln!("accelerator: {} ({reason})", if accel == Accel::Kvm { "kvm" } else { "tcg" });
     anyhow::ensure!(
@@ -164,10 +240,7 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
         std::fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
     }
     let port_base = match wishes.port_base {
-        Some(base) => {
-            anyhow::ensure!((1_024..60_000).contains(&base), "a port base is 1024 to 59999");
-            base
-        }
+        Some(base) => check_port_base(base).map_err(refuse)?,
         None => free_ports(nodes)?,
     };
     let name = folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -186,7 +259,8 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
         port_base,
         image,
         reads: wishes.reads.unwrap_or_default(),
-        has_keys: usize::from(nodes) <= base::limits::BFT_REPLICAS_MAX,
+        services,
+        has_keys,
         append: wishes.append.clone().unwrap_or_default(),
         disk_dir: wishes.disk_dir.clone(),
     };
@@ -195,6 +269,17 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
     }
     folder.save(&description)?;
     Ok(description)
+}
+
+/// Whether the nodes that found the cluster have a ledger.
+fn has_ledger(services: Services, nodes: u16) -> anyhow::Result<bool> {
+    let may_have = usize::from(nodes) <= limits::BFT_REPLICAS_MAX;
+    anyhow::ensure!(
+        may_have || services != Services::Bft,
+        "a ledger has at most {} nodes",
+        limits::BFT_REPLICAS_MAX
+    );
+    Ok(may_have && services != Services::Raft)
 }
 
 /// The first block of ports that nobody uses.

@@ -1,5 +1,5 @@
-//! Disks as proofs: what nodes have appended to the ledger is proven from their disks when all machines are
-//! off, by the public keys alone, and a disk that was tampered with is not.
+//! Disks as proofs, of a cluster that a file describes: what nodes have appended to the ledger is proven from
+//! their disks when all machines are off, by the public keys alone, and a disk that was tampered with is not.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -22,7 +22,10 @@ const TAMPERED: u64 = 5;
 
 /// See the module.
 pub fn disks(world: &mut World) -> anyhow::Result<Ending> {
-    let cluster = world.boot(&["--nodes", "4", "--disk-size", "16"])?;
+    // Four nodes, says the file; what is said here wins over its disks of a gigabyte.
+    let cluster = world.boot(&["--config", "images/bft.toml", "--disk-size", "16"])?;
+    let machines = cluster.machines()?.len();
+    anyhow::ensure!(machines == NODES.len(), "{machines} machines run");
     for number in 1..=ENTRIES {
         let node = NODES[number as usize % NODES.len()];
         let mut append = redis::cmd("LEDGER.APPEND");
