@@ -35,8 +35,8 @@ pub use classes::{Class, ClassConfig, ClassStatistics, Classes, Refusal, Refusal
 pub use flows::{FlowMetadata, FlowStatistics, FlowTable, LatencyHistogram};
 pub use key::FlowKey;
 pub use offload::{
-    CardSegmentation, MergeStatistics, OffloadEngine, OffloadSet, OffloadStatus, OffloadUse,
-    Outgoing, SegmentError,
+    CardChecksum, CardSegmentation, CardTask, MergeStatistics, OffloadEngine, OffloadSet,
+    OffloadStatus, OffloadUse, Outgoing, SegmentError,
 };
 pub use packet::NetworkPacket;
 pub use path::ZeroCopyPath;

@@ -170,3 +170,16 @@ impl Layout {
         }
     }
 }
+
+/// Whether a frame says that TCP follows straight above IP, be it whole or not.
+pub(super) fn claims_tcp(frame: &[u8]) -> bool {
+    let Ok(ethernet) = EthernetFrame::new_checked(frame) else { return false };
+    let packet = ethernet.payload();
+    match ethernet.ethertype() {
+        EthernetProtocol::Ipv4 => Ipv4Packet::new_checked(packet)
+            .is_ok_and(|packet| packet.next_header() == IpProtocol::Tcp),
+        EthernetProtocol::Ipv6 => Ipv6Packet::new_checked(packet)
+            .is_ok_and(|packet| packet.next_header() == IpProtocol::Tcp),
+        EthernetProtocol::Arp | EthernetProtocol::Unknown(_) => false,
+    }
+}

@@ -6,6 +6,8 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
+use core::num::NonZeroU16;
+
 use pool::{Frame, Pool};
 
 use self::headers::{CHECKSUM, CWR, Family, Layout, RST, SYN, URG};
@@ -63,10 +65,26 @@ pub struct CardSegmentation {
     pub header_bytes: u16,
     /// How many bytes of payload each segment gets at most: `gso_size`.
     pub segment_bytes: u16,
-    /// From where on the checksum is taken, in bytes: `csum_start`.
-    pub checksum_start: u16,
+}
+
+/// Where the card is to put a checksum (virtio 1.2, 5.1.6.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CardChecksum {
+    /// From where on it is taken, in bytes: `csum_start`.
+    pub start: u16,
     /// Where from there it is put, in bytes: `csum_offset`.
-    pub checksum_offset: u16,
+    pub offset: u16,
+}
+
+/// What is left to the card.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CardTask {
+    /// Nothing: the frame is complete.
+    None,
+    /// A checksum.
+    Checksum(CardChecksum),
+    /// To cut the frame, and the checksum of each piece.
+    Segment(CardSegmentation, CardChecksum),
 }
 
 /// A frame for the card.
@@ -74,8 +92,15 @@ pub struct CardSegmentation {
 pub struct Outgoing {
     /// The frame.
     pub frame: Frame,
-    /// What the card is to do with it, if anything.
-    pub segmentation: Option<CardSegmentation>,
+    /// What the card is to do with it.
+    pub task: CardTask,
+}
+
+impl From<Frame> for Outgoing {
+    /// A complete frame.
+    fn from(frame: Frame) -> Outgoing {
+        Outgoing { frame, task: CardTask::None }
+    }
 }
 
 /// What was used since the start.
@@ -91,6 +116,16 @@ pub struct OffloadUse {
     pub cut_into: u64,
     /// Large segments that could not be cut.
     pub refused: u64,
+    /// Checksums of short segments that were left to the card …
+    pub summed_by_card: u64,
+    /// … and that were computed here.
+    pub summed_here: u64,
+    /// Arrivals that the card has vouched for …
+    pub verified_by_card: u64,
+    /// … and those that were verified here …
+    pub verified_here: u64,
+    /// … and found wrong.
+    pub bad_checksum: u64,
     /// What was merged here.
     pub merge: MergeStatistics,
 }
@@ -143,14 +178,63 @@ impl OffloadEngine {
         segment_bytes: u16,
         mut send: impl FnMut(Outgoing),
     ) -> Result<usize, SegmentError> {
-        let used = &mut self.status.used;
         let long = Layout::of(&frame)
             .filter(|layout| layout.payload_range().len() > usize::from(segment_bytes));
         let Some(layout) = long else {
-            used.sent_whole += 1;
-            send(Outgoing { frame, segmentation: None });
+            self.status.used.sent_whole += 1;
+            send(frame.into());
             return Ok(1);
         };
+        frame.truncate(layout.end);
+        self.cut(frame, &layout, segment_bytes, send)
+    }
+
+    /// As [`OffloadEngine::transmit`], for a frame of a stack that computes no checksums of TCP: the card
+    /// does, or the processor. It is cut only if the stack says into which pieces.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn transmit_unsummed(
+        &mut self,
+        mut frame: Frame,
+        segment_bytes: Option<NonZeroU16>,
+        mut send: impl FnMut(Outgoing),
+    ) -> Result<usize, SegmentError> {
+        let used = &mut self.status.used;
+        let Some(layout) = Layout::of(&frame) else {
+            used.sent_whole += 1;
+            send(frame.into());
+            return Ok(1);
+        };
+        frame.truncate(layout.end);
+        let payload_bytes = layout.payload_range().len();
+        let long = segment_bytes.filter(|bytes| payload_bytes > usize::from(bytes.get()));
+        if let Some(segment_bytes) = long {
+            return self.cut(frame, &layout, segment_bytes.get(), send);
+        }
+        used.sent_whole += 1;
+        let task = if self.status.negotiated.transmit_checksum {
+            used.summed_by_card += 1;
+            layout.seal_partially(&mut frame);
+            CardTask::Checksum(card_checksum(&layout))
+        } else {
+            used.summed_here += 1;
+            layout.seal(&mut frame);
+            CardTask::None
+        };
+        send(Outgoing { frame, task });
+        Ok(1)
+    }
+
+    /// Sends a frame whose payload is longer than `segment_bytes`, and which ends where its segment does.
+    fn cut(
+        &mut self,
+        mut frame: Frame,
+        layout: &Layout,
+        segment_bytes: u16,
+        mut send: impl FnMut(Outgoing),
+    ) -> Result<usize, SegmentError> {
+        let used = &mut self.status.used;
         let cuts_itself = match layout.family {
             Family::V4 => self.status.negotiated.transmit_tso_ipv4,
             Family::V6 => self.status.negotiated.transmit_tso_ipv6,
@@ -159,15 +243,15 @@ impl OffloadEngine {
         let is_plain = layout.flags(&frame) & (SYN | RST | URG | CWR) == 0;
         if cuts_itself && is_plain && segment_bytes > 0 {
             used.cut_by_card += 1;
-            frame.truncate(layout.end);
             layout.seal_partially(&mut frame);
-            let segmentation = Some(card_segmentation(&layout, segment_bytes));
-            send(Outgoing { frame, segmentation });
+            let segmentation = card_segmentation(layout, segment_bytes);
+            send(Outgoing { frame, task: CardTask::Segment(segmentation, card_checksum(layout)) });
             return Ok(1);
         }
-        let send_part = |frame| send(Outgoing { frame, segmentation: None });
         let bytes_max = usize::from(segment_bytes);
-        let cut = segment::segment(&frame, &layout, bytes_max, &self.segments, send_part);
+        let cut = segment::segment(&frame, layout, bytes_max, &self.segments, |frame| {
+            send(frame.into());
+        });
         match cut {
             Ok(count) => {
                 used.cut_here += 1;
@@ -176,6 +260,26 @@ impl OffloadEngine {
             Err(_) => used.refused += 1,
         }
         cut
+    }
+
+    /// Whether a stack that verifies no checksums of TCP may see an arrival. If the card does not vouch for
+    /// it, it is verified here. What is above IP and no TCP is for the stack to verify; TCP in fragments is
+    /// refused, for nobody could.
+    pub fn accepts(&mut self, frame: &[u8], is_vouched_for: bool) -> bool {
+        let used = &mut self.status.used;
+        let Some(layout) = Layout::of(frame) else {
+            let is_tcp = headers::claims_tcp(frame);
+            used.bad_checksum += u64::from(is_tcp);
+            return !is_tcp;
+        };
+        if is_vouched_for {
+            used.verified_by_card += 1;
+            return true;
+        }
+        used.verified_here += 1;
+        let is_intact = layout.is_intact(frame);
+        used.bad_checksum += u64::from(!is_intact);
+        is_intact
     }
 
     /// Takes a frame that has arrived, and gives on to `give` what need not wait for more.
@@ -207,13 +311,15 @@ impl OffloadEngine {
 }
 
 fn card_segmentation(layout: &Layout, segment_bytes: u16) -> CardSegmentation {
-    // Ethernet, at most 60 bytes of IP, and at most 60 of TCP.
-    let short = |bytes| u16::try_from(bytes).expect("headers are short");
-    CardSegmentation {
-        is_ipv6: layout.family == Family::V6,
-        header_bytes: short(layout.payload),
-        segment_bytes,
-        checksum_start: short(layout.tcp),
-        checksum_offset: short(CHECKSUM),
-    }
+    let is_ipv6 = layout.family == Family::V6;
+    CardSegmentation { is_ipv6, header_bytes: short(layout.payload), segment_bytes }
+}
+
+fn card_checksum(layout: &Layout) -> CardChecksum {
+    CardChecksum { start: short(layout.tcp), offset: short(CHECKSUM) }
+}
+
+/// Ethernet, at most 60 bytes of IP, and at most 60 of TCP.
+fn short(bytes: usize) -> u16 {
+    u16::try_from(bytes).expect("headers are short")
 }

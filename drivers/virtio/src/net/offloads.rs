@@ -1,7 +1,7 @@
 //! What a card takes over: the bits of the standard (Virtio 1.3, section 5.1.3) and the words of `netio`.
 
+use netio::{CardChecksum, CardTask, OffloadSet, Outgoing};
 pub use netio::{CardOffloads, OffloadCounts};
-use netio::{OffloadSet, Outgoing};
 use pool::{Frame, FrameChain};
 
 use super::header::{Checksum, Header, PartialChecksum, SegmentKind, Segmentation};
@@ -70,16 +70,22 @@ impl From<Frame> for Packet {
 }
 
 impl From<Outgoing> for Packet {
-    fn from(Outgoing { frame, segmentation }: Outgoing) -> Packet {
-        let Some(card) = segmentation else { return frame.into() };
-        let segmentation = Segmentation {
-            kind: if card.is_ipv6 { SegmentKind::Tcp6 } else { SegmentKind::Tcp4 },
-            has_ecn: false,
-            header_bytes: card.header_bytes,
-            segment_bytes: card.segment_bytes,
+    fn from(Outgoing { frame, task }: Outgoing) -> Packet {
+        let place = |it: CardChecksum| PartialChecksum { start: it.start, offset: it.offset };
+        let offload = match task {
+            CardTask::None => TransmitOffload::None,
+            CardTask::Checksum(checksum) => TransmitOffload::Checksum(place(checksum)),
+            CardTask::Segment(card, checksum) => {
+                let segmentation = Segmentation {
+                    kind: if card.is_ipv6 { SegmentKind::Tcp6 } else { SegmentKind::Tcp4 },
+                    has_ecn: false,
+                    header_bytes: card.header_bytes,
+                    segment_bytes: card.segment_bytes,
+                };
+                TransmitOffload::Segment(segmentation, place(checksum))
+            }
         };
-        let checksum = PartialChecksum { start: card.checksum_start, offset: card.checksum_offset };
-        Packet { frame, offload: TransmitOffload::Segment(segmentation, checksum) }
+        Packet { frame, offload }
     }
 }
 
