@@ -121,7 +121,8 @@ pub struct CardOffloads {
 }
 
 /// The standard's names of what is in a set, or "none".
-struct Names(OffloadSet);
+#[derive(Clone, Copy, Debug)]
+pub struct Names(pub OffloadSet);
 
 impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

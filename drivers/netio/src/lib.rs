@@ -30,7 +30,7 @@ mod steering;
 mod testing;
 mod toeplitz;
 
-pub use card::{CardOffloads, NetStatistics, OffloadCounts};
+pub use card::{CardOffloads, Names, NetStatistics, OffloadCounts};
 pub use classes::{Class, ClassConfig, ClassStatistics, Classes, Refusal, RefusalCause, Shape};
 pub use flows::{FlowMetadata, FlowStatistics, FlowTable, LatencyHistogram};
 pub use key::FlowKey;

@@ -8,6 +8,8 @@
 //! - [`pace`] says how many are due, [`meter`] counts those that come.
 //! - [`trial`] sends for a while, then asks what arrived; [`search`] looks for the highest rate without loss
 //!   (RFC 2544, section 26.1) by such trials; [`echo`] takes the time of single frames there and back.
+//! - [`tcp`] is a sink and a source of TCP, in the manner of iperf3.
+//! - [`settings`] is what a station is told when it boots.
 //! - [`station`] is the whole; [`commands`] are its shell.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -20,7 +22,9 @@ pub mod meter;
 pub mod pace;
 pub mod probe;
 pub mod search;
+pub mod settings;
 pub mod station;
+pub mod tcp;
 pub mod template;
 pub mod trial;
 

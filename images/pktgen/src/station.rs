@@ -2,17 +2,19 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::net::Ipv4Addr;
 use core::num::NonZeroU64;
 
 use base::{Duration, Instant};
-use netio::{FlowKey, FlowTable};
-use pool::{Frame, Pool, Returns};
+use netio::{FlowKey, FlowTable, Outgoing};
+use pool::{Frame, FrameChain, Pool, Returns};
 
 use crate::BURST;
 use crate::echo::{Echo, Spans};
 use crate::meter::Meter;
 use crate::probe::{Arrivals, Kind, Probe};
 use crate::search::Search;
+use crate::tcp::{self, Tcp};
 use crate::template::{Template, clear_stamps};
 use crate::trial::{Outcome, Plan, Pools, Trial};
 
@@ -20,6 +22,9 @@ use crate::trial::{Outcome, Plan, Pools, Trial};
 const ANSWER_SIZE: usize = 128;
 /// A station that has heard nothing for this long lets its processor sleep.
 const AWAKE_FOR: Duration = Duration::from_millis(20);
+/// While TCP is connected, after this long already: who waits for an answer by looking again and again keeps
+/// the processor from whoever is to answer, where there are fewer than machines.
+const AWAKE_FOR_TCP: Duration = Duration::from_micros(50);
 /// How many full bursts are remembered.
 const COSTS_MAX: usize = 4096;
 /// A flow that is silent for this long is forgotten, in nanoseconds.
@@ -53,6 +58,8 @@ pub enum Finished {
     Search(Search, Outcome),
     /// Echoes.
     Echo(Spans),
+    /// A source of TCP.
+    Tcp(tcp::Outcome),
 }
 
 /// What it has counted.
@@ -60,7 +67,7 @@ pub enum Finished {
 pub struct Counters {
     /// Frames that came.
     pub received: u64,
-    /// Frames among them that nobody here knows.
+    /// Frames among them that are not of ours: the stack has them.
     pub foreign: u64,
     /// Frames that were sent back.
     pub returned: u64,
@@ -77,6 +84,7 @@ pub struct Station {
     /// Frames that were counted, until the end of the turn.
     counted: Returns,
     role: Role,
+    tcp: Tcp,
     meter: Meter,
     flows: Option<FlowTable>,
     job: Option<Job>,
@@ -92,8 +100,8 @@ pub struct Station {
 
 impl Station {
     /// A sink with nothing to send. What it sends to be counted lies in the buffers of `templates`, which
-    /// nobody else has.
-    pub fn new(mac: [u8; 6], pool: Pool, templates: Pool) -> Station {
+    /// nobody else has. What is none of its own frames is the affair of `tcp`.
+    pub fn new(mac: [u8; 6], pool: Pool, templates: Pool, tcp: Tcp) -> Station {
         clear_stamps(&templates);
         Station {
             mac,
@@ -102,6 +110,7 @@ impl Station {
             last_stamp: NonZeroU64::MIN,
             counted: Returns::default(),
             role: Role::Sink,
+            tcp,
             meter: Meter::default(),
             flows: None,
             job: None,
@@ -123,6 +132,18 @@ impl Station {
     /// A frame has come.
     #[inline]
     pub fn handle_frame(&mut self, frame: Frame, now: Instant) {
+        self.handle(frame, false, now);
+    }
+
+    /// A packet has come, perhaps a large one; the card may vouch for its checksum.
+    pub fn handle_packet(&mut self, frames: FrameChain, is_vouched_for: bool, now: Instant) {
+        if let Some(frame) = self.tcp.gather(frames) {
+            self.handle(frame, is_vouched_for, now);
+        }
+    }
+
+    #[inline]
+    fn handle(&mut self, frame: Frame, is_vouched_for: bool, now: Instant) {
         self.counters.received += 1;
         match self.role {
             Role::Forwarder => return self.send_back(frame),
@@ -135,7 +156,10 @@ impl Station {
                 self.counted.push(frame.into_buffer());
             }
             Some(probe) => self.handle_probe(frame, probe, now),
-            None => self.counters.foreign += 1,
+            None => {
+                self.counters.foreign += 1;
+                self.tcp.handle_frame(frame, is_vouched_for);
+            }
         }
     }
 
@@ -196,6 +220,10 @@ impl Station {
     /// Does what is due. Then [`Station::outgoing`] has what is to be sent.
     pub fn poll(&mut self, now: Instant) {
         self.counted.give_back();
+        self.tcp.poll(now);
+        if let Some(outcome) = self.tcp.take_outcome() {
+            self.finished = Some(Finished::Tcp(outcome));
+        }
         let pools = Pools { templates: &self.templates, others: &self.pool };
         match &mut self.job {
             None => return,
@@ -233,10 +261,21 @@ impl Station {
         &mut self.outgoing
     }
 
+    /// The next frame of TCP to send.
+    pub fn poll_tcp(&mut self) -> Option<Outgoing> {
+        self.tcp.poll_transmit()
+    }
+
+    /// When [`Station::poll`] wants to be called if nothing comes.
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        self.tcp.poll_timeout(now)
+    }
+
     /// A turn of the loop is over: so many frames were taken and given, in so long a time.
     pub fn note_turn(&mut self, frames: usize, span: Duration, now: Instant) {
         if frames > 0 {
-            self.awake_until = now + AWAKE_FOR;
+            let awake_for = if self.tcp.is_connected() { AWAKE_FOR_TCP } else { AWAKE_FOR };
+            self.awake_until = now + awake_for;
         }
         if frames != BURST {
             return;
@@ -306,14 +345,32 @@ impl Station {
         self.job = Some(Job::Echo(Echo::new(to, self.mac, size, count, run)));
     }
 
-    /// Ends the job.
-    pub fn stop(&mut self) {
+    /// Counts what is sent to a port by TCP.
+    pub fn listen(&mut self, port: u16) {
+        self.tcp.listen(port);
+    }
+
+    /// Begins to send by TCP; another job ends.
+    pub fn start_tcp(&mut self, to: Ipv4Addr, port: u16, duration: Duration, now: Instant) {
+        self.next_run();
         self.job = None;
+        self.tcp.connect(to, port, duration, now);
+    }
+
+    /// Ends the job.
+    pub fn stop(&mut self, now: Instant) {
+        self.job = None;
+        self.tcp.stop(now);
     }
 
     /// Whether a job runs.
     pub fn is_busy(&self) -> bool {
-        self.job.is_some()
+        self.job.is_some() || self.tcp.is_busy()
+    }
+
+    /// What it knows of TCP.
+    pub fn tcp(&self) -> &Tcp {
+        &self.tcp
     }
 
     /// What came of the last job.
@@ -343,7 +400,8 @@ impl Station {
 
     /// Whether the next burst has to be made of buffers that have left.
     pub fn is_short_of_buffers(&self) -> bool {
-        self.pool.free() < BURST || self.templates.free() < BURST
+        let is_short = self.pool.free() < BURST || self.templates.free() < BURST;
+        is_short || self.tcp.is_short_of_buffers()
     }
 }
 

@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 
 use base::{Duration, Instant};
+use net::device::FrameDevice;
 use pktgen::station::{Finished, Role};
+use pktgen::tcp::Tcp;
 use pktgen::trial::Plan;
 use pktgen::{BURST, Station};
 use pool::{Frame, PAGE_BYTES, Pool};
@@ -24,9 +26,18 @@ struct World {
 impl World {
     fn new(per_step: usize) -> World {
         let pool = || Pool::on_heap(256, PAGE_BYTES);
-        let station = |mac| Station::new(mac, pool(), pool());
-        let stations = [station(FROM), station(TO)];
         let now = Instant::from_millis(1);
+        let station = |mac| {
+            let pool = pool();
+            let device = FrameDevice::new(pool.clone(), 1500, None);
+            Station::new(
+                mac,
+                pool.clone(),
+                Pool::on_heap(256, PAGE_BYTES),
+                Tcp::new(mac, device, 1, now),
+            )
+        };
+        let stations = [station(FROM), station(TO)];
         World { now, stations, per_step, delay: VecDeque::new(), lost: 0 }
     }
 
@@ -140,6 +151,8 @@ fn other_frames_are_counted_apart() {
         let mut frame = pool.allocate_frame().unwrap();
         frame.append(length).fill(0xa5);
         world.stations[1].handle_frame(frame, world.now);
+        // The stack looks at it, and gives the only buffer back.
+        world.stations[1].poll(world.now);
     }
     assert_eq!(world.stations[1].counters().foreign, 7);
     world.stations[1].set_role(Role::Forwarder, [1, 2]);

@@ -26,6 +26,18 @@ pub struct MergeStatistics {
     pub no_buffer: u64,
 }
 
+impl MergeStatistics {
+    pub(super) fn since(&self, before: &MergeStatistics) -> MergeStatistics {
+        MergeStatistics {
+            received: self.received - before.received,
+            appended: self.appended - before.appended,
+            merged: self.merged - before.merged,
+            bad_checksum: self.bad_checksum - before.bad_checksum,
+            no_buffer: self.no_buffer - before.no_buffer,
+        }
+    }
+}
+
 /// A segment that waits for the next one of its flow.
 #[derive(Debug)]
 struct Held {

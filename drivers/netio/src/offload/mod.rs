@@ -130,6 +130,25 @@ pub struct OffloadUse {
     pub merge: MergeStatistics,
 }
 
+impl OffloadUse {
+    /// What was used after `before`, an earlier count.
+    pub fn since(&self, before: &OffloadUse) -> OffloadUse {
+        OffloadUse {
+            sent_whole: self.sent_whole - before.sent_whole,
+            cut_by_card: self.cut_by_card - before.cut_by_card,
+            cut_here: self.cut_here - before.cut_here,
+            cut_into: self.cut_into - before.cut_into,
+            refused: self.refused - before.refused,
+            summed_by_card: self.summed_by_card - before.summed_by_card,
+            summed_here: self.summed_here - before.summed_here,
+            verified_by_card: self.verified_by_card - before.verified_by_card,
+            verified_here: self.verified_here - before.verified_here,
+            bad_checksum: self.bad_checksum - before.bad_checksum,
+            merge: self.merge.since(&before.merge),
+        }
+    }
+}
+
 /// What was offered, negotiated, and used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct OffloadStatus {

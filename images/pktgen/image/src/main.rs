@@ -4,9 +4,13 @@
 
 extern crate alloc;
 
+use alloc::collections::VecDeque;
 use core::fmt::{Display, Write};
 
-use base::Duration;
+use base::{Duration, Instant};
+use net::device::{FrameDevice, Offloads};
+use pktgen::settings::Offloading;
+use pktgen::tcp::Tcp;
 use pktgen::{BURST, Station, commands};
 use platform::clock::Clock;
 use platform::devices::{self, DiscoveryError};
@@ -15,16 +19,20 @@ use platform::interrupts::Interrupts;
 use platform::pci::ConfigurationPorts;
 use platform::power::{self, Exit};
 use platform::serial::Serial;
-use platform::{boot, memory};
-use pool::{PAGE_BYTES, Pool};
+use platform::{boot, entropy, memory};
+use pool::{LARGE_BUFFER_BYTES, PAGE_BYTES, Pool, Region};
 use shell::Console;
 use virtio::VirtioNet;
-use virtio::net::NetConfig;
+use virtio::net::{Checksum, NetConfig, Packet};
 use virtio::transport::{DeviceType, Transport};
 
 /// As many packet buffers as a node has, and as many of them wait for frames.
 const PACKET_BUFFERS: usize = base::limits::PACKET_BUFFERS;
-const CARD: NetConfig = NetConfig { receive_buffers: 256, ..NetConfig::DEFAULT };
+const RECEIVE_BUFFERS: u16 = 256;
+/// Buffers for segments of 64 KiB: what is left of the memory that devices can reach, less the rings …
+const LARGE_BUFFERS: usize = 56;
+/// … and so many of them wait for arrivals, none of which then has to be put together.
+const LARGE_RECEIVE_BUFFERS: u16 = 36;
 /// While frames come and go, the console is looked at in one of so many turns.
 const TURNS_BETWEEN_KEYS: u32 = 1024;
 /// How often the card is asked whether it needs a reset, and the processor to look at what it remembers.
@@ -37,27 +45,23 @@ extern "C" fn main(_argc: i32, _argv: *const *const u8, _env: *const *const u8) 
     let mut interrupts = unsafe { Interrupts::install() };
     let clock = Clock::new();
     let mut arena = memory::take_arena();
-    let [pool, templates] =
-        core::array::from_fn(|_| match devices::cut(&mut arena, PACKET_BUFFERS * PAGE_BYTES) {
-            Some(region) => Pool::new(region, PAGE_BYTES),
-            None => refuse(&"the machine has too little memory: give it 64 MiB"),
-        });
-    let pools = [&pool, &templates];
+    let line = boot::command_line().unwrap_or_default();
+    let offloading = Offloading::parse(line).unwrap_or_else(|word| refuse(&word));
+    let pools = Pools::cut(&mut arena, offloading);
     match ConfigurationPorts::take() {
         Some(ports) => {
             let mut first = None;
             let found = devices::on_pci(ports, &mut interrupts, |kind, device| {
                 keep_card(kind, device, &mut first)
             });
-            start(found, first, pools, &mut arena, clock)
+            start(found, first, &pools, &mut arena, clock)
         }
         None => {
             let mut first = None;
-            let line = boot::command_line().unwrap_or_default();
             let found = devices::on_board(line, &mut interrupts, |kind, device| {
                 keep_card(kind, device, &mut first)
             });
-            start(found, first, pools, &mut arena, clock)
+            start(found, first, &pools, &mut arena, clock)
         }
     }
 }
@@ -70,27 +74,109 @@ fn keep_card<T>(kind: DeviceType, device: T, first: &mut Option<T>) -> Result<()
     Ok(())
 }
 
+/// Memory for packets.
+struct Pools {
+    offloading: Offloading,
+    packets: Pool,
+    templates: Pool,
+    /// For segments of 64 KiB, if TCP leaves something to the card.
+    large: Option<Pool>,
+}
+
+impl Pools {
+    fn cut(arena: &mut Option<Region>, offloading: Offloading) -> Pools {
+        let mut pool = |buffers, bytes| match devices::cut(arena, buffers * bytes) {
+            Some(region) => Pool::new(region, bytes),
+            None => refuse(&"the machine has too little memory: give it 64 MiB"),
+        };
+        Pools {
+            offloading,
+            packets: pool(PACKET_BUFFERS, PAGE_BYTES),
+            templates: pool(PACKET_BUFFERS, PAGE_BYTES),
+            large: (offloading != Offloading::None)
+                .then(|| pool(LARGE_BUFFERS, LARGE_BUFFER_BYTES)),
+        }
+    }
+
+    /// What the card is asked for, and the pool that it takes buffers for arrivals from.
+    fn card(&self) -> (NetConfig, &Pool) {
+        let (receive_buffers, pool) = match (self.offloading, &self.large) {
+            (Offloading::All, Some(large)) => (LARGE_RECEIVE_BUFFERS, large),
+            _ => (RECEIVE_BUFFERS, &self.packets),
+        };
+        let offloads = self.offloading.wanted();
+        (NetConfig { receive_buffers, offloads, ..NetConfig::DEFAULT }, pool)
+    }
+
+    /// The stack of this card.
+    fn tcp<T: Transport>(&self, card: &VirtioNet<T>, now: Instant) -> Tcp {
+        let offered = card.offloads().offered;
+        let is_large = self.offloading == Offloading::All;
+        let offloads = self.large.clone().map(|large| {
+            let wanted = self.offloading.wanted();
+            Offloads::new(offered, wanted, self.packets.clone(), large, is_large)
+        });
+        let device = FrameDevice::new(self.packets.clone(), card.mtu().into(), offloads);
+        Tcp::new(card.mac().0, device, entropy::random_u64(), now)
+    }
+}
+
 fn start<T: Transport>(
     found: Result<(), DiscoveryError>,
     card: Option<T>,
-    [pool, templates]: [&Pool; 2],
-    arena: &mut Option<pool::Region>,
+    pools: &Pools,
+    arena: &mut Option<Region>,
     clock: Clock,
 ) -> ! {
     if let Err(error) = found {
         refuse(&error);
     }
     let Some(card) = card else { refuse(&"there is no network card") };
-    let card = VirtioNet::new(card, CARD, pool.clone(), |bytes| devices::cut(arena, bytes));
+    let (config, pool) = pools.card();
+    let card = VirtioNet::new(card, config, pool.clone(), |bytes| devices::cut(arena, bytes));
     match card {
-        Ok(card) => run(card, [pool, templates], clock),
+        Ok(card) => run(card, pools, clock),
         Err(error) => refuse(&error),
     }
 }
 
+/// Gives what has arrived to the station. A card that was asked for nothing hands up plain frames, which is
+/// faster.
+fn receive<T: Transport>(
+    card: &mut VirtioNet<T>,
+    station: &mut Station,
+    offloading: Offloading,
+    now: Instant,
+) -> usize {
+    match offloading {
+        Offloading::None => card.receive_burst(BURST, |frame| station.handle_frame(frame, now)),
+        Offloading::Checksums | Offloading::All => card.receive_packets(BURST, |packet| {
+            let is_vouched_for = packet.checksum != Checksum::Unknown;
+            station.handle_packet(packet.frames, is_vouched_for, now);
+        }),
+    }
+}
+
+/// Sends what the station has: first its own frames, then those of TCP.
+fn send<T: Transport>(
+    card: &mut VirtioNet<T>,
+    station: &mut Station,
+    waiting: &mut VecDeque<Packet>,
+) -> usize {
+    let sent = card.send_burst(station.outgoing());
+    while waiting.len() < BURST {
+        let Some(outgoing) = station.poll_tcp() else { break };
+        waiting.push_back(outgoing.into());
+    }
+    if waiting.is_empty() { sent } else { sent + card.send_packets(waiting) }
+}
+
 /// Takes a burst, does what is to be done, gives a burst; sleeps when there is nothing.
-fn run<T: Transport>(mut card: VirtioNet<T>, [pool, templates]: [&Pool; 2], clock: Clock) -> ! {
-    let mut station = Station::new(card.mac().0, pool.clone(), templates.clone());
+fn run<T: Transport>(mut card: VirtioNet<T>, pools: &Pools, clock: Clock) -> ! {
+    let tcp = pools.tcp(&card, clock.now());
+    let (packets, templates) = (pools.packets.clone(), pools.templates.clone());
+    let mut station = Station::new(card.mac().0, packets, templates, tcp);
+    let mut waiting = VecDeque::with_capacity(BURST);
     let (mut console, mut serial) = (commands::console(), Serial::new());
     console.print_log(&alloc::format!(
         "pktgen: the card is {}; 'help' lists what it can do",
@@ -105,13 +191,13 @@ fn run<T: Transport>(mut card: VirtioNet<T>, [pool, templates]: [&Pool; 2], cloc
     loop {
         turns = turns.wrapping_add(1);
         let now = clock.now();
-        let received = card.receive_burst(BURST, |frame| station.handle_frame(frame, now));
+        let received = receive(&mut card, &mut station, pools.offloading, now);
         if station.is_short_of_buffers() {
             // The next burst is made of buffers that have left.
             card.reclaim();
         }
         station.poll(now);
-        let sent = card.send_burst(station.outgoing());
+        let sent = send(&mut card, &mut station, &mut waiting);
         let moved = received.max(sent);
         if moved > 0 {
             let end = clock.now();
@@ -134,7 +220,8 @@ fn run<T: Transport>(mut card: VirtioNet<T>, [pool, templates]: [&Pool; 2], cloc
             }
         }
         if !is_awake && is_console_quiet && !card.arm_interrupts() {
-            idle.wait(Some(check_at));
+            let wake_at = station.poll_timeout(now).map_or(check_at, |at| at.min(check_at));
+            idle.wait(Some(wake_at));
             card.disarm_interrupts();
         }
     }

@@ -8,7 +8,6 @@
 //! Ping is answered in both families of IP: the card's IPv6 address is the one that follows from its Ethernet
 //! address. Clients are served by IPv4.
 
-mod device;
 mod neighbours;
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -28,7 +27,7 @@ use smoltcp::wire::{
     Ipv4Address, Ipv4Cidr, Ipv4Packet,
 };
 
-use device::FrameDevice;
+use crate::device::FrameDevice;
 use neighbours::Neighbours;
 
 /// How many sockets of a port listen at a time.
@@ -118,7 +117,7 @@ impl HostStack {
     /// A stack that makes its frames in buffers of `pool`. Two stacks with the same `seed` choose the same
     /// sequence numbers: it must differ from node to node.
     pub fn new(config: Config, pool: Pool, seed: u64, now: Instant) -> HostStack {
-        let mut device = FrameDevice::new(pool, config.mtu);
+        let mut device = FrameDevice::new(pool, config.mtu, None);
         let mut interface_config = InterfaceConfig::new(HardwareAddress::Ethernet(config.mac));
         interface_config.random_seed = seed;
         let mut interface = Interface::new(interface_config, &mut device, smol_instant(now));
@@ -155,8 +154,8 @@ impl HostStack {
             self.is_called = true;
             self.replenish();
         }
-        if self.device.received.len() < limits::PACKET_BUFFERS / 4 {
-            self.device.received.push_back(frame);
+        if self.device.waiting() < limits::PACKET_BUFFERS / 4 {
+            self.device.push_received(frame, false);
             self.is_dirty = true;
         } else {
             self.counters.overrun += 1;
@@ -166,7 +165,7 @@ impl HostStack {
     /// From now on so many frames to send may wait, those that wait already counted; what does not fit stays
     /// in the connections. At first there is room for any number.
     pub fn set_room(&mut self, frames: usize) {
-        self.device.outgoing_max = frames;
+        self.device.set_room(frames);
     }
 
     /// These are the neighbours from now on whose addresses are known: nobody asks for them. At most
@@ -214,7 +213,7 @@ impl HostStack {
         self.accept();
         self.bury();
         self.replenish();
-        self.is_dirty = !self.device.received.is_empty();
+        self.is_dirty = self.device.waiting() > 0;
         let due = self.interface.poll_at(at, &self.sockets);
         self.due = due.map(|due| own_instant(due).max(now));
     }
@@ -241,7 +240,7 @@ impl HostStack {
 
     /// The next frame to send.
     pub fn poll_transmit(&mut self) -> Option<Frame> {
-        let frame = self.device.outgoing.pop_front();
+        let frame = self.device.poll_transmit().map(|outgoing| outgoing.frame);
         self.counters.sent += u64::from(frame.is_some());
         frame
     }
@@ -330,7 +329,7 @@ impl HostStack {
 
     /// What was counted.
     pub fn counters(&self) -> Counters {
-        Counters { overrun: self.counters.overrun + self.device.given_up, ..self.counters }
+        Counters { overrun: self.counters.overrun + self.device.given_up(), ..self.counters }
     }
 
     fn socket(&self, connection: ConnectionId) -> Option<&Socket<'static>> {

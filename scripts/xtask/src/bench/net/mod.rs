@@ -2,6 +2,7 @@
 
 pub(super) mod peers;
 mod rig;
+mod tcp;
 
 use std::time::Duration;
 
@@ -38,11 +39,13 @@ pub fn measure(is_quick: bool) -> anyhow::Result<Figures> {
     let mut figures = Figures::default();
     conditions::note(&mut figures);
     figures.condition("accelerator", "tcg, one thread a machine");
-    figures.condition("network", "vhost-user, our switch, split rings of 256, no offloads");
+    figures
+        .condition("network", "vhost-user, our switch, split rings of 256, no offloads but of TCP");
     figures.condition("frames", "64 bytes with their checksum, bursts of 32");
     figures.condition("rounds", format!("{} of {} s, medians", plan.rounds, plan.seconds));
     to_switch(&plan, &mut figures)?;
     through_switch(&plan, &mut figures)?;
+    tcp::measure(&plan, &mut figures)?;
     instructions(&mut figures)?;
     Ok(figures)
 }

@@ -34,6 +34,8 @@ pub(super) enum Pace {
 pub(super) enum Guest<'a> {
     /// Our packet generator.
     Ours(Pace),
+    /// The same, whose card takes over this of TCP (`pktgen.offloads`).
+    Offloading(&'a str),
     /// Linux: it sends to this address if there is one, else it counts what arrives.
     Linux(Option<&'a str>),
 }
@@ -89,10 +91,19 @@ impl Rig {
 
     /// Our switch and so many machines.
     pub(super) fn with_machines(count: usize, pace: Pace, backend: Backend) -> anyhow::Result<Rig> {
+        Rig::with_guests(count, Guest::Ours(pace), backend)
+    }
+
+    /// Our switch and so many machines that boot this, which has our shell.
+    pub(super) fn with_guests(
+        count: usize,
+        guest: Guest<'_>,
+        backend: Backend,
+    ) -> anyhow::Result<Rig> {
         let mut rig = Rig::new()?;
         rig.start_switch(count, backend)?;
         for number in 1..=count {
-            rig.start_machine(number, Guest::Ours(pace), backend)?;
+            rig.start_machine(number, guest, backend)?;
         }
         for number in 1..=count {
             rig.wait_until_booted(number)?;
@@ -173,7 +184,7 @@ impl Rig {
         backend: Backend,
     ) -> anyhow::Result<()> {
         let memory_mib = match guest {
-            Guest::Ours(_) => 64,
+            Guest::Ours(_) | Guest::Offloading(_) => 64,
             Guest::Linux(_) => 128,
         };
         let mut command = Command::new("qemu-system-x86_64");
@@ -287,6 +298,10 @@ fn kernel(guest: Guest<'_>) -> anyhow::Result<Vec<OsString>> {
                 words.extend(["-icount".into(), "shift=0".into()]);
             }
             words
+        }
+        Guest::Offloading(what) => {
+            let line = format!("pktgen.offloads={what}");
+            vec!["-kernel".into(), file("coterie-pktgen"), "-append".into(), line.into()]
         }
         Guest::Linux(to) => {
             let to = to.map_or_else(String::new, |to| format!(" to={to}"));

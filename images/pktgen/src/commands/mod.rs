@@ -1,17 +1,18 @@
 //! The shell of a station.
 
+mod tcp;
+mod words;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use base::{Duration, Instant};
+use base::Instant;
 use shell::{Command, CommandTable, Console, Line, Match, Record, Report, Value};
 
 use crate::echo::SAMPLES_MAX;
 use crate::station::{Finished, Role, Station};
-use crate::trial::{Outcome, Plan};
-use crate::{FLOWS_MAX, SIZES};
-
-const SECONDS_MAX: u64 = 3_600;
+use crate::trial::Outcome;
+use words::Words;
 
 /// What the shell can do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +21,9 @@ enum CommandId {
     Search,
     Echo,
     Become(Role),
+    TcpSink,
+    TcpSource,
+    TcpStatus,
     Stop,
     Status,
     Result,
@@ -65,6 +69,19 @@ const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
         "",
         "send every frame back, its addresses exchanged",
     ),
+    Command::new(
+        "tcp sink",
+        CommandId::TcpSink,
+        "[PORT]",
+        "count what is sent by TCP, as iperf3 -s does (another protocol)",
+    ),
+    Command::new(
+        "tcp source",
+        CommandId::TcpSource,
+        "ADDRESS [PORT] [SECONDS]",
+        "send to a sink as much as TCP carries, then ask what arrived",
+    ),
+    Command::new("tcp status", CommandId::TcpStatus, "", "what the sink counts and the card does"),
     Command::new("stop", CommandId::Stop, "", "end what was begun"),
     Command::new("status", CommandId::Status, "", "what this station does and has counted"),
     Command::new("result", CommandId::Result, "", "what came of the last measurement"),
@@ -131,14 +148,30 @@ fn perform(
             station.set_role(role, [now.as_nanos(), 0]);
             status(station)
         }
+        CommandId::TcpSink => {
+            let port = words.port()?;
+            words.end()?;
+            station.listen(port);
+            tcp::status(station)
+        }
+        CommandId::TcpSource => {
+            let (to, port, duration) = (words.address()?, words.port()?, words.seconds()?);
+            words.end()?;
+            station.start_tcp(to, port, duration, now);
+            began()
+        }
+        CommandId::TcpStatus => {
+            words.end()?;
+            tcp::status(station)
+        }
         CommandId::Stop => {
-            station.stop();
+            station.stop(now);
             status(station)
         }
         CommandId::Status => status(station),
         CommandId::Result if station.is_busy() => return Err("it is not over yet".into()),
         CommandId::Result => match station.finished() {
-            Some(finished) => result(finished, station),
+            Some(finished) => result(finished, station)?,
             None => return Err("nothing was measured yet".into()),
         },
         CommandId::PowerOff => Report::Text("The machine ends.\n".into()),
@@ -177,7 +210,7 @@ fn status(station: &Station) -> Report {
     )
 }
 
-fn result(finished: &Finished, station: &Station) -> Report {
+fn result(finished: &Finished, station: &Station) -> Result<Report, String> {
     let record = match finished {
         Finished::Trial(outcome) => trial(Record::default(), outcome),
         Finished::Search(search, last) => trial(
@@ -186,6 +219,7 @@ fn result(finished: &Finished, station: &Station) -> Report {
                 .with("trials", u64::from(search.trials())),
             last,
         ),
+        Finished::Tcp(outcome) => return tcp::result(outcome),
         Finished::Echo(spans) => Record::default()
             .with("echoes", spans.count)
             .with("lost", u64::from(spans.lost))
@@ -194,11 +228,11 @@ fn result(finished: &Finished, station: &Station) -> Report {
             .with("rtt_ns_max", u64::from(spans.max_ns)),
     };
     let costs = station.costs();
-    Report::Record(
+    Ok(Report::Record(
         record
             .with("packet_ns_p50", costs.map(|(p50, _)| u64::from(p50 / 10)))
             .with("packet_ns_p99", costs.map(|(_, p99)| u64::from(p99 / 10))),
-    )
+    ))
 }
 
 /// Of a search these are the figures of the last trial.
@@ -211,110 +245,4 @@ fn trial(record: Record, outcome: &Outcome) -> Record {
         .with("delivered_pps", arrivals.map(|arrivals| arrivals.per_second() as u64))
         .with("lost", outcome.lost())
         .with("reordered", arrivals.map(|arrivals| arrivals.reordered))
-}
-
-/// The words behind a command: one is a station, the others are NAME=NUMBER.
-struct Words<'a> {
-    words: Vec<&'a str>,
-}
-
-impl<'a> Words<'a> {
-    fn new(arguments: &'a [Vec<u8>]) -> Result<Words<'a>, String> {
-        let words = arguments.iter().map(|word| core::str::from_utf8(word));
-        let words = words.collect::<Result<_, _>>();
-        words.map(|words| Words { words }).map_err(|_| "a word is not UTF-8".into())
-    }
-
-    fn station(&mut self) -> Result<[u8; 6], String> {
-        let place = self.words.iter().position(|word| !word.contains('='));
-        let word = place.map(|place| self.words.remove(place)).ok_or("no station was named")?;
-        parse_mac(word).ok_or_else(|| alloc::format!("'{word}' is no address as 02:77:00:00:00:01"))
-    }
-
-    fn number(
-        &mut self,
-        name: &str,
-        range: core::ops::RangeInclusive<u64>,
-    ) -> Result<Option<u64>, String> {
-        let is_it = |word: &&str| word.split_once('=').is_some_and(|(before, _)| before == name);
-        let Some(place) = self.words.iter().position(is_it) else { return Ok(None) };
-        let word = self.words.remove(place);
-        let number = word.split_once('=').and_then(|(_, number)| number.parse().ok());
-        let number = number.filter(|number| range.contains(number));
-        let (least, most) = range.into_inner();
-        number.map(Some).ok_or_else(|| alloc::format!("{name} is a number from {least} to {most}"))
-    }
-
-    fn size(&mut self) -> Result<usize, String> {
-        let (least, most) = SIZES.into_inner();
-        let size = self.number("size", least as u64..=most as u64)?;
-        Ok(size.map_or(least, |size| usize::try_from(size).expect("it is within bounds")))
-    }
-
-    fn plan(&mut self) -> Result<Plan, String> {
-        Ok(Plan {
-            to: self.station()?,
-            size: self.size()?,
-            duration: Duration::from_secs(self.number("seconds", 1..=SECONDS_MAX)?.unwrap_or(1)),
-            per_second: self.number("rate", 1..=1_000_000_000)?,
-            flows: self
-                .number("flows", 1..=FLOWS_MAX.into())?
-                .map_or(1, |flows| u16::try_from(flows).expect("it is within bounds")),
-        })
-    }
-
-    fn end(self) -> Result<(), String> {
-        match self.words.first() {
-            Some(word) => Err(alloc::format!("'{word}' means nothing here")),
-            None => Ok(()),
-        }
-    }
-}
-
-fn parse_mac(text: &str) -> Option<[u8; 6]> {
-    let mut mac = [0; 6];
-    let mut parts = text.split(':');
-    for byte in &mut mac {
-        let part = parts.next().filter(|part| part.len() == 2)?;
-        *byte = u8::from_str_radix(part, 16).ok()?;
-    }
-    parts.next().is_none().then_some(mac)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(line: &str) -> Vec<Vec<u8>> {
-        line.split(' ').map(|word| word.as_bytes().to_vec()).collect()
-    }
-
-    #[test]
-    fn a_plan_is_read_in_any_order() {
-        let line = words("size=128 02:77:00:00:00:1f flows=1024 rate=5 seconds=2");
-        let mut words = Words::new(&line).unwrap();
-        let plan = words.plan().unwrap();
-        assert!(words.end().is_ok());
-        let to = [2, 0x77, 0, 0, 0, 0x1f];
-        let duration = Duration::from_secs(2);
-        assert_eq!(plan, Plan { to, size: 128, duration, per_second: Some(5), flows: 1024 });
-    }
-
-    #[test]
-    fn what_is_wrong_is_said() {
-        for (line, error) in [
-            ("size=64", "no station was named"),
-            ("02:77", "'02:77' is no address as 02:77:00:00:00:01"),
-            ("02:77:00:00:00:01 size=63", "size is a number from 64 to 1518"),
-            ("02:77:00:00:00:01 flows=1025", "flows is a number from 1 to 1024"),
-            ("02:77:00:00:00:01 rate=fast", "rate is a number from 1 to 1000000000"),
-        ] {
-            let line = words(line);
-            assert_eq!(Words::new(&line).unwrap().plan().unwrap_err(), error);
-        }
-        let line = words("02:77:00:00:00:01 colour=3");
-        let mut words = Words::new(&line).unwrap();
-        words.plan().unwrap();
-        assert_eq!(words.end().unwrap_err(), "'colour=3' means nothing here");
-    }
 }
