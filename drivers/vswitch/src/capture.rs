@@ -1,4 +1,7 @@
 //! What a port sees, in a file that Wireshark and tcpdump open (pcap, nanosecond resolution).
+//!
+//! Checksums that a sender has left to its card are filled in, for a file cannot say that they are not there
+//! yet. Large segments stay whole, as on a Linux host.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -8,7 +11,9 @@ use crate::clock;
 
 const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
 const LINKTYPE_ETHERNET: u32 = 1;
-const SNAPLEN: u32 = 65_535;
+/// No frame is longer: tcpdump's own default, for a large segment is longer than 64 KiB with its header.
+const SNAPLEN: u32 = 262_144;
+const _: () = assert!(crate::LARGE_MAX_BYTES <= SNAPLEN as usize);
 
 /// A file being written.
 #[derive(Debug)]

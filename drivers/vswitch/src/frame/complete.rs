@@ -63,7 +63,7 @@ impl Completer {
 
 /// Writes the checksum of everything from `start` on into its field, which holds the sum of the pseudo-header
 /// (RFC 1071); `None` if the field is not in the frame.
-fn fill(frame: &mut [u8], checksum: PartialChecksum) -> Option<()> {
+pub(super) fn fill(frame: &mut [u8], checksum: PartialChecksum) -> Option<()> {
     let end = checksum.field_end();
     if end > frame.len() {
         return None;

@@ -55,6 +55,16 @@ impl<'p, 'm> Packet<'p, 'm> {
         self.content.append_to(&mut bytes);
         bytes
     }
+
+    /// As [`Packet::to_vec`], with the checksum that the sender has left to its card, if it fits the frame.
+    pub fn to_checked_vec(&self) -> Vec<u8> {
+        let mut bytes = self.to_vec();
+        if let Checksum::Partial(checksum) = self.header.checksum {
+            // A frame that is not what its header says stays as it is, for people to look at.
+            let _ = complete::fill(&mut bytes, checksum);
+        }
+        bytes
+    }
 }
 
 /// A frame that waits, with the card's header before it. The memory can be used again.

@@ -310,7 +310,8 @@ impl Port {
 }
 
 fn record(name: &str, capture: &mut Option<Capture>, packet: &Packet<'_, '_>) {
-    if let Some(Err(error)) = capture.as_mut().map(|capture| capture.add(&packet.to_vec())) {
+    if let Some(Err(error)) = capture.as_mut().map(|capture| capture.add(&packet.to_checked_vec()))
+    {
         end_capture(name, capture, &error);
     }
 }

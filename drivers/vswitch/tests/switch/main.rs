@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "a test")]
 
 mod bells;
+mod captures;
 mod guest;
 mod hostile;
 mod offloads;

@@ -10,12 +10,12 @@ const GUEST_TSO4: u64 = 1 << 7;
 const HOST_TSO4: u64 = 1 << 11;
 const MRG_RXBUF: u64 = 1 << 15;
 const MQ: u64 = 1 << 22;
-const ALL: u64 = CSUM | GUEST_CSUM | GUEST_TSO4 | HOST_TSO4 | MRG_RXBUF;
+pub const ALL: u64 = CSUM | GUEST_CSUM | GUEST_TSO4 | HOST_TSO4 | MRG_RXBUF;
 
 const SEGMENT_BYTES: u16 = 1448;
 
 /// The header of a large segment over IPv4, or of a frame that lacks its checksum only.
-fn header(gso_type: u8) -> [u8; HEADER_BYTES] {
+pub fn header(gso_type: u8) -> [u8; HEADER_BYTES] {
     let mut header = [1, gso_type, 54, 0, 0, 0, 34, 0, 16, 0, 0, 0];
     if gso_type != 0 {
         header[4..6].copy_from_slice(&SEGMENT_BYTES.to_le_bytes());
@@ -24,7 +24,7 @@ fn header(gso_type: u8) -> [u8; HEADER_BYTES] {
 }
 
 /// Ethernet, IPv4, TCP between stations, with so much payload; its checksum is that of the pseudo-header.
-fn segment(to: u8, from: u8, payload: usize) -> Vec<u8> {
+pub fn segment(to: u8, from: u8, payload: usize) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, from, 8, 0, 0x45, 0];
     frame.extend(u16::try_from(40 + payload).unwrap().to_be_bytes());
     frame.extend([0, 7, 0, 0, 64, 6, 0, 0, 10, 77, 0, from, 10, 77, 0, to]);
@@ -51,7 +51,7 @@ fn is_right(frame: &[u8]) -> bool {
     (sum & 0xffff) + (sum >> 16) == 0xffff
 }
 
-fn plug_in(switch: &Running, number: usize, features: u64) -> Guest {
+pub fn plug_in(switch: &Running, number: usize, features: u64) -> Guest {
     let mut guest = Guest::plug_in_with(&switch.port(number), features, 1);
     guest.offer_buffers(RING);
     guest

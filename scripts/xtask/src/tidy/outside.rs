@@ -31,6 +31,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("zerocopy", "virtio"),
     // On the host only.
     ("anyhow", "vswitch xtask sim vm"),
+    ("etherparse", "vswitch"),
     ("lexopt", "vswitch xtask sim vm"),
     ("libc", "vswitch xtask"),
     ("libfuzzer-sys", "fuzz"),
