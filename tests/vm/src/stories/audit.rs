@@ -10,9 +10,9 @@ use serde_json::Value;
 use store::anatomy::Anatomy;
 
 use crate::cluster::Cluster;
-use crate::leftovers;
 use crate::stories::damage::{look_at, sectors_of, spoil};
 use crate::stories::{Ending, World};
+use crate::{client, clock, leftovers};
 
 const NODES: [u16; 4] = [1, 2, 3, 4];
 /// So many entries are appended, one block each.
@@ -32,6 +32,13 @@ pub fn disks(world: &mut World) -> anyhow::Result<Ending> {
         let answer = append.arg(format!("entry {number}")).query(&mut cluster.redis(node)?);
         let (position, _, _): (u64, String, u64) = answer?;
         anyhow::ensure!(position == number, "entry {number} is at {position}");
+    }
+    for node in NODES {
+        clock::wait("a node has the last entry", client::PATIENCE, || {
+            let read = redis::cmd("LEDGER.GET").arg(ENTRIES).query(&mut cluster.redis(node)?);
+            let entry: String = read?;
+            Ok(entry == format!("entry {ENTRIES}"))
+        })?;
     }
     let output = audit(&cluster.disk(1), &keys(&cluster))?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -55,7 +62,7 @@ pub fn disks(world: &mut World) -> anyhow::Result<Ending> {
     tamper(&cluster.disk(2))?;
     let found = verdict(&cluster, 2, 1)?;
     let is_named = found["proven"] == false && found["fault"]["block"] == TAMPERED;
-    anyhow::ensure!(is_named && found["entries"] == TAMPERED - 1, "{found}");
+    anyhow::ensure!(is_named && found["blocks"] == TAMPERED - 1, "{found}");
     let text = audit(&cluster.disk(2), &keys(&cluster))?.stdout;
     let text = String::from_utf8_lossy(&text);
     let sentence =

@@ -7,15 +7,15 @@ use std::path::Path;
 
 use anyhow::Context;
 use block::SECTOR_BYTES;
+use node::Region;
 use store::anatomy::{Anatomy, DiskImage, Place};
 
 use crate::cluster::Cluster;
 use crate::stories::{Ending, World};
 use crate::{client, clock};
 
-/// The smallest disk there is, all of it the log's, and a snapshot soon.
-const OPTIONS: [&str; 4] =
-    ["--disk-size", "16", "--append", "coterie.snapshot=200 coterie.services=raft"];
+/// The smallest disk there is, and a snapshot soon. The last quarter of it is the ledger's.
+const OPTIONS: [&str; 4] = ["--disk-size", "16", "--append", "coterie.snapshot=200"];
 const WRITES: usize = 260;
 
 /// A payload behind the snapshot, and the snapshot itself: the node starts, says what it found, has it from
@@ -97,7 +97,7 @@ pub fn recalled(world: &mut World) -> anyhow::Result<Ending> {
 
 /// One entry on all three disks: the cluster says why it stops, and goes on when one disk is whole again.
 pub fn nowhere(world: &mut World) -> anyhow::Result<Ending> {
-    let cluster = world.boot(&["--disk-size", "16", "--append", "coterie.services=raft"])?;
+    let cluster = world.boot(&["--disk-size", "16"])?;
     write_many(&cluster)?;
     cluster.expect(&[1, 2, 3], &format!("key-{}", WRITES - 1), "good")?;
     let mut spoilt = Vec::new();
@@ -143,7 +143,8 @@ fn write_many(cluster: &Cluster) -> anyhow::Result<()> {
 
 /// The replicated log on a disk whose machine is off.
 fn look(disk: &Path) -> anyhow::Result<DiskImage> {
-    look_at(disk, &Anatomy::new(sectors_of(disk)?)?, 0)
+    let sectors = Region::of(sectors_of(disk)?).sectors_before();
+    look_at(disk, &Anatomy::new(sectors)?, 0)
 }
 
 /// How many sectors a disk has.

@@ -18,14 +18,12 @@ const PLACE: u16 = 5;
 const OTHERS: [u16; 3] = [2, 3, 4];
 /// As large as the disk that is imitated, in bytes.
 const DISK_BYTES: u64 = 256 << 20;
-/// The machine in that place has keys for the ledger that are not of that number.
-const WITHOUT_LEDGER: &str = "coterie.services=raft";
 /// How long both are at work.
 const TOGETHER: Duration = Duration::from_secs(3);
 
 /// A machine with an empty disk gets the number of one that has been there for longer.
 pub fn impostor(world: &mut World) -> anyhow::Result<Ending> {
-    let cluster = world.boot(&["--nodes", "5", "--append", WITHOUT_LEDGER])?;
+    let cluster = world.boot(&["--nodes", "5"])?;
     // The real one has started twice: its peers know it in its second life.
     cluster.order("kill", NUMBER)?;
     cluster.order("start", NUMBER)?;
@@ -37,7 +35,7 @@ pub fn impostor(world: &mut World) -> anyhow::Result<Ending> {
 
 /// The same, when neither has started more often than the other: they differ in what they drew then.
 pub fn twin(world: &mut World) -> anyhow::Result<Ending> {
-    let cluster = world.boot(&["--nodes", "5", "--append", WITHOUT_LEDGER])?;
+    let cluster = world.boot(&["--nodes", "5"])?;
     let mut leader = cluster.leader(None)?;
     while !OTHERS.contains(&leader) {
         let order = format!("raft transfer {}", OTHERS[0]);
@@ -115,6 +113,8 @@ fn imitate(cluster: &Cluster) -> anyhow::Result<Machine> {
     let mut machine = Machine::of(pid)?;
     machine.replace(&format!("coterie.id={PLACE}"), &format!("coterie.id={NUMBER}"))?;
     machine.replace(&format!(":00:00:{PLACE:02x}"), &format!(":00:00:{NUMBER:02x}"))?;
+    // It takes part in the ledger, too, with the keys of that number.
+    machine.replace(&format!("keys/node-{PLACE}"), &format!("keys/node-{NUMBER}"))?;
     let disk = format!("node-{PLACE}/second.img");
     File::create(cluster.folder().join(&disk))?.set_len(DISK_BYTES)?;
     machine.replace(&format!("node-{PLACE}/disk.img"), &disk)?;
