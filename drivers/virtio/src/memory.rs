@@ -8,10 +8,10 @@ use pool::Region;
 /// Makes visible what was written before, before anything is read after it.
 ///
 /// On x86-64, compilers make a locked instruction that changes nothing of `fence(SeqCst)`. A processor takes
-/// it for a fence; QEMU, where it emulates a machine with one processor, takes it for what it is. It heeds
-/// `mfence` since 8.0, and before that neither. So nobody relies on this alone to be woken: who goes to sleep
-/// accesses a register before the last look, which is a fence everywhere, and a device that has not moved is
-/// notified again.
+/// it for a fence; QEMU, where it emulates a machine with one processor, takes it for what it is. Newer ones
+/// heed `mfence`; 7.2 translates it into nothing. So nobody relies on this alone to be woken: who goes to
+/// sleep lets an interrupt line fall, if there is one, before the last look, which is a fence everywhere, and
+/// a device that has not moved is notified again.
 #[inline]
 pub(crate) fn full_fence() {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
