@@ -152,6 +152,12 @@ impl FrameDevice {
         self.given_up
     }
 
+    /// How many bytes were copied from buffer to buffer: what was put together, or cut here.
+    pub fn copied_bytes(&self) -> u64 {
+        let pools = [Some(&self.pool), self.large()];
+        pools.into_iter().flatten().map(|pool| pool.statistics().copied_bytes).sum()
+    }
+
     /// What the card and the processor did for smoltcp.
     pub fn offload_status(&self) -> OffloadStatus {
         self.offloads.as_ref().map(|offloads| offloads.engine.status()).unwrap_or_default()

@@ -18,6 +18,7 @@ pub(super) fn status(station: &Station) -> Report {
         .with("finished", sink.finished)
         .with("bytes", sink.bytes)
         .with("overrun", tcp.overrun())
+        .with("copied_bytes", tcp.copied_bytes())
         .with("offered", Value::text(netio::Names(offloads.offered)))
         .with("negotiated", Value::text(netio::Names(offloads.negotiated)));
     Report::Record(with_use(record, &offloads.used))

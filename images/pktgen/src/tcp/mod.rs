@@ -203,6 +203,12 @@ impl Tcp {
         self.device.offload_status()
     }
 
+    /// How many bytes were copied from buffer to buffer. The copies between buffers and TCP's windows, one at
+    /// each end, are not among them.
+    pub fn copied_bytes(&self) -> u64 {
+        self.device.copied_bytes()
+    }
+
     /// Frames that were dropped: too many waited, or there was no buffer.
     pub fn overrun(&self) -> u64 {
         self.overrun + self.device.given_up()

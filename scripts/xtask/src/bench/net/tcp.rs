@@ -34,6 +34,13 @@ pub(super) fn measure(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> 
             repeated += number(&result, "retransmissions")?;
             Ok(number(&result, "delivered_mbit_per_second")? / 1e3)
         })?;
+        for machine in [1, 2] {
+            let status = rig.ask(machine, "tcp status")?;
+            ensure!(
+                status["copied_bytes"] == 0,
+                "bytes were copied from buffer to buffer: {status}"
+            );
+        }
         figures.add(rate_name, rate, "Gbit/s", bar);
         figures.add(repeats_name, repeated, "", None);
     }
