@@ -21,6 +21,7 @@ use base::{Duration, Instant, limits};
 use crate::certificate::QuorumCertificate;
 use crate::message::Message;
 use crate::numbers::{Sequence, VoterSet};
+use crate::persist::Recipient;
 use crate::state::BftNode;
 
 const DOUBT: Duration = Duration::from_millis(limits::BFT_DOUBT_MS);
@@ -31,22 +32,42 @@ pub(crate) struct Audience {
     doubts: Vec<Option<Doubt>>,
     /// Decisions that these replicas have not been told of, and until when that may wait.
     untold: VecDeque<(Instant, Sequence, VoterSet)>,
+    /// These have not been told of the view that this replica has begun.
+    untold_of_view: Option<(Instant, VoterSet)>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Doubt {
     since: Instant,
     is_heard: bool,
+    /// It is said to be gone.
+    is_gone: bool,
 }
 
 impl Audience {
     pub(crate) fn new(replicas: usize) -> Audience {
-        Audience { doubts: vec![None; replicas], untold: VecDeque::new() }
+        Audience { doubts: vec![None; replicas], untold: VecDeque::new(), untold_of_view: None }
     }
 
     /// A replica did not answer in time.
     pub(crate) fn note_silent(&mut self, slot: usize, now: Instant) {
-        self.doubts[slot] = Some(Doubt { since: now, is_heard: false });
+        let is_gone = self.gone_since(slot).is_some();
+        self.doubts[slot] = Some(Doubt { since: now, is_heard: false, is_gone });
+    }
+
+    /// The network says that a replica is gone.
+    pub(crate) fn note_gone(&mut self, slot: usize, now: Instant) {
+        self.doubts[slot] = Some(Doubt { since: now, is_heard: false, is_gone: true });
+    }
+
+    /// Since when a replica is said to be gone, if nothing was heard of it since.
+    pub(crate) fn gone_since(&self, slot: usize) -> Option<Instant> {
+        self.doubts[slot].filter(|doubt| doubt.is_gone && !doubt.is_heard).map(|doubt| doubt.since)
+    }
+
+    /// These are told of the view that this replica has begun when it is time.
+    pub(crate) fn tell_of_view(&mut self, at: Instant, slots: VoterSet) {
+        self.untold_of_view = Some((at, slots));
     }
 
     /// A replica has said something.
@@ -57,7 +78,9 @@ impl Audience {
     }
 
     fn is_doubted(&self, slot: usize, now: Instant) -> bool {
-        self.doubts[slot].is_some_and(|doubt| !doubt.is_heard || now.since(doubt.since) < DOUBT)
+        self.untold_of_view.is_some_and(|(_, untold)| untold.contains(slot))
+            || self.doubts[slot]
+                .is_some_and(|doubt| !doubt.is_heard || now.since(doubt.since) < DOUBT)
     }
 
     /// Those of `others` who are asked first: `count` of them, in turn, whoever is doubted last.
@@ -79,7 +102,8 @@ impl Audience {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.untold.front().map(|(at, _, _)| *at)
+        let decision = self.untold.front().map(|(at, _, _)| *at);
+        Instant::earliest([decision, self.untold_of_view.map(|(at, _)| at)])
     }
 
     pub(crate) fn check_invariants(&self) {
@@ -120,9 +144,16 @@ impl BftNode {
         self.audience.untold.push_back((at, proof.sequence, others));
     }
 
-    /// Tells the others of decisions for which it is time.
+    /// Tells the others of the view and of decisions for which it is time.
     pub(crate) fn tell_the_rest(&mut self) {
         let now = self.now;
+        if let Some((_, others)) = self.audience.untold_of_view.take_if(|(at, _)| *at <= now)
+            && self.leads()
+            && let Some(new_view) = self.new_view.clone()
+        {
+            let message = Message::NewView(new_view);
+            self.send_when_durable(Recipient::Those(others), message);
+        }
         while let Some((_, sequence, others)) =
             self.audience.untold.pop_front_if(|(at, _, _)| *at <= now)
         {

@@ -56,6 +56,21 @@ pub struct QuorumCertificate {
     pub signatures: Vec<Signature>,
 }
 
+/// A signature that is to be verified.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Check {
+    /// Whose it should be.
+    pub(crate) slot: usize,
+    pub(crate) statement: Statement,
+    pub(crate) signature: Signature,
+}
+
+impl Check {
+    pub(crate) fn passes(&self, keyring: &Keyring) -> bool {
+        keyring.verify(self.slot, &self.statement, &self.signature).is_ok()
+    }
+}
+
 impl QuorumCertificate {
     /// Checks the certificate, with nothing but the keys and numbers of the group. It takes as long as
     /// verifying that many signatures.
@@ -74,21 +89,37 @@ impl QuorumCertificate {
         quorums: Quorums,
         is_known: impl Fn(usize, &Signature) -> bool,
     ) -> (u64, Result<(), CertificateError>) {
-        if let Err(error) = self.check_form(keyring, quorums) {
-            return (0, Err(error));
-        }
+        let checks = match self.checks(keyring, quorums, is_known) {
+            Ok(checks) => checks,
+            Err(error) => return (0, Err(error)),
+        };
         let mut checked = 0;
-        for (slot, signature) in self.signers.iter().zip(&self.signatures) {
-            if is_known(slot, signature) {
-                continue;
-            }
+        for check in checks {
             checked += 1;
-            let statement = vote(keyring, self.phase, self.view, self.sequence, self.digest, slot);
-            if keyring.verify(slot, &statement, signature).is_err() {
-                return (checked, Err(CertificateError::Signature(slot)));
+            if !check.passes(keyring) {
+                return (checked, Err(CertificateError::Signature(check.slot)));
             }
         }
         (checked, Ok(()))
+    }
+
+    /// What is to be verified, without the signatures that are known to be good.
+    pub(crate) fn checks(
+        &self,
+        keyring: &Keyring,
+        quorums: Quorums,
+        is_known: impl Fn(usize, &Signature) -> bool,
+    ) -> Result<Vec<Check>, CertificateError> {
+        self.check_form(keyring, quorums)?;
+        let all = self.signers.iter().zip(&self.signatures);
+        let unknown = all.filter(|(slot, signature)| !is_known(*slot, signature));
+        let said = |slot| vote(keyring, self.phase, self.view, self.sequence, self.digest, slot);
+        let check = |(slot, signature): (usize, &Signature)| Check {
+            slot,
+            statement: said(slot),
+            signature: *signature,
+        };
+        Ok(unknown.map(check).collect())
     }
 
     /// Whether it is of a phase of which there are certificates, with a quorum of signers.

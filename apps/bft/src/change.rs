@@ -37,7 +37,8 @@ pub struct Claim {
 
 impl Claim {
     pub(crate) fn is_proven_by(&self, proof: &QuorumCertificate) -> bool {
-        proof.phase == PhaseState::Prepare
+        // What is decided in a view was prepared in it.
+        matches!(proof.phase, PhaseState::Prepare | PhaseState::Commit)
             && (proof.sequence, proof.view, proof.digest) == (self.sequence, self.view, self.digest)
     }
 }

@@ -111,6 +111,12 @@ impl BftNode {
         }
     }
 
+    /// Whether the proof of a checkpoint is of use.
+    pub(crate) fn awaits_stable(&self, proof: &QuorumCertificate) -> bool {
+        proof.sequence.0.is_multiple_of(self.config.checkpoint_every)
+            && proof.sequence > self.log.low()
+    }
+
     /// A quorum has this state at this checkpoint.
     pub(crate) fn handle_stable(&mut self, from: usize, proof: Arc<QuorumCertificate>) {
         if !proof.sequence.0.is_multiple_of(self.config.checkpoint_every) {
@@ -118,7 +124,7 @@ impl BftNode {
             return;
         }
         let is_answer = self.is_asked(from);
-        let is_news = proof.sequence > self.log.low();
+        let is_news = self.awaits_stable(&proof);
         if is_news && !self.is_proven(from, &proof) {
             return;
         }

@@ -24,6 +24,8 @@ pub struct Config {
     pub in_flight_max: u64,
     /// A replica whose oldest request is not executed for this long leaves the view.
     pub progress_timeout: Duration,
+    /// A primary that is said to be gone has this long to contradict.
+    pub gone_after: Duration,
     /// A request that is not executed within this span is given to all replicas.
     pub relay_after: Duration,
     /// Those who wait for an answer have this much of a start over those who are only told.
@@ -114,6 +116,7 @@ impl Config {
             in_flight_max: limits::BFT_IN_FLIGHT_MAX,
             progress_timeout: span(limits::BFT_PROGRESS_TIMEOUT_MS),
             tell_after: Duration::from_millis(tell_after_ms),
+            gone_after: span(limits::BFT_GONE_AFTER_MS),
             relay_after: span(limits::BFT_RELAY_AFTER_MS),
             resend_every: span(limits::BFT_RESEND_EVERY_MS),
             status_every: Duration::from_millis(limits::BFT_STATUS_EVERY_MS),

@@ -3,13 +3,16 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use base::limits;
 use crypto::{Digest, Signature};
 
 use crate::batch::Batch;
-use crate::certificate::{QuorumCertificate, vote};
+use crate::certificate::{Check, QuorumCertificate};
 use crate::change::{Claim, NewView, Order, ViewChange};
+use crate::collecting::Collected;
+use crate::departures::Departure;
 use crate::message::Message;
-use crate::numbers::{PhaseState, ViewNumber};
+use crate::numbers::{PhaseState, Sequence, ViewNumber};
 use crate::output::Event;
 use crate::persist::Recipient;
 use crate::record::Record;
@@ -18,24 +21,34 @@ use crate::state::{BftNode, Mode};
 impl BftNode {
     /// As the next primary: makes the new view of a quorum's claims, this replica's own included.
     pub(crate) fn begin_view(&mut self) {
-        let quorum = self.quorum();
-        let Mode::Changing(changing) = &self.mode else { return };
-        let own = self.slot;
-        if changing.changes.len() < quorum || !changing.changes.contains_key(&own) {
+        let (own, quorum) = (self.slot, self.quorum());
+        let is_to_come = !self.is_active() && self.primary() == own;
+        // Without the own claims nothing is looked at.
+        if !is_to_come || self.collected.get(own).is_none() || !self.prove_claims() {
             return;
         }
         // The own claims and those of the first others: a quorum, in the order of slots.
-        let others = changing.changes.keys().filter(|slot| **slot != own).take(quorum - 1);
-        let mut slots: Vec<usize> = others.copied().chain([own]).collect();
+        let others = self.collected.proven().filter(|slot| *slot != own).take(quorum - 1);
+        let mut slots: Vec<usize> = others.chain([own]).collect();
         slots.sort_unstable();
-        let collected = slots.iter().map(|slot| &changing.changes[slot]);
-        let changes: Vec<ViewChange> = collected.clone().map(|(one, _)| one.clone()).collect();
-        let proofs: Vec<_> = collected.flat_map(|(_, proofs)| proofs.iter().cloned()).collect();
+        let collected = slots.iter().filter_map(|slot| self.collected.get(*slot));
+        let changes: Vec<ViewChange> = collected.clone().map(|one| one.change.clone()).collect();
+        let proofs: Vec<_> = collected.flat_map(|one| one.proofs.iter().cloned()).collect();
         if let Some(new_view) = self.make_view(changes, &proofs) {
             let new_view = Arc::new(new_view);
             self.enter(new_view.clone());
-            self.send_when_durable(Recipient::Others, Message::NewView(new_view));
+            self.announce_view(new_view);
         }
+    }
+
+    /// Those who are asked first in the new view are told of it first: all have many signatures to verify,
+    /// and the next decision needs no more of them.
+    fn announce_view(&mut self, new_view: Arc<NewView>) {
+        let first = self.first_asked(self.next_sequence);
+        let rest = self.all_others().without(first);
+        let at = self.now + self.config.tell_after.times(2);
+        self.audience.tell_of_view(at, rest);
+        self.send_when_durable(Recipient::Those(first), Message::NewView(new_view));
     }
 
     fn make_view(
@@ -69,52 +82,91 @@ impl BftNode {
 
     /// A view begins, if all of it can be proven.
     pub(crate) fn handle_new_view(&mut self, from: usize, new_view: Arc<NewView>) {
-        let is_next = new_view.view > self.view || !self.is_active() && new_view.view == self.view;
-        if is_next && self.is_view_proven(from, &new_view) {
+        if self.is_next(&new_view) && self.is_view_proven(from, &new_view) {
             self.enter(new_view);
         }
     }
 
+    fn is_next(&self, new_view: &NewView) -> bool {
+        new_view.view > self.view || !self.is_active() && new_view.view == self.view
+    }
+
+    /// Whether a new view is of use, and has the form of one.
+    pub(crate) fn awaits_view(&self, new_view: &NewView) -> bool {
+        self.is_next(new_view) && new_view.is_well_formed(self.quorum(), self.config.window)
+    }
+
+    /// What a new view has of signatures besides its certificates, without those that were verified before:
+    /// the words of those who have left are the same.
+    pub(crate) fn view_checks(&self, new_view: &NewView) -> Vec<Check> {
+        let (keyring, view) = (&self.config.keyring, new_view.view);
+        let slot = view.primary(keyring.size());
+        let statement = NewView::statement(keyring, view, new_view.content());
+        let mut checks = Vec::from([Check { slot, statement, signature: new_view.signature }]);
+        for change in &new_view.changes {
+            let departure = Departure::of(change);
+            if !self.departures.knows(change.slot, &departure) {
+                let statement = ViewChange::statement(keyring, view, departure.content);
+                checks.push(Check { slot: change.slot, statement, signature: change.signature });
+            }
+        }
+        checks
+    }
+
     fn is_view_proven(&mut self, from: usize, new_view: &NewView) -> bool {
-        let view = new_view.view;
-        let primary = view.primary(self.config.keyring.size());
         if !new_view.is_well_formed(self.quorum(), self.config.window) {
             self.counters.malformed += 1;
             return false;
         }
-        let keyring = &self.config.keyring;
-        let mut signed =
-            Vec::from([(primary, NewView::statement(keyring, view, new_view.content()))]);
-        let mut signatures = Vec::from([new_view.signature]);
-        for change in &new_view.changes {
-            signed.push((change.slot, ViewChange::statement(keyring, view, change.content())));
-            signatures.push(change.signature);
-        }
-        let order = new_view.order();
-        let proposals = order.proposals(Batch::null().digest());
-        for ((sequence, digest), signature) in proposals.zip(&new_view.proposals) {
-            let phase = PhaseState::Prepare;
-            signed.push((primary, vote(keyring, phase, view, sequence, digest, primary)));
-            signatures.push(*signature);
-        }
-        for ((slot, statement), signature) in signed.iter().zip(&signatures) {
-            self.counters.verified += 1;
-            if self.config.keyring.verify(*slot, statement, signature).is_err() {
-                self.blame(from);
-                return false;
+        if self.proven_view != Some((new_view.content(), new_view.signature)) {
+            for check in self.view_checks(new_view) {
+                self.counters.verified += 1;
+                if !check.passes(&self.config.keyring) {
+                    self.blame(from);
+                    return false;
+                }
             }
         }
         new_view.stable.iter().chain(&new_view.proofs).all(|proof| self.is_proven(from, proof))
     }
 
+    /// Keeps a proposal for the view that is waited for. Nothing of it is looked at before.
+    pub(crate) fn keep_early(
+        &mut self,
+        sequence: Sequence,
+        batch: &Batch,
+        signature: Signature,
+    ) -> bool {
+        // Whoever abstains says nothing that the view itself would answer.
+        let Mode::Changing(changing) = &mut self.mode else { return false };
+        if changing.own.is_none() {
+            return false;
+        }
+        let has_room = (changing.early.len() as u64) < limits::BFT_IN_FLIGHT_MAX;
+        if has_room && changing.early.iter().all(|(known, ..)| *known != sequence) {
+            changing.early.push((sequence, batch.clone(), signature));
+        }
+        has_room
+    }
+
     /// The view has begun: its order is voted on, and what waits is given to its primary.
     pub(crate) fn enter(&mut self, new_view: Arc<NewView>) {
         let view = new_view.view;
+        let has_told_requests = !self.is_active() && self.view == view;
+        let early = match &mut self.mode {
+            Mode::Changing(changing) if has_told_requests => core::mem::take(&mut changing.early),
+            Mode::Changing(_) | Mode::Active => Vec::new(),
+        };
         self.record(Record::Entered(new_view.clone()));
         if let Some(stable) = &new_view.stable {
             self.stabilise(stable.clone());
         }
+        let decided = new_view.proofs.iter().filter(|proof| proof.phase == PhaseState::Commit);
+        let decided: Vec<_> = decided.cloned().collect();
         self.adopt(new_view);
+        for proof in decided {
+            self.decide(proof, None);
+        }
         self.counters.views_entered += 1;
         self.note(Event::Entered { view, primary: self.member(self.primary()) });
         self.requests.restart(self.now);
@@ -123,8 +175,11 @@ impl BftNode {
         for sequence in open {
             self.vote_prepare(sequence);
         }
-        for request in self.requests.waiting(self.slot) {
-            self.send(self.primary(), Message::Request(request));
+        if !has_told_requests {
+            self.tell_next_primary();
+        }
+        for (sequence, batch, signature) in early {
+            self.handle_pre_prepare(self.primary(), view, sequence, batch, signature);
         }
         self.resend_checkpoints();
         self.consider_signing();
@@ -136,6 +191,7 @@ impl BftNode {
         let view: ViewNumber = new_view.view;
         self.view = view;
         self.mode = Mode::Active;
+        self.collected = Collected::default();
         self.log.forget_votes();
         let order = new_view.order();
         let null = Batch::null().digest();

@@ -41,6 +41,12 @@ impl Guard {
         self.accounts[slot].bad_signatures += 1;
     }
 
+    /// An answer consists of so many messages.
+    pub(crate) fn note_answers(&mut self, slot: usize, messages: usize) {
+        let answers = &mut self.accounts[slot].answers;
+        *answers = answers.saturating_add(u32::try_from(messages).unwrap_or(u32::MAX));
+    }
+
     /// Whether a question of this peer may be answered. Answers are longer than questions.
     pub(crate) fn may_answer(&mut self, slot: usize) -> bool {
         let answers = &mut self.accounts[slot].answers;

@@ -6,6 +6,7 @@ use core::fmt;
 use crypto::{Digest, SigningKey};
 
 use crate::config::{Config, ConfigError, Mutant};
+use crate::departures::Departure;
 use crate::message::Message;
 use crate::numbers::{PhaseState, Sequence};
 use crate::output::{Output, Ticket};
@@ -68,9 +69,8 @@ impl BftNode {
                 }
             })?;
         self.note_time(now);
-        if self.is_active() {
-            self.send(self.primary(), Message::Request(request));
-        }
+        // Also while a view is to come: its primary has it when it begins.
+        self.send(self.primary(), Message::Request(request));
         Ok(digest)
     }
 
@@ -87,10 +87,10 @@ impl BftNode {
             self.counters.muted += 1;
             return;
         }
-        self.dispatch(slot, message);
+        self.take_in_hand(slot, message);
     }
 
-    fn dispatch(&mut self, from: usize, message: Message) {
+    pub(crate) fn dispatch(&mut self, from: usize, message: Message) {
         match message {
             Message::Request(request) => self.handle_request(from, request),
             Message::PrePrepare { view, sequence, batch, signature } => {
@@ -104,7 +104,7 @@ impl BftNode {
                 PhaseState::Checkpoint => self.handle_stable(from, proof),
             },
             Message::Leaving { view, content, signature } => {
-                self.handle_leaving(from, view, content, signature);
+                self.handle_leaving(from, Departure { view, content, signature });
             }
             Message::ViewChange { change, proofs } => {
                 self.handle_view_change(from, *change, proofs);
@@ -180,12 +180,11 @@ impl BftNode {
     /// A message that has waited for the disk leaves. Votes of one's own count from here on.
     fn deliver(&mut self, to: Recipient, message: Message) {
         match to {
-            Recipient::Others => self.send_to_others(&message),
             Recipient::Those(slots) => slots.iter().for_each(|to| self.send(to, message.clone())),
             Recipient::One(slot) if slot != self.slot => self.send(slot, message),
             Recipient::One(_) => match message {
                 Message::Vote(vote) => self.collect_own(&vote),
-                Message::ViewChange { change, proofs } => self.collect_change(*change, proofs),
+                Message::ViewChange { change, proofs } => self.collect_own_claims(*change, proofs),
                 other => unreachable!("{other:?} is not for oneself"),
             },
         }

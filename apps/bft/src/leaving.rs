@@ -4,18 +4,20 @@
 //! honest. It then votes in no view before the one that it moves to, and says what it has prepared.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use base::Instant;
-use crypto::{Digest, Signature};
+use base::{Instant, limits};
+use crypto::Signature;
 
+use crate::batch::Batch;
 use crate::certificate::QuorumCertificate;
 use crate::change::{Claim, ViewChange};
 use crate::config::Mutant;
+use crate::departures::{Departure, Looked};
+use crate::log::Entry;
 use crate::message::Message;
-use crate::numbers::{PhaseState, ViewNumber};
+use crate::numbers::{Sequence, ViewNumber};
 use crate::output::Event;
 use crate::persist::Recipient;
 use crate::record::Record;
@@ -28,8 +30,8 @@ pub(crate) struct Changing {
     pub(crate) own: Option<ViewChange>,
     /// The certificates of it, as they were then.
     pub(crate) proofs: Vec<Arc<QuorumCertificate>>,
-    /// What others said to it, as the primary of the view that is to come.
-    pub(crate) changes: BTreeMap<usize, (ViewChange, Vec<Arc<QuorumCertificate>>)>,
+    /// What its primary has proposed: it may come before the view itself, which is longer.
+    pub(crate) early: Vec<(Sequence, Batch, Signature)>,
     /// When the new view is no longer waited for: known once a quorum has left the views before.
     pub(crate) deadline: Option<Instant>,
 }
@@ -37,7 +39,7 @@ pub(crate) struct Changing {
 impl Changing {
     pub(crate) fn check_invariants(&self, view: ViewNumber) {
         assert!(self.own.as_ref().is_none_or(|own| own.view == view));
-        assert!(self.changes.values().all(|(change, _)| change.view == view));
+        assert!(self.early.len() as u64 <= limits::BFT_IN_FLIGHT_MAX);
     }
 }
 
@@ -47,19 +49,30 @@ impl BftNode {
         if view <= self.view || self.abstention.is_some() {
             return;
         }
+        // Whoever it was, it is not asked first in the view that is to come.
+        self.audience.note_silent(self.primary(), self.now);
         self.view = view;
         self.fruitless_views = self.fruitless_views.saturating_add(1);
         let change = self.own_change(view);
         self.counters.views_left += 1;
         self.record(Record::Left(Box::new(change.clone())));
         self.note(Event::Leaving { view });
+        self.departures.note_own(self.slot, Departure::of(&change));
         let proofs = self.proofs();
         let changing = Changing { own: Some(change), proofs, ..Changing::default() };
         self.mode = Mode::Changing(Box::new(changing));
-        self.left_for[self.slot] = view;
+        self.collected.keep_of(view);
         self.log.forget_votes();
         self.announce_change();
+        self.tell_next_primary();
         self.time_change();
+    }
+
+    /// What this replica's clients wait for is there when the view begins.
+    pub(crate) fn tell_next_primary(&mut self) {
+        for request in self.requests.waiting(self.slot) {
+            self.send(self.primary(), Message::Request(request));
+        }
     }
 
     fn own_change(&mut self, view: ViewNumber) -> ViewChange {
@@ -89,7 +102,7 @@ impl BftNode {
         let Some(change) = changing.own.clone() else { return };
         let proofs = changing.proofs.clone();
         let primary = self.primary();
-        let (view, content, signature) = (change.view, change.content(), change.signature);
+        let Departure { view, content, signature } = Departure::of(&change);
         for slot in self.others().filter(|slot| *slot != primary) {
             let leaving = Message::Leaving { view, content, signature };
             self.send_when_durable(Recipient::One(slot), leaving);
@@ -98,49 +111,65 @@ impl BftNode {
         self.send_when_durable(Recipient::One(primary), message);
     }
 
-    /// The certificates of the stable checkpoint, and of everything that is prepared above it.
+    /// The certificates of the stable checkpoint, and of everything that is prepared above it. What was
+    /// decided in the view in which it was prepared is proven by its decision: whoever knows that has nothing
+    /// to verify, and whoever does not has it then.
     pub(crate) fn proofs(&self) -> Vec<Arc<QuorumCertificate>> {
-        let prepared = self.log.open().filter_map(|(_, entry)| entry.prepared.clone());
+        let proof = |entry: &Entry| {
+            let prepared = entry.prepared.as_ref()?;
+            let said = (prepared.view, prepared.digest);
+            let decided = entry.committed.as_ref().filter(|one| (one.view, one.digest) == said);
+            Some(decided.unwrap_or(prepared).clone())
+        };
+        let prepared = self.log.open().filter_map(|(_, entry)| proof(entry));
         self.stable.iter().cloned().chain(prepared).collect()
     }
 
     /// A replica says that it has left all views before `view`.
-    pub(crate) fn handle_leaving(
-        &mut self,
-        from: usize,
-        view: ViewNumber,
-        content: Digest,
-        signature: Signature,
-    ) {
-        if self.is_active() && view <= self.view {
+    pub(crate) fn handle_leaving(&mut self, from: usize, departure: Departure) {
+        if self.is_active() && departure.view <= self.view {
             return self.help_with_view(from);
         }
-        if view <= self.left_for[from] {
-            return;
-        }
-        self.counters.verified += 1;
-        let statement = ViewChange::statement(&self.config.keyring, view, content);
-        if self.config.keyring.verify(from, &statement, &signature).is_err() {
-            return self.blame(from);
-        }
-        self.note_left(from, view);
+        self.note_departure(from, departure);
     }
 
-    /// Joins when f + 1 others have left: the latest view to which so many have moved. When a quorum has,
-    /// the time for the new view begins (section 4.5.2).
-    fn note_left(&mut self, from: usize, view: ViewNumber) {
-        self.left_for[from] = self.left_for[from].max(view);
-        let weak = self.config.quorums.weak();
-        let mut views: Vec<ViewNumber> = self.others().map(|slot| self.left_for[slot]).collect();
-        views.sort_unstable_by(|one, other| other.cmp(one));
-        if let Some(joint) = views.get(weak - 1).copied().filter(|joint| *joint > self.view) {
-            self.leave_for(joint);
-        }
+    fn note_departure(&mut self, from: usize, departure: Departure) {
+        let looked = self.departures.add(from, departure, &self.config.keyring);
+        self.account_departure(from, looked);
+        self.join();
         self.time_change();
     }
 
+    fn account_departure(&mut self, from: usize, looked: Looked) {
+        self.counters.verified += looked.checked;
+        (0..looked.bad).for_each(|_| self.blame(from));
+    }
+
+    fn verify_departure(&mut self, slot: usize) {
+        let looked = self.departures.verify(slot, &self.config.keyring);
+        self.account_departure(slot, looked);
+    }
+
+    /// Joins when f + 1 others have left: the latest view to which so many have moved. Their words are
+    /// verified when there are as many.
+    fn join(&mut self) {
+        let weak = self.config.quorums.weak();
+        loop {
+            let joint = self.departures.joint_view(self.slot, weak);
+            if joint <= self.view {
+                return;
+            }
+            // This replica has said nothing of that view itself: only others are counted.
+            match self.departures.doubtful(joint, weak) {
+                Some(slot) => self.verify_departure(slot),
+                None => return self.leave_for(joint),
+            }
+        }
+    }
+
+    /// When a quorum has left, as far as it says so, the time for the new view begins (section 4.5.2).
     fn time_change(&mut self) {
-        let gone = self.left_for.iter().filter(|view| **view >= self.view).count();
+        let gone = self.departures.count(self.view);
         let (deadline, quorum) = (self.now + self.patience(), self.quorum());
         if let Mode::Changing(changing) = &mut self.mode
             && changing.deadline.is_none()
@@ -150,83 +179,18 @@ impl BftNode {
         }
     }
 
-    /// A view change for this replica as the next primary.
-    pub(crate) fn handle_view_change(
-        &mut self,
-        from: usize,
-        change: ViewChange,
-        proofs: Vec<Arc<QuorumCertificate>>,
-    ) {
-        let view = change.view;
-        if change.slot != from || view.primary(self.config.keyring.size()) != self.slot {
-            self.counters.malformed += 1;
-            return;
+    /// The time for the new view is over. It is given up only if a quorum has really left for it: those who
+    /// were believed so far are looked at now.
+    pub(crate) fn give_up_view(&mut self) {
+        let quorum = self.quorum();
+        while let Some(slot) = self.departures.doubtful(self.view, quorum) {
+            self.verify_departure(slot);
         }
-        if view < self.view || self.is_active() && view == self.view {
-            return self.help_with_view(from);
+        if self.departures.count(self.view) >= quorum {
+            self.leave_for(self.view.next());
+        } else if let Mode::Changing(changing) = &mut self.mode {
+            changing.deadline = None;
         }
-        if let Mode::Changing(changing) = &self.mode
-            && view == self.view
-            && changing.changes.contains_key(&from)
-        {
-            return;
-        }
-        self.counters.verified += 1;
-        let statement = ViewChange::statement(&self.config.keyring, view, change.content());
-        if self.config.keyring.verify(from, &statement, &change.signature).is_err() {
-            return self.blame(from);
-        }
-        self.note_left(from, view);
-        if view == self.view && self.is_change_proven(from, &change, &proofs) {
-            self.collect_change(change, proofs);
-        }
-    }
-
-    /// Whether a replica proves everything that it claims. One that does not is a liar, and a quorum is
-    /// found without it.
-    fn is_change_proven(
-        &mut self,
-        from: usize,
-        change: &ViewChange,
-        proofs: &[Arc<QuorumCertificate>],
-    ) -> bool {
-        if !change.is_well_formed(self.config.window) {
-            self.counters.malformed += 1;
-            return false;
-        }
-        let mut needed: Vec<&Arc<QuorumCertificate>> = Vec::new();
-        if change.stable.0 > 0 {
-            let is_it = |proof: &&Arc<QuorumCertificate>| {
-                proof.phase == PhaseState::Checkpoint
-                    && (proof.sequence, proof.digest) == (change.stable, change.state)
-            };
-            let Some(proof) = proofs.iter().find(is_it) else { return false };
-            needed.push(proof);
-        } else if change.state != Digest::default() {
-            return false;
-        }
-        for claim in &change.prepared {
-            let Some(proof) = proofs.iter().find(|proof| claim.is_proven_by(proof)) else {
-                return false;
-            };
-            needed.push(proof);
-        }
-        needed.into_iter().all(|proof| self.is_proven(from, proof))
-    }
-
-    /// Keeps what a replica claims, and begins the view when a quorum's claims are here.
-    pub(crate) fn collect_change(
-        &mut self,
-        change: ViewChange,
-        proofs: Vec<Arc<QuorumCertificate>>,
-    ) {
-        let view = self.view;
-        let Mode::Changing(changing) = &mut self.mode else { return };
-        if change.view != view {
-            return;
-        }
-        changing.changes.insert(change.slot, (change, proofs));
-        self.begin_view();
     }
 
     /// A peer is in an earlier view, or waits for this one.

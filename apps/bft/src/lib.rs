@@ -18,10 +18,11 @@
 //! | `input` | what came in, and whose business is it? |
 //! | `state`, `log`, `status` | what does a replica know? |
 //! | `transition`, `votes` | how does a number come from a proposal to a decision? |
-//! | `audience` | who is told first, and who later? |
+//! | `audience`, `resending` | who is told first, who later, and who again? |
+//! | `examination` | how much is verified at a time? |
 //! | `requests` | what waits to be executed? |
 //! | `checkpoint` | what may be forgotten? |
-//! | `leaving`, `change`, `entering` | how does one view end, and the next begin? |
+//! | `leaving`, `departures`, `change`, `collecting`, `entering` | how does one view follow another? |
 //! | `timing`, `guard` | what if nobody answers, or somebody asks too much? |
 //! | `liars` | who is known to lie? |
 //! | `transfer` | how does a replica catch up? |
@@ -102,8 +103,11 @@ mod certificate;
 mod change;
 mod checkpoint;
 mod codec;
+mod collecting;
 mod config;
+mod departures;
 mod entering;
+mod examination;
 mod guard;
 mod input;
 mod leaving;
@@ -116,6 +120,7 @@ mod persist;
 mod quorum;
 mod record;
 mod requests;
+mod resending;
 mod restore;
 mod state;
 mod status;

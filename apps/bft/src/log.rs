@@ -21,6 +21,9 @@ pub(crate) struct Accepted {
     pub(crate) digest: Digest,
     /// The primary's.
     pub(crate) signature: Signature,
+    /// Whether that was verified. What a new view orders is under the signature for all of it, and the one
+    /// for each number is looked at with the certificate that has it.
+    pub(crate) is_verified: bool,
 }
 
 /// What is known of one number.
@@ -76,6 +79,7 @@ impl Entry {
         let is_proposal = self.accepted.is_some_and(|accepted| {
             (PhaseState::Prepare, accepted.view, accepted.digest) == said
                 && accepted.signature == *signature
+                && accepted.is_verified
         });
         slot == primary && is_proposal || slot == own && self.own.iter().flatten().any(is_own)
     }

@@ -121,6 +121,11 @@ impl VoterSet {
         self.0 &= !1_u32.checked_shl(slot as u32).unwrap_or(0);
     }
 
+    /// Those that are not in `other`.
+    pub(crate) fn without(self, other: VoterSet) -> VoterSet {
+        VoterSet(self.0 & !other.0)
+    }
+
     /// Whether the slot is in it.
     pub const fn contains(self, slot: usize) -> bool {
         slot < u32::BITS as usize && self.0 & (1 << slot) != 0

@@ -15,8 +15,6 @@ use crate::record::Record;
 pub(crate) enum Recipient {
     /// The replica with this slot: perhaps this one, whose own votes count once they are durable.
     One(usize),
-    /// All replicas but this one.
-    Others,
     /// Those of the others with these slots.
     Those(VoterSet),
 }
@@ -93,7 +91,7 @@ mod tests {
     fn messages_wait_for_what_was_noted_before_them() {
         let mut persistence = Persistence::default();
         let ask = |persistence: &mut Persistence| {
-            persistence.withhold(Recipient::Others, Message::AskPosition);
+            persistence.withhold(Recipient::One(1), Message::AskPosition);
         };
         ask(&mut persistence);
         let record = Record::Checkpoint { sequence: Sequence(1), digest: Digest::default() };

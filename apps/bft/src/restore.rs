@@ -7,6 +7,7 @@ use base::Instant;
 use crypto::SigningKey;
 
 use crate::config::{Config, ConfigError};
+use crate::departures::Departure;
 use crate::leaving::Changing;
 use crate::log::Accepted;
 use crate::numbers::{Sequence, ViewNumber};
@@ -60,7 +61,6 @@ impl BftNode {
                 node.abstain(view);
             }
         }
-        node.left_for[node.slot] = node.view;
         node.resend_at = now;
         node.execute_decided();
         node.fetch_if_behind();
@@ -84,7 +84,8 @@ impl BftNode {
         match record {
             Record::Accepted { view, sequence, batch, signature } => {
                 let Some(entry) = self.log.entry(sequence) else { return };
-                entry.accepted = Some(Accepted { view, digest: batch.digest(), signature });
+                let (digest, is_verified) = (batch.digest(), false);
+                entry.accepted = Some(Accepted { view, digest, signature, is_verified });
                 entry.recorded = Some(view);
                 entry.keep(batch);
             }
@@ -113,6 +114,7 @@ impl BftNode {
             Record::Left(change) => {
                 self.view = change.view;
                 self.new_view = None;
+                self.departures.note_own(self.slot, Departure::of(&change));
                 let (own, proofs) = (Some(*change), self.proofs());
                 let changing = Changing { own, proofs, ..Changing::default() };
                 self.mode = Mode::Changing(Box::new(changing));

@@ -13,7 +13,10 @@ use crate::abstention::Abstention;
 use crate::audience::Audience;
 use crate::certificate::{QuorumCertificate, vote};
 use crate::change::NewView;
+use crate::collecting::Collected;
 use crate::config::{Config, Mutant};
+use crate::departures::Departures;
+use crate::examination::{Examination, ProvenView};
 use crate::guard::Guard;
 use crate::leaving::Changing;
 use crate::liars::Liars;
@@ -63,8 +66,10 @@ pub struct BftNode {
     pub(crate) states: BTreeMap<Sequence, Digest>,
     /// Votes for them, which the primary collects.
     pub(crate) checkpoints: BTreeMap<Sequence, Votes>,
-    /// The latest view to which each replica has moved, as far as it has said so.
-    pub(crate) left_for: Vec<ViewNumber>,
+    /// Who has left which view.
+    pub(crate) departures: Departures,
+    /// What others said to this replica as the primary of a view that is to come.
+    pub(crate) collected: Collected,
     /// How many views in a row have brought nothing.
     pub(crate) fruitless_views: u32,
     pub(crate) transfer: Transfer,
@@ -76,6 +81,11 @@ pub struct BftNode {
     pub(crate) persistence: Persistence,
     /// Certificates that were verified lately.
     pub(crate) verified: Remembered,
+    /// What is being verified, and how many signatures may be in this turn.
+    pub(crate) examining: Option<Box<Examination>>,
+    pub(crate) turn_ends: u64,
+    /// The new view that was verified last.
+    pub(crate) proven_view: Option<ProvenView>,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: Counters,
     /// The time, as the latest call told it.
@@ -147,7 +157,8 @@ impl BftNode {
             ),
             states: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
-            left_for: vec![ViewNumber(0); replicas],
+            departures: Departures::new(replicas),
+            collected: Collected::default(),
             fruitless_views: 0,
             transfer: Transfer::default(),
             abstention: None,
@@ -156,6 +167,9 @@ impl BftNode {
             audience: Audience::new(replicas),
             persistence: Persistence::default(),
             verified: Remembered::default(),
+            examining: None,
+            proven_view: None,
+            turn_ends: limits::BFT_CHECKS_PER_TURN,
             outputs: VecDeque::new(),
             counters: Counters::default(),
             now,
@@ -259,15 +273,23 @@ impl BftNode {
 
     /// Verifies what is not known of a certificate.
     fn verify(&mut self, proof: &QuorumCertificate) -> bool {
-        let places = (proof.view.primary(self.config.keyring.size()), self.slot);
-        let entry = self.log.get(proof.sequence);
-        let is_known = |slot: usize, signature: &Signature| {
-            entry.is_some_and(|entry| entry.knows(proof, places, slot, signature))
-        };
-        let (checked, result) =
-            proof.verify_but(&self.config.keyring, self.config.quorums, is_known);
+        let (keyring, quorums) = (&self.config.keyring, self.config.quorums);
+        let is_known = |slot: usize, signature: &Signature| self.knows(proof, slot, signature);
+        let (checked, result) = proof.verify_but(keyring, quorums, is_known);
         self.counters.verified += checked;
         result.is_ok()
+    }
+
+    /// Whether a signature of a certificate is known to be good, or this replica's own.
+    pub(crate) fn knows(
+        &self,
+        proof: &QuorumCertificate,
+        slot: usize,
+        signature: &Signature,
+    ) -> bool {
+        let places = (proof.view.primary(self.config.keyring.size()), self.slot);
+        let entry = self.log.get(proof.sequence);
+        entry.is_some_and(|entry| entry.knows(proof, places, slot, signature))
     }
 
     /// Asserts everything that must hold between calls.
@@ -279,6 +301,7 @@ impl BftNode {
         self.persistence.check_invariants();
         self.requests.check_invariants();
         self.audience.check_invariants();
+        self.collected.check_invariants();
         assert!(self.applied <= self.executed, "what is executed was given to the caller");
         let low = self.log.low();
         match &self.stable {

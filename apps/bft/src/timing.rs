@@ -1,6 +1,6 @@
 //! What happens when nothing comes in.
 
-use base::{Duration, Instant, limits};
+use base::{Duration, Instant, NodeId, limits};
 
 use crate::message::Message;
 use crate::state::{BftNode, Mode};
@@ -9,8 +9,13 @@ impl BftNode {
     /// A deadline that [`BftNode::poll_timeout`] gave has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.note_time(now);
+        self.begin_turn();
+        self.begin_view();
         if self.view_deadline().is_some_and(|at| at <= self.now) {
-            self.leave_for(self.view.next());
+            match self.mode {
+                Mode::Active => self.leave_for(self.view.next()),
+                Mode::Changing(_) => self.give_up_view(),
+            }
         }
         self.tell_the_rest();
         self.relay_requests();
@@ -35,6 +40,8 @@ impl BftNode {
             Some(self.status_at),
             self.transfer_deadline(),
             self.audience.deadline(),
+            // What is in hand, and what was kept back for it, goes on in the caller's next turn.
+            (self.is_busy() || self.is_spent()).then_some(self.now),
         ])
     }
 
@@ -48,18 +55,39 @@ impl BftNode {
     /// When the view is left, or the next one no longer waited for.
     ///
     /// A replica waits for its oldest request: so long since anything was executed, and a few times so long
-    /// whatever else was, because a primary may order all requests but one.
+    /// whatever else was, because a primary may order all requests but one. If the primary is said to be gone
+    /// and does not contradict, it waits for nothing.
     fn view_deadline(&self) -> Option<Instant> {
         if self.abstention.is_some() {
             return None;
         }
+        let gone = self.audience.gone_since(self.primary()).map(|at| at + self.config.gone_after);
         match &self.mode {
-            Mode::Changing(changing) => changing.deadline,
-            Mode::Active => {
-                let (oldest, patience) = (self.requests.oldest()?, self.patience());
-                let starved = oldest + patience.times(limits::BFT_STARVATION_FACTOR);
-                Some((self.progress.max(oldest) + patience).min(starved))
+            // Nobody moves on before a quorum has come so far.
+            Mode::Changing(changing) => {
+                changing.deadline.map(|at| gone.map_or(at, |gone| gone.min(at)))
             }
+            Mode::Active => Instant::earliest([gone, self.impatient_at()]),
+        }
+    }
+
+    fn impatient_at(&self) -> Option<Instant> {
+        let (oldest, patience) = (self.requests.oldest()?, self.patience());
+        let starved = oldest + patience.times(limits::BFT_STARVATION_FACTOR);
+        Some((self.progress.max(oldest) + patience).min(starved))
+    }
+
+    /// The network says that a replica is gone: it may be wrong, or lying. It is asked last from now on. A
+    /// primary is asked for a sign of life, and if there is none its view is left as soon as that may have
+    /// come.
+    pub fn handle_peer_unreachable(&mut self, peer: NodeId, now: Instant) {
+        let Some(slot) = self.config.keyring.slot(peer).filter(|slot| *slot != self.slot) else {
+            return;
+        };
+        self.note_time(now);
+        self.audience.note_gone(slot, self.now);
+        if slot == self.primary() {
+            self.send(slot, Message::AskPosition);
         }
     }
 

@@ -109,6 +109,7 @@ impl BftNode {
             room = room.saturating_sub(batch.length());
             answers.push(Message::Committed { batch: batch.clone(), certificate: proof.clone() });
         }
+        self.guard.note_answers(peer, answers.len());
         for answer in answers {
             self.send(peer, answer);
         }

@@ -11,9 +11,6 @@
 //! `audience` for who gets them when.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
-
-use base::{Instant, limits};
 use crypto::{Digest, Signature};
 
 use crate::batch::Batch;
@@ -49,7 +46,7 @@ impl BftNode {
     fn accept(&mut self, sequence: Sequence, batch: Batch, signature: Signature) {
         let (view, digest) = (self.view, batch.digest());
         let Some(entry) = self.log.entry(sequence) else { return };
-        entry.accepted = Some(Accepted { view, digest, signature });
+        entry.accepted = Some(Accepted { view, digest, signature, is_verified: true });
         entry.keep(batch);
         self.vote_prepare(sequence);
         // Its decision may have overtaken it.
@@ -65,8 +62,10 @@ impl BftNode {
         let Some(entry) = self.log.entry(sequence) else { return };
         let Some(&Accepted { digest, signature, .. }) = entry.accepted_in(view) else { return };
         let Some(batch) = entry.batch(digest).cloned() else { return };
-        if entry.committed.as_ref().is_some_and(|proof| proof.digest != digest) {
-            return; // Another batch is decided: nobody may vote against that.
+        // What is decided needs no vote, in no view: whoever lacks the decision is told of it. Another batch
+        // may not be voted for at all.
+        if entry.committed.is_some() {
+            return;
         }
         if entry.recorded != Some(view) {
             entry.recorded = Some(view);
@@ -94,6 +93,12 @@ impl BftNode {
         batch: Batch,
         signature: Signature,
     ) {
+        if view == self.view
+            && from == self.primary()
+            && self.keep_early(sequence, &batch, signature)
+        {
+            return;
+        }
         if view != self.view || !self.is_active() || from != self.primary() {
             self.note_other_view(from, view);
             return;
@@ -106,6 +111,9 @@ impl BftNode {
         if let Some(accepted) = entry.accepted_in(view) {
             if accepted.digest == digest {
                 entry.keep(batch);
+                if let Some(proof) = entry.committed.clone() {
+                    self.answer_with_decision(from, proof);
+                }
                 self.vote_prepare(sequence);
                 return self.execute_decided();
             }
@@ -130,8 +138,11 @@ impl BftNode {
         if vote.view != self.view || !self.leads() {
             return self.note_other_view(from, vote.view);
         }
-        let keyring = &self.config.keyring;
         let Some(entry) = self.log.entry(vote.sequence) else { return };
+        if let Some(proof) = entry.committed.clone().filter(|proof| proof.view < vote.view) {
+            return self.answer_with_decision(from, proof);
+        }
+        let keyring = &self.config.keyring;
         // Votes for anything but the own proposal can never make a quorum here.
         match entry.accepted_in(self.view) {
             None => return,
@@ -144,6 +155,13 @@ impl BftNode {
         let verified = votes.add(from, vote, keyring);
         self.account(&verified);
         self.try_certify(vote.phase, vote.sequence);
+    }
+
+    /// What a peer asks to vote on, or votes on, was decided in an earlier view. It holds for ever.
+    fn answer_with_decision(&mut self, to: usize, proof: Arc<QuorumCertificate>) {
+        if self.guard.may_answer(to) {
+            self.send(to, Message::Certificate(proof));
+        }
     }
 
     /// The own vote is durable, and counts.
@@ -176,9 +194,7 @@ impl BftNode {
         let Some(digest) = entry.accepted_in(view).map(|accepted| accepted.digest) else { return };
         let is_commit = phase == PhaseState::Commit;
         let votes = match is_commit {
-            true if entry.committed.as_ref().is_none_or(|proof| proof.view != view) => {
-                &mut entry.commits
-            }
+            true if entry.committed.is_none() => &mut entry.commits,
             false if entry.prepared_in(view).is_none() => &mut entry.prepares,
             true | false => return,
         };
@@ -224,19 +240,33 @@ impl BftNode {
         if proof.view != self.view || !self.is_active() {
             return self.note_other_view(from, proof.view);
         }
-        let Some(entry) = self.log.entry(proof.sequence) else { return };
-        // Without the proposal there is nothing to commit to; the primary sends it again.
-        let is_ours = entry.recorded == Some(self.view)
-            && entry.accepted_in(self.view).is_some_and(|one| one.digest == proof.digest);
-        if !is_ours {
+        if !self.has_taken(&proof) {
             return;
         }
-        if entry.prepared_in(self.view).is_some() {
+        if !self.awaits_prepared(&proof) {
             return self.vote_commit(proof.sequence);
         }
         if self.is_proven(from, &proof) {
             self.prepare(proof);
         }
+    }
+
+    /// Whether this replica has voted for what the certificate is of. Without the proposal there is nothing
+    /// to commit to; the primary sends it again.
+    fn has_taken(&self, proof: &QuorumCertificate) -> bool {
+        self.is_active()
+            && proof.view == self.view
+            && self.log.contains(proof.sequence)
+            && self.log.get(proof.sequence).is_some_and(|entry| {
+                entry.recorded == Some(self.view)
+                    && entry.accepted_in(self.view).is_some_and(|one| one.digest == proof.digest)
+            })
+    }
+
+    /// Whether a certificate of prepares is of use.
+    pub(crate) fn awaits_prepared(&self, proof: &QuorumCertificate) -> bool {
+        let is_prepared = |entry: &Entry| entry.prepared_in(self.view).is_some();
+        self.has_taken(proof) && !self.log.get(proof.sequence).is_some_and(is_prepared)
     }
 
     /// Keeps the certificate, and votes to commit once it is on the disk.
@@ -251,7 +281,7 @@ impl BftNode {
         self.vote_commit(sequence);
     }
 
-    fn vote_commit(&mut self, sequence: Sequence) {
+    pub(crate) fn vote_commit(&mut self, sequence: Sequence) {
         let view = self.view;
         let Some(proof) = self.log.get(sequence).and_then(|entry| entry.prepared_in(view)) else {
             return;
@@ -274,25 +304,14 @@ impl BftNode {
             self.counters.malformed += 1;
             return;
         }
-        let next = self.executed.next();
-        if proof.sequence < next {
-            return;
-        }
-        let is_settled = proof.sequence <= self.log.low();
-        if is_settled && (proof.sequence != next || batch.is_none()) {
-            return;
-        }
-        if !is_settled && !self.log.contains(proof.sequence) {
+        if proof.sequence > self.log.high() {
             // Far ahead, if it is true. Nothing is believed, but somebody is asked.
             return self.begin_fetch(from);
         }
-        let known = self.log.get(proof.sequence).and_then(|entry| entry.committed.as_ref());
-        if known.is_some_and(|known| known.digest == proof.digest) && batch.is_none() {
+        if !self.awaits_decision(&proof, batch.is_some()) || !self.is_proven(from, &proof) {
             return;
         }
-        if !self.is_proven(from, &proof) {
-            return;
-        }
+        let is_settled = proof.sequence <= self.log.low();
         match batch {
             // Behind the window there is no entry: it is executed as it comes, in order.
             Some(batch) if is_settled => {
@@ -305,24 +324,50 @@ impl BftNode {
         self.execute_decided();
     }
 
-    fn decide(&mut self, proof: Arc<QuorumCertificate>, batch: Option<Batch>) {
+    /// Whether the proof of a decision is of use, with its batch or without.
+    pub(crate) fn awaits_decision(&self, proof: &QuorumCertificate, has_batch: bool) -> bool {
+        let (next, entry) = (self.executed.next(), self.log.get(proof.sequence));
+        if proof.sequence <= self.log.low() {
+            return proof.sequence == next && has_batch;
+        }
+        if !self.log.contains(proof.sequence) {
+            return false;
+        }
+        match entry.and_then(|entry| entry.committed.as_ref()) {
+            _ if proof.sequence >= next && has_batch => true,
+            Some(known) => proof.sequence >= next && known.digest != proof.digest,
+            // After a restart what was executed may lack its proof, without which it is proposed on and on.
+            None => {
+                let is_open = |entry: &Entry| entry.accepted_in(self.view).is_some();
+                proof.sequence >= next || entry.is_some_and(is_open)
+            }
+        }
+    }
+
+    pub(crate) fn decide(&mut self, proof: Arc<QuorumCertificate>, batch: Option<Batch>) {
         let sequence = proof.sequence;
         self.judge_primary(&proof);
+        let view = self.view;
         let Some(entry) = self.log.entry(sequence) else { return };
-        match &entry.committed {
+        let is_news = match &entry.committed {
             Some(known) if known.digest != proof.digest => {
                 return self.note(Event::Forked { sequence });
             }
-            // Decided in an earlier view, and now in this one too.
-            Some(known) if known.view < proof.view => entry.committed = Some(proof),
-            Some(_) => {}
-            None => {
-                entry.committed = Some(proof.clone());
-                self.persistence.note(Record::Committed(proof));
-            }
+            known => known.is_none(),
+        };
+        if is_news {
+            entry.committed = Some(proof.clone());
         }
         if let Some(batch) = batch {
             entry.keep(batch);
+        }
+        // Proposed again in this view, although it was decided before: nobody need vote on it.
+        let is_proposed = proof.view < view && entry.accepted_in(view).is_some();
+        if is_news {
+            self.persistence.note(Record::Committed(proof.clone()));
+        }
+        if is_news && is_proposed && self.leads() {
+            self.tell_decision(&proof);
         }
         self.execute_decided();
     }
@@ -369,75 +414,6 @@ impl BftNode {
         self.execute_decided();
     }
 
-    /// Sends what the backups have not answered again, as the primary, and to those that were not asked. Its
-    /// own votes are among what it lacks when it has started anew.
-    pub(crate) fn resend_proposals(&mut self) {
-        let view = self.view;
-        let open = self.log.open().take(limits::BFT_IN_FLIGHT_MAX as usize * 2);
-        let (now, patience) = (self.now, self.config.resend_every);
-        let is_due = |at: Instant| now.since(at).times(2) >= patience;
-        let is_open = |entry: &Entry| {
-            entry.recorded == Some(view)
-                && entry.asked_at.is_none_or(is_due)
-                && entry.committed.as_ref().is_none_or(|proof| proof.view != view)
-        };
-        let open: Vec<_> =
-            open.filter(|(_, entry)| is_open(entry)).map(|(sequence, _)| sequence).collect();
-        for sequence in open {
-            self.resend_proposal(sequence);
-        }
-    }
-
-    fn resend_proposal(&mut self, sequence: Sequence) {
-        let (view, own) = (self.view, self.slot);
-        let Some(entry) = self.log.get(sequence) else { return };
-        let Some(&Accepted { digest, signature, .. }) = entry.accepted_in(view) else { return };
-        let Some(batch) = entry.batch(digest).cloned() else { return };
-        let lacks = |votes: &Option<Votes>| -> Vec<usize> {
-            let has = |slot: &usize| votes.as_ref().is_some_and(|votes| votes.has(*slot));
-            self.others().chain([own]).filter(|slot| !has(slot)).collect()
-        };
-        let (prepares, commits) = (lacks(&entry.prepares), lacks(&entry.commits));
-        let prepared = entry.prepared_in(view).cloned();
-        let (asked, waited_for) = match &prepared {
-            Some(proof) => (proof.signers, &commits),
-            None => (entry.asked, &prepares),
-        };
-        let silent: Vec<usize> =
-            waited_for.iter().copied().filter(|slot| asked.contains(*slot)).collect();
-        self.widen(sequence, &silent);
-        for slot in prepares {
-            let message = if slot == own {
-                let phase = PhaseState::Prepare;
-                Message::Vote(Vote { phase, view, sequence, digest, signature })
-            } else {
-                Message::PrePrepare { view, sequence, batch: batch.clone(), signature }
-            };
-            self.send_when_durable(Recipient::One(slot), message);
-        }
-        let Some(prepared) = prepared else { return };
-        for slot in commits {
-            if slot == own {
-                self.vote_commit(sequence);
-            } else {
-                let message = Message::Certificate(prepared.clone());
-                self.send_when_durable(Recipient::One(slot), message);
-            }
-        }
-    }
-
-    /// Those who were asked first and are silent are doubted, and all are asked.
-    fn widen(&mut self, sequence: Sequence, silent: &[usize]) {
-        let (all, now) = (self.all_others(), self.now);
-        for slot in silent.iter().filter(|slot| **slot != self.slot) {
-            self.audience.note_silent(*slot, now);
-        }
-        if let Some(entry) = self.log.entry(sequence) {
-            entry.asked = all;
-            entry.asked_at = Some(now);
-        }
-    }
-
     /// The null request, or a batch that is known, for a number of a new view.
     pub(crate) fn take_order(
         &mut self,
@@ -451,7 +427,7 @@ impl BftNode {
         if entry.accepted_in(view).is_some() {
             return;
         }
-        entry.accepted = Some(Accepted { view, digest, signature });
+        entry.accepted = Some(Accepted { view, digest, signature, is_verified: false });
         entry.asked = all;
         let null = Batch::null();
         if null.digest() == digest {

@@ -80,6 +80,8 @@ fn ledger(page: &mut Page, notary: &Notary) {
     page.gauge("coterie_ledger_waiting", help, waiting + under_way);
     let refused = notary.messages_refused();
     page.counter("coterie_bft_messages_refused_total", "Messages that were none.", refused);
+    let help = "Messages that were lost because too many of their sender waited.";
+    page.counter("coterie_bft_messages_dropped_total", help, notary.messages_dropped());
     let (Some(bft), Some(ledger)) = (notary.bft(), notary.ledger()) else { return };
     page.gauge("coterie_ledger_entries", "Entries of the ledger.", ledger.length());
     let status = bft.status();

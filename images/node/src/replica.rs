@@ -91,6 +91,8 @@ pub(crate) enum ReplicaOutput {
     Message { from: NodeId, content: Bytes },
     /// A peer's notary says something.
     NotaryMessage { from: NodeId, content: Bytes },
+    /// The switch says that this node is gone: its notary may want to know.
+    Unreachable(NodeId),
     /// An operator would want to know.
     Note(Level, &'static str, String),
     /// A line of the trace.
@@ -184,6 +186,7 @@ impl Replica {
             }
             Disposition::Unreachable(peer) => {
                 member.raft.handle_peer_unreachable(peer, now);
+                self.outputs.push_back(ReplicaOutput::Unreachable(peer));
                 None
             }
             Disposition::Taken | Disposition::Refused(_) => None,

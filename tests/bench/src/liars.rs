@@ -88,6 +88,11 @@ impl Group {
         let from = NodeId::new(u16::try_from(from).expect("below 32") + 1).expect("from 1 on");
         self.nodes[to].handle_message(from, message, self.now);
         self.settle(to);
+        // What takes more than a turn has as many as it needs.
+        while self.nodes[to].is_busy() {
+            self.nodes[to].handle_timeout(self.now);
+            self.settle(to);
+        }
     }
 
     fn deliver_all(&mut self) {

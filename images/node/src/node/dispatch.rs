@@ -109,7 +109,12 @@ impl Node {
             }
             ReplicaOutput::NotaryMessage { from, content } => {
                 if let Some(notary) = &mut self.notary {
-                    notary.handle_message(from, &content, now);
+                    notary.handle_message(from, content);
+                }
+            }
+            ReplicaOutput::Unreachable(peer) => {
+                if let Some(notary) = &mut self.notary {
+                    notary.handle_peer_unreachable(peer, now);
                 }
             }
             ReplicaOutput::Note(level, service, text) => {

@@ -20,6 +20,7 @@ mod answers;
 mod deciding;
 mod history;
 mod identity;
+mod inbox;
 mod loading;
 mod log;
 #[cfg(feature = "adversary")]
@@ -50,6 +51,7 @@ use crate::journal::Level;
 use answers::Asked;
 use history::History;
 pub use identity::{Identity, IdentityError};
+use inbox::Inbox;
 use loading::Loading;
 use log::Log;
 pub use region::{Part, Region};
@@ -102,6 +104,7 @@ pub(crate) struct Notary {
     /// Why there is no ledger on this node.
     reason: Option<String>,
     messages_refused: u64,
+    inbox: Inbox,
     /// The last message that was sent, as bytes.
     encoded: Option<(Message, Bytes)>,
     #[cfg(feature = "adversary")]
@@ -181,6 +184,7 @@ impl Notary {
             replica: None,
             reason: None,
             messages_refused: 0,
+            inbox: Inbox::default(),
             encoded: None,
             #[cfg(feature = "adversary")]
             lying,
@@ -204,6 +208,11 @@ impl Notary {
         self.messages_refused
     }
 
+    /// Messages that were lost because too many of their sender waited.
+    pub(crate) fn messages_dropped(&self) -> u64 {
+        self.inbox.dropped()
+    }
+
     /// How many entries of this node's clients wait, and how many are under way.
     pub(crate) fn depth(&self) -> (usize, usize) {
         self.replica.as_ref().map_or((0, 0), |replica| replica.gateway.depth())
@@ -219,22 +228,52 @@ impl Notary {
         rest.or_else(|completion| self.entries.handle_completion(completion, now))
     }
 
-    /// A notary of another node says something.
-    pub(crate) fn handle_message(&mut self, from: NodeId, content: &Bytes, now: Instant) {
-        let Some(replica) = self.replica.as_mut().filter(|replica| replica.full.is_none()) else {
+    /// A notary of another node says something. It waits until there is time for it.
+    pub(crate) fn handle_message(&mut self, from: NodeId, content: Bytes) {
+        let Some(replica) = self.replica.as_ref().filter(|replica| replica.full.is_none()) else {
             return;
         };
+        if replica.bft.is_muted(from) {
+            return; // So is whoever is no member.
+        }
         #[cfg(feature = "adversary")]
-        self.lying.hear(content);
-        match Message::decode(content) {
+        self.lying.hear(&content);
+        self.inbox.push(from, content);
+    }
+
+    /// Looks at the next message that waits, if a signature more may be verified in this turn; false if not,
+    /// or if there is none.
+    fn look_at_next(&mut self, now: Instant) -> bool {
+        let Some(replica) = self.replica.as_mut().filter(|replica| replica.full.is_none()) else {
+            return false;
+        };
+        if replica.bft.is_busy() || replica.bft.is_spent() {
+            return false;
+        }
+        let Some((from, content)) = self.inbox.pop() else { return false };
+        match Message::decode(&content) {
             // What comes again need not be verified again.
             Ok(Message::Request(request)) if replica.bft.knows_request(&request) => {}
             // What no node has signed is not ordered: a decision takes room on every disk, for ever.
-            Ok(Message::Request(request)) if Request::open(&request, &self.keyring).is_none() => {
-                self.messages_refused += 1;
+            Ok(Message::Request(request)) => {
+                let is_good = Request::open(&request, &self.keyring).is_some();
+                replica.bft.note_verified(from, is_good);
+                if is_good {
+                    replica.bft.handle_message(from, Message::Request(request), now);
+                } else {
+                    self.messages_refused += 1;
+                }
             }
             Ok(message) => replica.bft.handle_message(from, message, now),
             Err(_) => self.messages_refused += 1,
+        }
+        true
+    }
+
+    /// The switch says that a node is gone. It may be wrong, or lying.
+    pub(crate) fn handle_peer_unreachable(&mut self, peer: NodeId, now: Instant) {
+        if let Some(replica) = self.replica.as_mut().filter(|replica| replica.full.is_none()) {
+            replica.bft.handle_peer_unreachable(peer, now);
         }
     }
 
@@ -278,7 +317,7 @@ impl Notary {
             let replica = self.replica.as_mut().filter(|replica| replica.full.is_none())?;
             if let Some(output) = replica.bft.poll_output() {
                 self.take_from_bft(output, now);
-            } else if !self.propose(now) {
+            } else if !self.look_at_next(now) && !self.propose(now) {
                 return self.outputs.pop_front();
             }
         }
@@ -380,6 +419,7 @@ impl Notary {
     pub(crate) fn check_invariants(&self) {
         self.signed.check_invariants();
         self.entries.check_invariants();
+        self.inbox.check_invariants();
         if let Some(replica) = &self.replica {
             replica.bft.check_invariants();
             assert!(replica.ledger.applied() <= replica.bft.executed());

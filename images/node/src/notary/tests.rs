@@ -146,9 +146,9 @@ impl World {
             }
             let due: Vec<_> = self.wires.drain(..).collect();
             for (from, to, content) in due {
-                let (now, to) = (self.now, usize::from(to) - 1);
+                let to = usize::from(to) - 1;
                 if let Some(notary) = &mut self.notaries[to] {
-                    notary.handle_message(id(from), &content, now);
+                    notary.handle_message(id(from), content);
                 }
                 self.step(to);
             }
@@ -156,7 +156,19 @@ impl World {
         }
     }
 
+    /// Turns of the node's loop, until it has nothing more to do now: a turn verifies few signatures.
     fn step(&mut self, place: usize) {
+        self.turn(place);
+        let is_due = |world: &World| {
+            let due = world.notaries[place].as_ref().and_then(Notary::poll_timeout);
+            due.is_some_and(|at| at <= world.now)
+        };
+        while is_due(self) {
+            self.turn(place);
+        }
+    }
+
+    fn turn(&mut self, place: usize) {
         let (now, from) = (self.now, place as u16 + 1);
         let Some(notary) = &mut self.notaries[place] else { return };
         if notary.poll_timeout().is_some_and(|at| at <= now) {

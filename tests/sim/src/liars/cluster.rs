@@ -161,6 +161,17 @@ impl Cluster {
         self.copies[place].crash(&mut self.counts);
     }
 
+    /// The network tells everybody that the replica in this place is gone, whether it is or not.
+    pub fn say_gone(&mut self, place: usize) {
+        let (now, gone) = (self.now, self.config.keyring.member(self.copies[place].slot));
+        for told in 0..self.copies.len() {
+            if let (Some(node), Some(gone)) = (&mut self.copies[told].node, gone) {
+                node.handle_peer_unreachable(gone, now);
+                self.settle(told);
+            }
+        }
+    }
+
     /// Starts a replica again, with what its disk has, or with `record` in place of that.
     ///
     /// # Panics

@@ -8,3 +8,4 @@ mod recovery;
 mod seeds;
 mod service;
 mod twins;
+mod views;

@@ -49,6 +49,9 @@ pub const BFT_SPANS_DOUBLE_PER_REPLICAS: u64 = 21;
 /// A replica whose oldest request is not executed for this long leaves the view.
 pub const BFT_PROGRESS_TIMEOUT_MS: u64 = 600;
 
+/// A primary that the network says is gone has this long to give a sign of life, or its view is left.
+pub const BFT_GONE_AFTER_MS: u64 = 50;
+
 /// A request is executed within this many times that span, whatever else is, or the view is left.
 pub const BFT_STARVATION_FACTOR: u64 = 4;
 
@@ -100,10 +103,24 @@ pub const BFT_WITHHELD_MAX: usize = 4096;
 pub const BFT_ALLOWANCE_EVERY_MS: u64 = 100;
 
 /// How many signatures of a peer's messages may turn out bad in that span: then it is not listened to.
-pub const BFT_BAD_SIGNATURES_MAX: u32 = 16;
+pub const BFT_BAD_SIGNATURES_MAX: u32 = 8;
 
-/// How many questions of a peer are answered in that span.
+/// How many messages answer the questions of a peer in that span.
 pub const BFT_ANSWERS_MAX: u32 = 32;
+
+/// How many signatures are verified before the node's other services have their turn: what is to be verified
+/// for one message beyond that goes on in the next.
+pub const BFT_CHECKS_PER_TURN: u64 = 4;
+
+/// How many messages of one peer wait to be looked at …
+pub const BFT_INBOX_MESSAGES_MAX: usize = 128;
+
+/// … and how many bytes they have together, but for the last; what comes then is lost. A primary tells of all
+/// that it has under way at once.
+pub const BFT_INBOX_MAX_BYTES: usize = BFT_IN_FLIGHT_MAX as usize * BFT_BATCH_MAX_BYTES;
+
+/// With so many bytes of all peers together, each may have one message waiting.
+pub const BFT_INBOX_ALL_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 const _: () = assert!(BFT_WINDOW >= 2 * BFT_CHECKPOINT_EVERY && BFT_WINDOW <= BFT_WINDOW_MAX);
 const _: () = assert!(BFT_IN_FLIGHT_MAX <= BFT_CHECKPOINT_EVERY);
