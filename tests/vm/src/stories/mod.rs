@@ -149,13 +149,13 @@ pub const ALL: &[Story] = &[
     ),
     story(
         "states-recalled",
-        60,
+        120,
         damage::recalled,
         "two nodes whose snapshots are damaged have their states from the third",
     ),
     story(
         "damaged-everywhere",
-        60,
+        120,
         damage::nowhere,
         "what no disk holds any more is not forgotten: the cluster stops and says why",
     ),
