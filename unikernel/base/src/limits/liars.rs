@@ -109,8 +109,8 @@ pub const BFT_BAD_SIGNATURES_MAX: u32 = 8;
 pub const BFT_ANSWERS_MAX: u32 = 32;
 
 /// How many signatures are verified before the node's other services have their turn: what is to be verified
-/// for one message beyond that goes on in the next. A turn costs a busy machine as much as some signatures do:
-/// with four, a decision of 32 replicas on two cores took three times as long.
+/// for one message beyond that goes on in the next. A turn costs a busy machine as much as some signatures
+/// do: with four, a decision of 32 replicas on two cores took three times as long.
 pub const BFT_CHECKS_PER_TURN: u64 = BFT_REPLICAS_MAX as u64;
 
 /// How many messages of one peer wait to be looked at …
