@@ -429,7 +429,9 @@ fn a_node_that_lies_is_outvoted_and_named() {
             let now = world.now;
             world.notaries[usize::from(liar) - 1].as_mut().unwrap().set_lie(Some(lie), now);
             let honest: Vec<u16> = (1..=4).filter(|node| *node != liar).collect();
-            for at in 0..9 {
+            for at in 0..18 {
+                // Who has brought nothing about is not asked for a while; then it lies again.
+                world.run(if at == 9 { limits::BFT_DOUBT_MS } else { 0 });
                 let entry = Bytes::from(format!("entry {at}"));
                 world.answer(honest[at % 3], Command::Append(entry));
             }
