@@ -67,9 +67,10 @@ impl Departures {
         self.words[slot].map_or(ViewNumber(0), |word| word.departure.view)
     }
 
-    /// Whether exactly this was verified.
+    /// Whether exactly this was verified. Whoever tells of others' words may name a slot that nobody has.
     pub(crate) fn knows(&self, slot: usize, departure: &Departure) -> bool {
-        self.words[slot].is_some_and(|word| word.is_verified && word.departure == *departure)
+        let word = self.words.get(slot).copied().flatten();
+        word.is_some_and(|word| word.is_verified && word.departure == *departure)
     }
 
     /// Takes a word. There is room for one of each replica, the latest. If there are two of which the first
@@ -179,6 +180,7 @@ mod tests {
         assert_eq!(departures.verify(2, &keyring), Looked { checked: 1, bad: 0 });
         assert_eq!(departures.doubtful(ViewNumber(3), 2), Some(3));
         assert!(departures.knows(2, &departure(&keyring, 2, 4)));
+        assert!(!departures.knows(5, &departure(&keyring, 2, 4)), "there is no such slot");
     }
 
     /// A forged word neither stays when it matters, nor keeps the real one out, nor takes its place.
