@@ -141,9 +141,7 @@ impl BftNode {
         let departure = Departure::of(&change);
         let is_signed = self.departures.knows(slot, &departure) || {
             self.counters.verified += 1;
-            let statement =
-                ViewChange::statement(&self.config.keyring, change.view, departure.content);
-            self.config.keyring.verify(slot, &statement, &change.signature).is_ok()
+            departure.verifies(slot, &self.config.keyring)
         };
         if !is_signed {
             self.blame(slot);

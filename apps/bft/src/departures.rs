@@ -27,7 +27,8 @@ impl Departure {
         Departure { view, content, signature }
     }
 
-    fn verifies(&self, slot: usize, keyring: &Keyring) -> bool {
+    /// Whether it is this replica's word.
+    pub(crate) fn verifies(&self, slot: usize, keyring: &Keyring) -> bool {
         let statement = ViewChange::statement(keyring, self.view, self.content);
         keyring.verify(slot, &statement, &self.signature).is_ok()
     }

@@ -11,6 +11,7 @@
 //! `audience` for who gets them when.
 
 use alloc::sync::Arc;
+
 use crypto::{Digest, Signature};
 
 use crate::batch::Batch;
