@@ -42,9 +42,11 @@ pub(crate) struct Entry {
     /// What the primary has collected in its view.
     pub(crate) prepares: Option<Votes>,
     pub(crate) commits: Option<Votes>,
-    /// Whom the primary has sent its proposal to, and when it last asked them for something.
+    /// Whom the primary has sent its proposal to, when it last asked them for something, and when one of them
+    /// last answered.
     pub(crate) asked: VoterSet,
     pub(crate) asked_at: Option<Instant>,
+    pub(crate) heard_at: Option<Instant>,
     /// This replica's latest votes: what it signed itself it need not verify.
     pub(crate) own: [Option<Vote>; 2],
 }
@@ -195,7 +197,7 @@ impl MessageLog {
             entry.prepares = None;
             entry.commits = None;
             entry.asked = VoterSet::default();
-            entry.asked_at = None;
+            (entry.asked_at, entry.heard_at) = (None, None);
         }
     }
 

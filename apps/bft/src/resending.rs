@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use base::{Instant, limits};
+use base::{Duration, Instant, limits};
 
 use crate::log::{Accepted, Entry};
 use crate::message::{Message, Vote};
@@ -17,10 +17,9 @@ impl BftNode {
     pub(crate) fn resend_proposals(&mut self) {
         let view = self.view;
         let (now, patience) = (self.now, self.config.resend_every);
-        let is_due = |at: Instant| now.since(at).times(2) >= patience;
         let is_open = |entry: &Entry| {
             entry.recorded == Some(view)
-                && entry.asked_at.is_none_or(is_due)
+                && is_overdue(entry, now, patience)
                 && entry.committed.is_none()
         };
         // Not the first numbers of the window, but the first of those that are open.
@@ -81,4 +80,13 @@ impl BftNode {
             entry.asked_at = Some(now);
         }
     }
+}
+
+/// Whether those who were asked are silent. While they answer one after the other, the rest of them is at work,
+/// perhaps on the same processors, and what is asked of more replicas would delay all. But that is not waited
+/// for without end: liars may let their answers drip.
+fn is_overdue(entry: &Entry, now: Instant, patience: Duration) -> bool {
+    let Some(asked) = entry.asked_at else { return true };
+    let heard = entry.heard_at.map_or(asked, |heard| heard.max(asked));
+    now.since(heard).times(2) >= patience || now.since(asked).times(2) >= patience.times(3)
 }

@@ -153,6 +153,9 @@ impl BftNode {
         let is_commit = vote.phase == PhaseState::Commit;
         let votes = if is_commit { &mut entry.commits } else { &mut entry.prepares };
         let votes = votes.get_or_insert_with(|| Votes::new(vote.phase, vote.view, vote.sequence));
+        if !votes.has(from) && entry.asked.contains(from) {
+            entry.heard_at = Some(self.now);
+        }
         let verified = votes.add(from, vote, keyring);
         self.account(&verified);
         self.try_certify(vote.phase, vote.sequence);

@@ -3,10 +3,11 @@
 use core::fmt;
 
 use base::codec::{DecodeError, Reader, Writer};
-use ed25519_dalek::Signer as _;
+use ed25519_dalek::{Signer as _, Verifier as _};
 use zeroize::Zeroize;
 
 use crate::hex;
+use crate::small_order::SMALL_ORDER;
 use crate::statement::Statement;
 
 /// How long a verifying key is, and the seed of a signing key.
@@ -120,13 +121,19 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
+/// What `verify_strict` answers, for a key that was admitted, without the square root that it takes of `R`:
+/// an equation that holds compares `R` with a point in its canonical form, so it is enough that it is none of
+/// the canonical forms of points of small order.
 fn verify_bytes(
     key: &ed25519_dalek::VerifyingKey,
     message: &[u8],
     signature: &Signature,
 ) -> Result<(), SignatureError> {
+    if SMALL_ORDER.iter().any(|point| signature.0.starts_with(point)) {
+        return Err(SignatureError);
+    }
     let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-    key.verify_strict(message, &signature).map_err(|_| SignatureError)
+    key.verify(message, &signature).map_err(|_| SignatureError)
 }
 
 /// The secret half of a key pair. It is zeroised when it is dropped.

@@ -31,6 +31,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("zerocopy", "virtio"),
     // On the host only.
     ("anyhow", "vswitch xtask sim vm"),
+    ("curve25519-dalek", "crypto"),
     ("etherparse", "vswitch"),
     ("lexopt", "vswitch xtask sim vm"),
     ("libc", "vswitch xtask"),

@@ -1,6 +1,6 @@
 //! How one view follows another: how soon, and what it costs.
 
-use base::{Duration, limits};
+use base::{Duration, Instant, limits};
 use bft::{Lie, ViewNumber};
 use sim::liars::cluster::Cluster;
 use sim::liars::faults::Network;
@@ -96,6 +96,24 @@ fn a_primary_that_is_silent_costs_one_timeout() {
     let limit = cluster.config.relay_after + cluster.config.progress_timeout;
     cluster.expect_everything(limit + Duration::from_millis(800));
     assert!(cluster.now.since(began) < limit + Duration::from_millis(800));
+}
+
+/// Where all share few processors answers come one after the other. As long as they do, nobody else is asked:
+/// that would only make all of it slower.
+#[test]
+fn replicas_that_answer_one_after_the_other_are_waited_for() {
+    let late = Instant::ORIGIN + Duration::from_secs(60);
+    let slow = Network { delay_max: Duration::from_millis(300), ..Network::stormy(0, late) };
+    for seed in 0..8 {
+        let mut cluster = Cluster::with(32, seed, Network { doubled: 0, ..slow.clone() }, |_| {});
+        cluster.submit(0);
+        cluster.expect_everything(Duration::from_secs(2));
+        cluster.run(Duration::from_secs(1));
+        assert!(is_everywhere(&cluster, 0));
+        // A proposal for each of 20, two quorums for 21, and the decision for all others.
+        let least = 20 + 21 * 2 * 20 + 11 * 21;
+        assert!(verified(&cluster) <= least + 21, "{}", verified(&cluster));
+    }
 }
 
 /// What was decided before is not decided once more, whoever has the decision: the next primary, or another.

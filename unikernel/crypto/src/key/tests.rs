@@ -1,6 +1,9 @@
 //! Published vectors, and the properties that certificates rest on.
 
+use curve25519_dalek::scalar::Scalar;
+use ed25519_dalek::hazmat::ExpandedSecretKey;
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha512};
 
 use super::*;
 use crate::digest::Digest;
@@ -138,15 +141,50 @@ fn edge_cases_are_refused_by_their_key_or_by_themselves() {
     let mut admitted = Vec::new();
     for (number, [message, key, r, s]) in (0..).zip(TAMING) {
         let raw = ed25519_dalek::VerifyingKey::from_bytes(&bytes(key)).unwrap();
-        if verify_bytes(&raw, &bytes::<32>(message), &signature(r, s)).is_ok() {
+        let (message, signature) = (bytes::<32>(message), signature(r, s));
+        if raw.verify_strict(&message, &dalek(&signature)).is_ok() {
             taken.push(number);
         }
         match VerifyingKey::from_bytes(&bytes(key)) {
-            Ok(_) => admitted.push(number),
+            Ok(key) => {
+                admitted.push(number);
+                assert_eq!(verify_bytes(&key.0, &message, &signature), Err(SignatureError));
+            }
             Err(error) => assert_eq!(error, KeyError::Weak),
         }
     }
     assert_eq!((taken, admitted), (vec![3], vec![6, 7]));
+}
+
+fn dalek(signature: &Signature) -> ed25519_dalek::Signature {
+    ed25519_dalek::Signature::from_bytes(&signature.0)
+}
+
+/// With its secret anybody can make a signature whose `R` is the neutral element: `s` is then the secret
+/// times the hash. The equation holds, and it is refused nevertheless.
+#[test]
+fn a_signature_whose_r_is_of_small_order_is_refused() {
+    let seed = [0x17; 32];
+    let key = SigningKey::take(&mut { seed }).verifying_key();
+    let (r, message) = (crate::small_order::SMALL_ORDER[0], b"whatever");
+    let hash = Sha512::new().chain_update(r).chain_update(key.to_bytes()).chain_update(message);
+    let secret = ExpandedSecretKey::from(&seed).scalar;
+    let s = Scalar::from_bytes_mod_order_wide(&hash.finalize().into()) * secret;
+    let mut signature = Signature([0; SIGNATURE_BYTES]);
+    signature.0[..32].copy_from_slice(&r);
+    signature.0[32..].copy_from_slice(&s.to_bytes());
+    assert!(key.0.verify(message, &dalek(&signature)).is_ok(), "the equation holds");
+    assert!(key.0.verify_strict(message, &dalek(&signature)).is_err());
+    assert_eq!(verify_bytes(&key.0, message, &signature), Err(SignatureError));
+}
+
+#[test]
+fn the_points_of_small_order_are_those_of_the_paper() {
+    let mut ours = crate::small_order::SMALL_ORDER;
+    let mut theirs: [[u8; 32]; 8] = core::array::from_fn(|at| bytes(SMALL_ORDER[at]));
+    ours.sort();
+    theirs.sort();
+    assert_eq!(ours, theirs);
 }
 
 /// All fourteen encodings of the eight points of small order (table 6 of the same paper).
@@ -222,6 +260,7 @@ proptest! {
         let mut message = one.to_bytes();
         message[bit / 8] ^= 1 << (bit % 8);
         prop_assert_eq!(verify_bytes(&public.0, &message, &signature), Err(SignatureError));
+        prop_assert!(public.0.verify_strict(&one.to_bytes(), &dalek(&signature)).is_ok());
         let mut damaged = signature;
         damaged.0[bit / 8 % SIGNATURE_BYTES] ^= 1 << (bit % 8);
         prop_assert_eq!(public.verify(&one, &damaged), Err(SignatureError));
