@@ -47,6 +47,10 @@ pub struct NetStatistics {
     pub receive_buffers: u16,
     /// How many buffers are being sent, now.
     pub transmit_buffers: u16,
+    /// How many descriptors the ring has that brings frames in …
+    pub receive_ring: u16,
+    /// … and how many that which takes them out.
+    pub transmit_ring: u16,
 }
 
 impl Add for NetStatistics {
@@ -73,6 +77,8 @@ impl Add for NetStatistics {
             link_changes: self.link_changes + other.link_changes,
             receive_buffers: self.receive_buffers + other.receive_buffers,
             transmit_buffers: self.transmit_buffers + other.transmit_buffers,
+            receive_ring: self.receive_ring + other.receive_ring,
+            transmit_ring: self.transmit_ring + other.transmit_ring,
         }
     }
 }

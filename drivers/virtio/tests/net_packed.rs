@@ -5,3 +5,5 @@ const RINGS: u64 = virtio::fake::PACKED;
 
 #[path = "net/cases.rs"]
 mod cases;
+#[path = "net/sizes.rs"]
+mod sizes;

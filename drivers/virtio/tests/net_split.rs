@@ -5,3 +5,5 @@ const RINGS: u64 = 0;
 
 #[path = "net/cases.rs"]
 mod cases;
+#[path = "net/sizes.rs"]
+mod sizes;

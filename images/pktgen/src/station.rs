@@ -6,7 +6,7 @@ use core::net::Ipv4Addr;
 use core::num::NonZeroU64;
 
 use base::{Duration, Instant};
-use netio::{FlowKey, FlowTable, Outgoing};
+use netio::{FlowKey, FlowTable, NetStatistics, Outgoing};
 use pool::{Frame, FrameChain, Pool, Returns};
 
 use crate::BURST;
@@ -91,6 +91,7 @@ pub struct Station {
     finished: Option<Finished>,
     last_run: u8,
     counters: Counters,
+    card: NetStatistics,
     outgoing: VecDeque<Frame>,
     awake_until: Instant,
     /// What a frame of a full burst cost, in tenths of a nanosecond; the oldest are overwritten.
@@ -117,6 +118,7 @@ impl Station {
             finished: None,
             last_run: 0,
             counters: Counters::default(),
+            card: NetStatistics::default(),
             outgoing: VecDeque::with_capacity(4 * BURST),
             awake_until: Instant::default(),
             costs: Vec::with_capacity(COSTS_MAX),
@@ -386,6 +388,16 @@ impl Station {
     /// What was counted since the role was given.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// The card tells of itself.
+    pub fn note_card(&mut self, statistics: NetStatistics) {
+        self.card = statistics;
+    }
+
+    /// What the card has told last.
+    pub fn card(&self) -> &NetStatistics {
+        &self.card
     }
 
     /// How many flows are being heard, if it keeps account of them.

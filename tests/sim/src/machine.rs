@@ -137,6 +137,7 @@ impl Machine {
             has_continuous_clock: false,
             ledger: Some(false),
             path: None,
+            ring_size: base::limits::RING_SIZE,
             snapshot_entries: self.tuning.snapshot_entries,
             wall_ms: wall_ms.saturating_add_signed(self.calendar_ahead_ms),
         };

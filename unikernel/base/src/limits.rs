@@ -367,8 +367,32 @@ pub const SCRUB_STEP_MAX_BYTES: usize = 256 * 1024;
 
 // ---- Packets ------------------------------------------------------------------------------------
 
-/// How many packet buffers a node's pool has.
+/// How many packet buffers a node's pool has, with rings of the usual size: see [`packet_buffers`].
 pub const PACKET_BUFFERS: usize = 512;
+
+/// How many descriptors each ring of a card has, unless somebody asks for another size; `scripts/bench net`
+/// measures longer ones beside it.
+pub const RING_SIZE: u16 = 256;
+
+/// How many it may have: as many as QEMU's card. The standard allows 32,768.
+pub const RING_SIZE_MAX: u16 = 1024;
+
+/// Whether rings may have so many descriptors.
+pub const fn is_ring_size(size: u16) -> bool {
+    size.is_power_of_two() && size <= RING_SIZE_MAX
+}
+
+const _: () = assert!(is_ring_size(RING_SIZE) && is_ring_size(RING_SIZE_MAX));
+
+/// How many packet buffers go with rings of this size: one more for each descriptor more.
+pub const fn packet_buffers(ring_size: u16) -> usize {
+    PACKET_BUFFERS + ring_size.saturating_sub(RING_SIZE) as usize
+}
+
+/// How many of them wait for frames of other nodes to arrive, with rings of this size.
+pub const fn cluster_receive_buffers(ring_size: u16) -> u16 {
+    CLUSTER_RECEIVE_BUFFERS + ring_size.saturating_sub(RING_SIZE)
+}
 
 /// How many of them wait for frames of other nodes to arrive …
 pub const CLUSTER_RECEIVE_BUFFERS: u16 = 160;

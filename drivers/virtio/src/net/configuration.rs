@@ -53,7 +53,8 @@ const _: () = assert!(HEADER_BYTES <= HEADROOM_BYTES);
 /// How a card is used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NetConfig {
-    /// At most so many descriptors per ring; the card may allow fewer.
+    /// At most so many descriptors per ring: the largest power of two of these, of what the card allows, and
+    /// of [`SIZE_MAX`].
     pub queue_size_max: u16,
     /// How many buffers wait for frames to arrive; no more than the ring has descriptors. The rest of the
     /// pool is for what is being sent and worked on.

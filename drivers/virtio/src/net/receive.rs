@@ -43,7 +43,8 @@ impl Receiver {
     }
 
     pub(super) fn statistics(&self) -> NetStatistics {
-        NetStatistics { receive_buffers: self.queue.outstanding(), ..self.statistics }
+        let (receive_buffers, receive_ring) = (self.queue.outstanding(), self.queue.size());
+        NetStatistics { receive_buffers, receive_ring, ..self.statistics }
     }
 
     pub(super) fn used(&self) -> OffloadCounts {

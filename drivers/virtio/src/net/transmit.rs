@@ -51,7 +51,8 @@ impl Transmitter {
     }
 
     pub(super) fn statistics(&self) -> NetStatistics {
-        NetStatistics { transmit_buffers: self.queue.outstanding(), ..self.statistics }
+        let (transmit_buffers, transmit_ring) = (self.queue.outstanding(), self.queue.size());
+        NetStatistics { transmit_buffers, transmit_ring, ..self.statistics }
     }
 
     pub(super) fn used(&self) -> OffloadCounts {

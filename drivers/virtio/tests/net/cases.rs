@@ -123,22 +123,6 @@ fn the_card_may_have_a_smaller_ring_and_a_larger_mtu() {
     assert_eq!(usize::from(card.mtu()), PAGE_BYTES - HEADROOM_BYTES - 18, "what a buffer holds");
 }
 
-/// P15: rings of up to 1024, whatever the card allows.
-#[test]
-fn the_largest_ring_is_filled_and_emptied() {
-    let mut options = card_options();
-    options.queue_sizes = vec![32_768, 1024];
-    let pool = Pool::on_heap(1100, PAGE_BYTES);
-    let (transport, network) = FakeNetwork::new(options);
-    let config =
-        NetConfig { queue_size_max: u16::MAX, receive_buffers: u16::MAX, ..NetConfig::DEFAULT };
-    let mut card = VirtioNet::new(transport, config, pool.clone(), allocate).unwrap();
-    assert_eq!(card.statistics().receive_buffers, 1024);
-    let frames = vec![vec![9; 60]; 1024];
-    assert_eq!(network.deliver(&frames), 1024);
-    assert_eq!(receive_all(&mut card), frames);
-}
-
 #[test]
 fn bursts_arrive_whole_and_in_order() {
     for features in [EVENT_INDEX, 0] {

@@ -18,6 +18,7 @@ pub const RING: u16 = 16;
 pub const RECEIVE: usize = 0;
 pub const TRANSMIT: usize = 1;
 const BUFFER_BYTES: u32 = 2048;
+const DESCRIPTOR_BYTES: u64 = 16;
 pub const HEADER_BYTES: usize = 12;
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
@@ -29,18 +30,15 @@ const USER_BASE: u64 = 0x7000_0000;
 pub fn descriptors(ring: usize) -> u64 {
     0x1_0000 * (ring as u64 + 1)
 }
+/// Of a ring of the usual size.
 pub fn available(ring: usize) -> u64 {
     descriptors(ring) + 0x1000
-}
-pub fn used(ring: usize) -> u64 {
-    descriptors(ring) + 0x2000
-}
-fn buffer(ring: usize, slot: u16) -> u64 {
-    0x8_0000 + 0x4_0000 * ring as u64 + u64::from(slot) * u64::from(BUFFER_BYTES)
 }
 
 /// See the module.
 pub struct Guest {
+    /// How many descriptors each ring has.
+    size: u16,
     pub memory: GuestMemoryMmap,
     kicks: Vec<EventFd>,
     next_available: Vec<u16>,
@@ -57,7 +55,14 @@ impl Guest {
     /// Plugs in a card with these features of network cards besides those of all devices, and so many pairs
     /// of rings.
     pub fn plug_in_with(path: &Path, offloads: u64, pairs: usize) -> Guest {
+        Guest::plug_in_sized(path, offloads, pairs, RING)
+    }
+
+    /// As [`Guest::plug_in_with`], with rings of this size.
+    pub fn plug_in_sized(path: &Path, offloads: u64, pairs: usize, size: u16) -> Guest {
         let rings = 2 * pairs;
+        // What all buffers need, if that is more.
+        let memory_bytes = MEMORY_BYTES.max(8 * usize::from(size) * BUFFER_BYTES as usize);
         let mut frontend = Frontend::connect(path, rings as u64).unwrap();
         frontend.set_owner().unwrap();
         let offered = frontend.get_features().unwrap();
@@ -70,13 +75,13 @@ impl Guest {
             frontend.set_protocol_features(protocol & VhostUserProtocolFeatures::MQ).unwrap();
             assert!(frontend.get_queue_num().unwrap() >= pairs as u64);
         }
-        let file = memory_file();
+        let file = memory_file(memory_bytes);
         let offset = FileOffset::new(file.try_clone().unwrap(), 0);
-        let ranges = [(GuestAddress(0), MEMORY_BYTES, Some(offset))];
+        let ranges = [(GuestAddress(0), memory_bytes, Some(offset))];
         let memory = GuestMemoryMmap::from_ranges_with_files(ranges).unwrap();
         let region = VhostUserMemoryRegionInfo {
             guest_phys_addr: 0,
-            memory_size: MEMORY_BYTES as u64,
+            memory_size: memory_bytes as u64,
             userspace_addr: USER_BASE,
             mmap_offset: 0,
             mmap_handle: file.as_raw_fd(),
@@ -85,27 +90,41 @@ impl Guest {
         let bell = || EventFd::new(EFD_NONBLOCK).unwrap();
         let kicks: Vec<_> = (0..rings).map(|_| bell()).collect();
         let calls: Vec<_> = (0..rings).map(|_| bell()).collect();
-        for ring in 0..rings {
-            frontend.set_vring_num(ring, RING).unwrap();
-            frontend.set_vring_base(ring, 0).unwrap();
+        let (next_available, next_used) = (vec![0; rings], vec![0; rings]);
+        let mut guest = Guest { size, memory, kicks, next_available, next_used, frontend };
+        for (ring, call) in calls.iter().enumerate() {
+            guest.frontend.set_vring_num(ring, size).unwrap();
+            guest.frontend.set_vring_base(ring, 0).unwrap();
             let config = VringConfigData {
-                queue_max_size: RING,
-                queue_size: RING,
+                queue_max_size: size,
+                queue_size: size,
                 flags: 0,
                 desc_table_addr: USER_BASE + descriptors(ring),
-                used_ring_addr: USER_BASE + used(ring),
-                avail_ring_addr: USER_BASE + available(ring),
+                used_ring_addr: USER_BASE + guest.used(ring),
+                avail_ring_addr: USER_BASE + guest.available(ring),
                 log_addr: None,
             };
-            frontend.set_vring_addr(ring, &config).unwrap();
-            frontend.set_vring_call(ring, &calls[ring]).unwrap();
-            frontend.set_vring_kick(ring, &kicks[ring]).unwrap();
-            frontend.set_vring_enable(ring, true).unwrap();
+            guest.frontend.set_vring_addr(ring, &config).unwrap();
+            guest.frontend.set_vring_call(ring, call).unwrap();
+            guest.frontend.set_vring_kick(ring, &guest.kicks[ring]).unwrap();
+            guest.frontend.set_vring_enable(ring, true).unwrap();
         }
         // Asks for something, so that everything before it is done.
-        frontend.get_features().unwrap();
-        let (next_available, next_used) = (vec![0; rings], vec![0; rings]);
-        Guest { memory, kicks, next_available, next_used, frontend }
+        guest.frontend.get_features().unwrap();
+        guest
+    }
+
+    fn available(&self, ring: usize) -> u64 {
+        descriptors(ring) + (u64::from(self.size) * DESCRIPTOR_BYTES).max(0x1000)
+    }
+
+    fn used(&self, ring: usize) -> u64 {
+        self.available(ring) + 0x1000
+    }
+
+    fn buffer(&self, ring: usize, slot: u16) -> u64 {
+        let buffers = (u64::from(self.size) * u64::from(BUFFER_BYTES)).max(0x4_0000);
+        0x8_0000 + buffers * ring as u64 + u64::from(slot) * u64::from(BUFFER_BYTES)
     }
 
     /// Says something to the switch, which must still be there to answer.
@@ -138,7 +157,7 @@ impl Guest {
 
     /// Offers a chain, and does not ring.
     fn offer_in_silence(&mut self, ring: usize, head: u16) {
-        let place = available(ring) + 4 + u64::from(self.next_available[ring] % RING) * 2;
+        let place = self.available(ring) + 4 + u64::from(self.next_available[ring] % self.size) * 2;
         self.memory.write_obj(head, GuestAddress(place)).unwrap();
         self.next_available[ring] = self.next_available[ring].wrapping_add(1);
         self.write_available(ring, self.next_available[ring]);
@@ -146,7 +165,7 @@ impl Guest {
 
     fn write_available(&self, ring: usize, index: u16) {
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-        self.memory.write_obj(index, GuestAddress(available(ring) + 2)).unwrap();
+        self.memory.write_obj(index, GuestAddress(self.available(ring) + 2)).unwrap();
     }
 
     /// Says how much is offered, and rings.
@@ -167,8 +186,8 @@ impl Guest {
 
     pub fn offer_buffers_in(&mut self, ring: usize, count: u16) {
         for _ in 0..count {
-            let slot = self.next_available[ring] % RING;
-            self.describe(ring, slot, buffer(ring, slot), BUFFER_BYTES, WRITE, 0);
+            let slot = self.next_available[ring] % self.size;
+            self.describe(ring, slot, self.buffer(ring, slot), BUFFER_BYTES, WRITE, 0);
             self.offer(ring, slot);
         }
     }
@@ -182,14 +201,14 @@ impl Guest {
     pub fn send_with(&mut self, ring: usize, header: [u8; HEADER_BYTES], frame: &[u8]) {
         let bytes = [&header[..], frame].concat();
         let pieces: Vec<_> = bytes.chunks(BUFFER_BYTES as usize).collect();
-        assert!(pieces.len() <= usize::from(RING), "the frame fits the ring");
-        let head = self.next_available[ring] % RING;
+        assert!(pieces.len() <= usize::from(self.size), "the frame fits the ring");
+        let head = self.next_available[ring] % self.size;
         for (number, piece) in (0..).zip(&pieces) {
-            let (slot, next) = ((head + number) % RING, (head + number + 1) % RING);
-            self.memory.write_slice(piece, GuestAddress(buffer(ring, slot))).unwrap();
+            let (slot, next) = ((head + number) % self.size, (head + number + 1) % self.size);
+            self.memory.write_slice(piece, GuestAddress(self.buffer(ring, slot))).unwrap();
             let flags = if usize::from(number) + 1 < pieces.len() { NEXT } else { 0 };
             let length = u32::try_from(piece.len()).unwrap();
-            self.describe(ring, slot, buffer(ring, slot), length, flags, next);
+            self.describe(ring, slot, self.buffer(ring, slot), length, flags, next);
         }
         self.offer(ring, head);
         assert!(self.is_taken_in(ring), "the switch has not taken the frame");
@@ -197,9 +216,9 @@ impl Guest {
 
     /// Puts a short frame into the ring, and does not ring.
     pub fn put_in_silence(&mut self, frame: &[u8]) {
-        let slot = self.next_available[TRANSMIT] % RING;
+        let slot = self.next_available[TRANSMIT] % self.size;
         let bytes = [&[0; HEADER_BYTES], frame].concat();
-        let place = buffer(TRANSMIT, slot);
+        let place = self.buffer(TRANSMIT, slot);
         self.memory.write_slice(&bytes, GuestAddress(place)).unwrap();
         self.describe(TRANSMIT, slot, place, u32::try_from(bytes.len()).unwrap(), 0, 0);
         self.offer_in_silence(TRANSMIT, slot);
@@ -207,7 +226,7 @@ impl Guest {
 
     /// Whether the switch has taken everything that was offered for transmission.
     pub fn was_taken(&self) -> bool {
-        let index: u16 = self.memory.read_obj(GuestAddress(used(TRANSMIT) + 2)).unwrap();
+        let index: u16 = self.memory.read_obj(GuestAddress(self.used(TRANSMIT) + 2)).unwrap();
         index == self.next_available[TRANSMIT]
     }
 
@@ -218,7 +237,7 @@ impl Guest {
 
     fn is_taken_in(&self, ring: usize) -> bool {
         patience(|| {
-            let index: u16 = self.memory.read_obj(GuestAddress(used(ring) + 2)).unwrap();
+            let index: u16 = self.memory.read_obj(GuestAddress(self.used(ring) + 2)).unwrap();
             index == self.next_available[ring]
         })
     }
@@ -242,17 +261,18 @@ impl Guest {
 
     fn take_buffer(&mut self, ring: usize) -> Option<Vec<u8>> {
         let next = self.next_used[ring];
-        let has_come =
-            patience(|| self.memory.read_obj::<u16>(GuestAddress(used(ring) + 2)).unwrap() != next);
+        let has_come = patience(|| {
+            self.memory.read_obj::<u16>(GuestAddress(self.used(ring) + 2)).unwrap() != next
+        });
         if !has_come {
             return None;
         }
-        let place = used(ring) + 4 + u64::from(next % RING) * 8;
+        let place = self.used(ring) + 4 + u64::from(next % self.size) * 8;
         let slot: u32 = self.memory.read_obj(GuestAddress(place)).unwrap();
         let length: u32 = self.memory.read_obj(GuestAddress(place + 4)).unwrap();
         self.next_used[ring] = next.wrapping_add(1);
         let mut bytes = vec![0; length as usize];
-        let from = GuestAddress(buffer(ring, u16::try_from(slot).unwrap()));
+        let from = GuestAddress(self.buffer(ring, u16::try_from(slot).unwrap()));
         self.memory.read_slice(&mut bytes, from).unwrap();
         Some(bytes)
     }
@@ -260,18 +280,18 @@ impl Guest {
     /// That nothing comes.
     pub fn receives_nothing(&mut self) -> bool {
         std::thread::sleep(Duration::from_millis(50));
-        let index: u16 = self.memory.read_obj(GuestAddress(used(RECEIVE) + 2)).unwrap();
+        let index: u16 = self.memory.read_obj(GuestAddress(self.used(RECEIVE) + 2)).unwrap();
         index == self.next_used[RECEIVE]
     }
 }
 
-fn memory_file() -> File {
+fn memory_file(bytes: usize) -> File {
     // SAFETY: the name is a C string; the result is checked, and owned by the file alone.
     let file = unsafe {
         let fd = libc::memfd_create(c"guest".as_ptr(), libc::MFD_CLOEXEC);
         assert!(fd >= 0);
         File::from_raw_fd(fd)
     };
-    file.set_len(MEMORY_BYTES as u64).unwrap();
+    file.set_len(bytes as u64).unwrap();
     file
 }

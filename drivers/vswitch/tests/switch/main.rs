@@ -14,6 +14,9 @@ use std::time::Duration;
 
 use guest::Guest;
 use serde_json::Value;
+use vhost::VhostBackend;
+use vhost::vhost_user::message::{VhostUserHeaderFlag, VhostUserProtocolFeatures};
+use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vswitch::client::Client;
 use vswitch::control::Request;
 use vswitch::port::PortKind;
@@ -130,6 +133,47 @@ fn thousands_of_frames_in_order() {
         assert_eq!(receiver.receive().unwrap(), frame(2, 1, &number.to_be_bytes()));
         receiver.offer_buffers(1);
     }
+}
+
+/// Rings of any size up to 1024, the longest of QEMU's card, all of whose descriptors are used at once.
+#[test]
+fn rings_of_every_size_are_served() {
+    for size in [1, 2, 256, 512, 1024] {
+        let switch = Running::new(&format!("size-{size}"), &RINGS[..2]);
+        let mut guests =
+            [1, 2].map(|number| Guest::plug_in_sized(&switch.port(number), 0, 1, size));
+        for round in 0..3_u32 {
+            guests[1].offer_buffers(size);
+            let frames = (0..size)
+                .map(|number| frame(2, 1, &(round << 16 | u32::from(number)).to_be_bytes()));
+            let frames: Vec<_> = frames.collect();
+            frames.iter().for_each(|frame| guests[0].put_in_silence(frame));
+            guests[0].ring(guest::TRANSMIT);
+            assert!(guests[0].is_taken(), "a ring of {size} is emptied");
+            for frame in frames {
+                assert_eq!(guests[1].receive(), Some(frame));
+            }
+        }
+    }
+}
+
+/// Longer ones are refused, and so is what is no power of two: the hypervisor is told.
+#[test]
+fn a_ring_that_is_too_long_is_refused() {
+    let switch = Running::new("long", &RINGS[..1]);
+    for size in [2048_u16, 32_768, 1000] {
+        let mut frontend = Frontend::connect(switch.port(1), 2).unwrap();
+        frontend.set_owner().unwrap();
+        let offered = frontend.get_features().unwrap();
+        frontend.set_features(offered).unwrap();
+        frontend.get_protocol_features().unwrap();
+        frontend.set_protocol_features(VhostUserProtocolFeatures::REPLY_ACK).unwrap();
+        frontend.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
+        frontend.set_vring_num(0, 1024).unwrap();
+        frontend.set_vring_num(0, size).unwrap_err();
+        assert!(frontend.get_features().is_ok(), "the switch is still there");
+    }
+    assert!(switch.plug_in(1).is_plugged(), "the port is free for a machine that does better");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use core::fmt::{self, Write};
 
-use base::limits::{CLUSTER_RECEIVE_BUFFERS, OUTSIDE_RECEIVE_BUFFERS};
+use base::limits::{OUTSIDE_RECEIVE_BUFFERS, RING_SIZE, cluster_receive_buffers};
+use node::Settings;
 use platform::devices::{self, DiscoveryError};
 use platform::interrupts::Interrupts;
 use platform::pci;
@@ -68,7 +69,7 @@ impl fmt::Display for DeviceError {
 struct Finder<'a, T: Transport> {
     arena: &'a mut Option<Region>,
     packets: &'a Pool,
-    without_flush: WithoutFlush,
+    settings: &'a Settings,
     cluster: Option<VirtioNet<T>>,
     outside: Option<VirtioNet<T>>,
     disk: Option<VirtioBlk<T>>,
@@ -83,9 +84,9 @@ pub fn on_pci(
     interrupts: &mut Interrupts,
     arena: &mut Option<Region>,
     packets: &Pool,
-    without_flush: WithoutFlush,
+    settings: &Settings,
 ) -> Result<Devices<PciDevice>, DeviceError> {
-    let mut finder = Finder::new(arena, packets, without_flush);
+    let mut finder = Finder::new(arena, packets, settings);
     devices::on_pci(ports, interrupts, |kind, device| finder.take(kind, device))?;
     finder.complete()
 }
@@ -99,16 +100,16 @@ pub fn on_board(
     interrupts: &mut Interrupts,
     arena: &mut Option<Region>,
     packets: &Pool,
-    without_flush: WithoutFlush,
+    settings: &Settings,
 ) -> Result<Devices<MmioTransport<'static>>, DeviceError> {
-    let mut finder = Finder::new(arena, packets, without_flush);
+    let mut finder = Finder::new(arena, packets, settings);
     devices::on_board(command_line, interrupts, |kind, device| finder.take(kind, device))?;
     finder.complete()
 }
 
 impl<'a, T: Transport> Finder<'a, T> {
-    fn new(arena: &'a mut Option<Region>, packets: &'a Pool, without_flush: WithoutFlush) -> Self {
-        Finder { arena, packets, without_flush, cluster: None, outside: None, disk: None }
+    fn new(arena: &'a mut Option<Region>, packets: &'a Pool, settings: &'a Settings) -> Self {
+        Finder { arena, packets, settings, cluster: None, outside: None, disk: None }
     }
 
     fn take(&mut self, kind: DeviceType, transport: T) -> Result<(), DeviceError> {
@@ -122,13 +123,14 @@ impl<'a, T: Transport> Finder<'a, T> {
 
     fn take_card(&mut self, transport: T) -> Result<(), DeviceError> {
         let kind = card_kind(&transport);
-        let (name, place, receive_buffers) = match kind {
+        let (name, place, queue_size_max, receive_buffers) = match kind {
             Some(MAC_CLUSTER) => {
-                ("card of the cluster", &mut self.cluster, CLUSTER_RECEIVE_BUFFERS)
+                let size = self.settings.ring_size;
+                ("card of the cluster", &mut self.cluster, size, cluster_receive_buffers(size))
             }
-            _ => ("card of the clients", &mut self.outside, OUTSIDE_RECEIVE_BUFFERS),
+            _ => ("card of the clients", &mut self.outside, RING_SIZE, OUTSIDE_RECEIVE_BUFFERS),
         };
-        let config = NetConfig { receive_buffers, ..NetConfig::default() };
+        let config = NetConfig { queue_size_max, receive_buffers, ..NetConfig::default() };
         let arena = &mut *self.arena;
         let card = VirtioNet::new(transport, config, self.packets.clone(), |bytes| {
             devices::cut(arena, bytes)
@@ -148,7 +150,11 @@ impl<'a, T: Transport> Finder<'a, T> {
     }
 
     fn take_disk(&mut self, transport: T) -> Result<(), DeviceError> {
-        let config = BlkConfig { without_flush: self.without_flush, ..BlkConfig::default() };
+        let without_flush = match self.settings.without_flush {
+            true => WithoutFlush::Accept,
+            false => WithoutFlush::Refuse,
+        };
+        let config = BlkConfig { without_flush, ..BlkConfig::default() };
         let arena = &mut *self.arena;
         let disk = VirtioBlk::new(transport, config, |bytes| devices::cut(arena, bytes))
             .map_err(|error| DeviceError::Unusable("disk", error))?;

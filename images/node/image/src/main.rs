@@ -10,6 +10,7 @@ mod run;
 
 use core::fmt::{Display, Write};
 
+use base::limits::{RING_SIZE_MAX, packet_buffers};
 use node::{Hardware, Identity, Node, Region, Settings, SettingsError, Stop};
 use platform::clock::Clock;
 use platform::interrupts::Interrupts;
@@ -18,14 +19,13 @@ use platform::power::{self, Exit};
 use platform::serial::Serial;
 use platform::{boot, entropy, firmware, memory};
 use pool::{PAGE_BYTES, Pool};
-use virtio::blk::WithoutFlush;
 use virtio::transport::Transport;
 
 use block::BlockDevice;
 use devices::{DeviceError, Devices};
 
-/// The mission's pool: 512 packet buffers of one page.
-const PACKET_BUFFERS: usize = base::limits::PACKET_BUFFERS;
+const _: () = assert!(RING_SIZE_MAX <= virtio::queue::SIZE_MAX);
+
 /// Buffers for the disk, and their length: long enough that a batch is a few requests.
 const BLOCK_BUFFERS: usize = 32;
 const BLOCK_BUFFER_BYTES: usize = 64 * 1024;
@@ -53,7 +53,8 @@ extern "C" fn main(_argc: i32, _argv: *const *const u8, _env: *const *const u8) 
     let identity = identity(&settings);
     let ledger_buffers = if identity.is_some() { LEDGER_BUFFERS } else { 1 };
     let (Some(packets), Some(blocks), Some(signed), Some(entries)) = (
-        pool(PACKET_BUFFERS, PAGE_BYTES),
+        // The mission's pool: 512 packet buffers of one page, and more for longer rings.
+        pool(packet_buffers(settings.ring_size), PAGE_BYTES),
         pool(BLOCK_BUFFERS, BLOCK_BUFFER_BYTES),
         pool(ledger_buffers, BLOCK_BUFFER_BYTES),
         pool(ledger_buffers, BLOCK_BUFFER_BYTES),
@@ -61,18 +62,14 @@ extern "C" fn main(_argc: i32, _argv: *const *const u8, _env: *const *const u8) 
         refuse(Exit::Device, &"the machine has too little memory: give it 64 MiB")
     };
     let ledger = identity.map(|identity| (identity, [signed, entries]));
-    let without_flush =
-        if settings.without_flush { WithoutFlush::Accept } else { WithoutFlush::Refuse };
     match ConfigurationPorts::take() {
         Some(ports) => {
-            let found =
-                devices::on_pci(ports, &mut interrupts, &mut arena, &packets, without_flush);
+            let found = devices::on_pci(ports, &mut interrupts, &mut arena, &packets, &settings);
             start(found, settings, (packets, blocks), ledger, clock)
         }
         None => {
             let line = boot::command_line().unwrap_or_default();
-            let found =
-                devices::on_board(line, &mut interrupts, &mut arena, &packets, without_flush);
+            let found = devices::on_board(line, &mut interrupts, &mut arena, &packets, &settings);
             start(found, settings, (packets, blocks), ledger, clock)
         }
     }

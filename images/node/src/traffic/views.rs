@@ -78,6 +78,8 @@ pub(crate) fn status(traffic: &Traffic, path: Option<ZeroCopyPath>) -> Record {
         "sent_gbit",
         "waiting",
         "in_ring",
+        "receive_ring",
+        "transmit_ring",
         "wait_us_p50",
         "wait_us_p99",
     ]);
@@ -92,6 +94,8 @@ pub(crate) fn status(traffic: &Traffic, path: Option<ZeroCopyPath>) -> Record {
             gbit(rates.sent_bits),
             gate.classes.len().into(),
             card.statistics.transmit_buffers.into(),
+            card.statistics.receive_ring.into(),
+            card.statistics.transmit_ring.into(),
             micros(&gate.waits, 500),
             micros(&gate.waits, 990),
         ]);

@@ -7,9 +7,10 @@ extern crate alloc;
 use alloc::collections::VecDeque;
 use core::fmt::{Display, Write};
 
+use base::limits::packet_buffers;
 use base::{Duration, Instant};
 use net::device::{FrameDevice, Offloads};
-use pktgen::settings::Offloading;
+use pktgen::settings::{Offloading, Settings};
 use pktgen::tcp::Tcp;
 use pktgen::{BURST, Station, commands};
 use platform::clock::Clock;
@@ -26,9 +27,6 @@ use virtio::VirtioNet;
 use virtio::net::{Checksum, NetConfig, Packet};
 use virtio::transport::{DeviceType, Transport};
 
-/// As many packet buffers as a node has, and as many of them wait for frames.
-const PACKET_BUFFERS: usize = base::limits::PACKET_BUFFERS;
-const RECEIVE_BUFFERS: u16 = 256;
 /// Buffers for segments of 64 KiB: what is left of the memory that devices can reach, less the rings …
 const LARGE_BUFFERS: usize = 56;
 /// … and so many of them wait for arrivals, none of which then has to be put together.
@@ -46,8 +44,8 @@ extern "C" fn main(_argc: i32, _argv: *const *const u8, _env: *const *const u8) 
     let clock = Clock::new();
     let mut arena = memory::take_arena();
     let line = boot::command_line().unwrap_or_default();
-    let offloading = Offloading::parse(line).unwrap_or_else(|word| refuse(&word));
-    let pools = Pools::cut(&mut arena, offloading);
+    let settings = Settings::parse(line).unwrap_or_else(|word| refuse(&word));
+    let pools = Pools::cut(&mut arena, settings);
     match ConfigurationPorts::take() {
         Some(ports) => {
             let mut first = None;
@@ -76,7 +74,7 @@ fn keep_card<T>(kind: DeviceType, device: T, first: &mut Option<T>) -> Result<()
 
 /// Memory for packets.
 struct Pools {
-    offloading: Offloading,
+    settings: Settings,
     packets: Pool,
     templates: Pool,
     /// For segments of 64 KiB, if TCP leaves something to the card.
@@ -84,36 +82,41 @@ struct Pools {
 }
 
 impl Pools {
-    fn cut(arena: &mut Option<Region>, offloading: Offloading) -> Pools {
+    fn cut(arena: &mut Option<Region>, settings: Settings) -> Pools {
         let mut pool = |buffers, bytes| match devices::cut(arena, buffers * bytes) {
             Some(region) => Pool::new(region, bytes),
-            None => refuse(&"the machine has too little memory: give it 64 MiB"),
+            None => {
+                refuse(&"the machine has too little memory: give it 64 MiB, or 128 for long rings")
+            }
         };
+        // As many as a node has.
+        let buffers = packet_buffers(settings.ring_size);
         Pools {
-            offloading,
-            packets: pool(PACKET_BUFFERS, PAGE_BYTES),
-            templates: pool(PACKET_BUFFERS, PAGE_BYTES),
-            large: (offloading != Offloading::None)
+            settings,
+            packets: pool(buffers, PAGE_BYTES),
+            templates: pool(buffers, PAGE_BYTES),
+            large: (settings.offloading != Offloading::None)
                 .then(|| pool(LARGE_BUFFERS, LARGE_BUFFER_BYTES)),
         }
     }
 
     /// What the card is asked for, and the pool that it takes buffers for arrivals from.
     fn card(&self) -> (NetConfig, &Pool) {
-        let (receive_buffers, pool) = match (self.offloading, &self.large) {
+        let Settings { offloading, ring_size: queue_size_max } = self.settings;
+        let (receive_buffers, pool) = match (offloading, &self.large) {
             (Offloading::All, Some(large)) => (LARGE_RECEIVE_BUFFERS, large),
-            _ => (RECEIVE_BUFFERS, &self.packets),
+            _ => (queue_size_max, &self.packets),
         };
-        let offloads = self.offloading.wanted();
-        (NetConfig { receive_buffers, offloads, ..NetConfig::DEFAULT }, pool)
+        (NetConfig { queue_size_max, receive_buffers, offloads: offloading.wanted() }, pool)
     }
 
     /// The stack of this card.
     fn tcp<T: Transport>(&self, card: &VirtioNet<T>, now: Instant) -> Tcp {
         let offered = card.offloads().offered;
-        let is_large = self.offloading == Offloading::All;
+        let Settings { offloading, .. } = self.settings;
+        let is_large = offloading == Offloading::All;
         let offloads = self.large.clone().map(|large| {
-            let wanted = self.offloading.wanted();
+            let wanted = offloading.wanted();
             Offloads::new(offered, wanted, self.packets.clone(), large, is_large)
         });
         let device = FrameDevice::new(self.packets.clone(), card.mtu().into(), offloads);
@@ -176,6 +179,7 @@ fn run<T: Transport>(mut card: VirtioNet<T>, pools: &Pools, clock: Clock) -> ! {
     let tcp = pools.tcp(&card, clock.now());
     let (packets, templates) = (pools.packets.clone(), pools.templates.clone());
     let mut station = Station::new(card.mac().0, packets, templates, tcp);
+    station.note_card(card.statistics());
     let mut waiting = VecDeque::with_capacity(BURST);
     let (mut console, mut serial) = (commands::console(), Serial::new());
     console.print_log(&alloc::format!(
@@ -191,7 +195,7 @@ fn run<T: Transport>(mut card: VirtioNet<T>, pools: &Pools, clock: Clock) -> ! {
     loop {
         turns = turns.wrapping_add(1);
         let now = clock.now();
-        let received = receive(&mut card, &mut station, pools.offloading, now);
+        let received = receive(&mut card, &mut station, pools.settings.offloading, now);
         if station.is_short_of_buffers() {
             // The next burst is made of buffers that have left.
             card.reclaim();

@@ -188,6 +188,7 @@ fn status(station: &Station) -> Report {
     let mac = station.mac().map(|byte| alloc::format!("{byte:02x}")).join(":");
     let (counters, arrivals) = (station.counters(), station.meter().latest());
     let (pool, costs) = (station.pool().statistics(), station.costs());
+    let card = station.card();
     Report::Record(
         Record::default()
             .with("mac", Value::text(mac))
@@ -203,6 +204,8 @@ fn status(station: &Station) -> Report {
             .with("flows", station.flows())
             .with("packet_ns_p50", costs.map(|(p50, _)| u64::from(p50 / 10)))
             .with("packet_ns_p99", costs.map(|(_, p99)| u64::from(p99 / 10)))
+            .with("receive_ring", u64::from(card.receive_ring))
+            .with("transmit_ring", u64::from(card.transmit_ring))
             .with("buffers", pool.buffers)
             .with("buffers_free", pool.free)
             .with("pool_exhausted", pool.exhausted)

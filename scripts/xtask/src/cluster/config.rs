@@ -48,6 +48,10 @@ pub(super) fn port_base<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16
     checked(from, up::check_port_base)
 }
 
+pub(super) fn ring_size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
+    checked(from, up::check_ring_size)
+}
+
 /// A value that is refused here, where its line is known.
 fn checked<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
@@ -72,13 +76,15 @@ mod tests {
     fn every_option_has_a_place() {
         let wishes = parse(
             "nodes = 5\nservices = 'both'\nnet = 'socket'\naccel = 'tcg'\nmemory = 96\ndisk-size = 32\n\
-             port-base = 7300\nreads = 'lease'\nappend = 'coterie.snapshot=200'\nmachine = 'microvm'\n",
+             port-base = 7300\nring-size = 512\n\
+             reads = 'lease'\nappend = 'coterie.snapshot=200'\nmachine = 'microvm'\n",
         );
         let wishes = wishes.unwrap();
         assert_eq!((wishes.nodes, wishes.services), (Some(5), Some(Services::Both)));
         assert_eq!((wishes.net, wishes.accel), (Some(Net::Socket), Some(AccelWish::Tcg)));
         assert_eq!((wishes.memory_mib, wishes.disk_mib), (Some(96), Some(32)));
         assert_eq!((wishes.port_base, wishes.reads), (Some(7300), Some(Reads::Lease)));
+        assert_eq!(wishes.ring_size, Some(512));
         assert_eq!(wishes.append.as_deref(), Some("coterie.snapshot=200"));
         assert_eq!(parse("").unwrap(), Wishes::default());
     }
@@ -95,6 +101,9 @@ mod tests {
             ("# disks\ndisk-size = 15", 2, "16 to 65536 MiB of disk"),
             ("memory = 47", 1, "48 to 2048 MiB of memory"),
             ("port-base = 80", 1, "1024 to 59999"),
+            ("ring-size = 0", 1, "a power of two up to 1024"),
+            ("ring-size = 1000", 1, "a power of two up to 1024"),
+            ("ring-size = 2048", 1, "a power of two up to 1024"),
             ("net = 'tin-cans'", 1, "unknown variant `tin-cans`"),
             ("services = 'tea'", 1, "unknown variant `tea`"),
             ("accel = 'now'", 1, "unknown variant `now`"),

@@ -222,6 +222,7 @@ mod tests {
                 port_base: 7_100,
                 image: PathBuf::new(),
                 reads: Reads::Index,
+                ring_size: 256,
                 services: Services::Both,
                 has_keys: false,
                 append: String::new(),

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base::limits;
+
 use super::disks::{self, Format};
 use super::keys;
 use super::process;
@@ -11,6 +13,9 @@ use crate::clock;
 
 /// QEMU keeps what it translates; an image of a megabyte needs no more than this, in MiB.
 const TRANSLATIONS_MIB: u32 = 32;
+
+/// The shortest rings of QEMU's network card, in descriptors.
+const RING_SIZE_MIN_QEMU: u16 = 256;
 
 /// The folder of a node, within the cluster's.
 pub fn node_folder(node: u16) -> PathBuf {
@@ -137,13 +142,17 @@ fn settings(description: &Description, node: u16, format: Format, contact: Optio
         Services::Bft if node <= description.founders => "coterie.services=raft,bft ",
         Services::Raft | Services::Bft | Services::Both => "",
     };
+    let ring = match description.ring_size {
+        limits::RING_SIZE => String::new(),
+        size => format!("coterie.ring={size} "),
+    };
     let path = match description.net {
         Net::Switch | Net::Ovs => "dpdk",
         Net::Socket => "userspace",
         Net::Bridge => "kernel",
     };
     format!(
-        "coterie.id={node} coterie.cluster={} {beginning} {format}{reads}{services}coterie.path={path} \
+        "coterie.id={node} coterie.cluster={} {beginning} {format}{reads}{services}{ring}coterie.path={path} \
          coterie.wall_ms={} {}",
         description.id,
         clock::since_1970().as_millis(),
@@ -189,6 +198,10 @@ fn cluster_card(description: &Description, node: u16, tap: Option<i32>) -> Vec<S
         }
     };
     let [option, mut device] = card(description.machine, "cluster", 0, node);
+    // QEMU offers no less than this, and what takes frames out is no longer but over shared rings; the node
+    // takes what it is offered, and no more than it is told.
+    let size = description.ring_size.max(RING_SIZE_MIN_QEMU);
+    device.push_str(&format!(",rx_queue_size={size},tx_queue_size={size}"));
     let (net, machine) = (description.net, description.machine);
     if net.shares_memory() && (description.accel, machine) == (Accel::Tcg, Machine::Q35) {
         // QEMU 7.2 crashes when a guest unmasks a message of a vhost-user device and there is no KVM: the

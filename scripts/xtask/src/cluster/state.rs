@@ -107,6 +107,9 @@ pub struct Description {
     /// How reads are answered.
     #[serde(default)]
     pub reads: Reads,
+    /// How many descriptors each ring of the cards between them has.
+    #[serde(default = "ring_size_default")]
+    pub ring_size: u16,
     /// What they are for.
     #[serde(default)]
     pub services: Services,
@@ -118,6 +121,10 @@ pub struct Description {
     pub append: String,
     /// Where their disks are, if not in the cluster's folder.
     pub disk_dir: Option<PathBuf>,
+}
+
+fn ring_size_default() -> u16 {
+    base::limits::RING_SIZE
 }
 
 /// RESP and HTTP are so far apart.

@@ -54,6 +54,9 @@ pub struct Wishes {
     pub is_adversary: bool,
     /// How reads are answered.
     pub reads: Option<Reads>,
+    /// Descriptors of each ring of the cards between the nodes.
+    #[serde(deserialize_with = "config::ring_size")]
+    pub ring_size: Option<u16>,
     /// Further words for their kernel command lines.
     pub append: Option<String>,
 }
@@ -88,6 +91,7 @@ impl Wishes {
             image: self.image.or(others.image),
             is_adversary: self.is_adversary || others.is_adversary,
             reads: self.reads.or(others.reads),
+            ring_size: self.ring_size.or(others.ring_size),
             append: self.append.or(others.append),
         }
     }
@@ -111,6 +115,12 @@ pub(super) fn check_disk(mib: u32) -> Result<u32, String> {
 /// Ports that are nobody's by convention, with room above for those of HTTP.
 pub(super) fn check_port_base(base: u16) -> Result<u16, String> {
     within(base, 1_024..=59_999, || "a port base is 1024 to 59999".into())
+}
+
+/// A size that rings may have.
+pub(super) fn check_ring_size(size: u16) -> Result<u16, String> {
+    let rule = || format!("a ring has a power of two up to {} descriptors", limits::RING_SIZE_MAX);
+    if limits::is_ring_size(size) { Ok(size) } else { Err(rule()) }
 }
 
 fn within<T: PartialOrd>(
@@ -201,8 +211,10 @@ fn known_again(known: Description, wishes: &Wishes) -> anyhow::Result<Descriptio
     let machine = wishes.machine.unwrap_or(known.machine);
     let memory_mib = wishes.memory_mib.unwrap_or(known.memory_mib);
     let reads = wishes.reads.unwrap_or(known.reads);
+    let ring_size = wishes.ring_size.unwrap_or(known.ring_size);
+    let ring_size = check_ring_size(ring_size).map_err(anyhow::Error::msg)?;
     let append = wishes.append.clone().unwrap_or_else(|| known.append.clone());
-    Ok(Description { image, machine, memory_mib, reads, append, ..known })
+    Ok(Description { image, machine, memory_mib, reads, ring_size, append, ..known })
 }
 
 /// A cluster that was not there before; writes its description.
@@ -214,6 +226,8 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
     let nodes = check_nodes(wishes.nodes.unwrap_or(3)).map_err(refuse)?;
     let memory_mib = check_memory(wishes.memory_mib.unwrap_or(64)).map_err(refuse)?;
     let disk_mib = check_disk(wishes.disk_mib.unwrap_or(256)).map_err(refuse)?;
+    let ring_size =
+        check_ring_size(wishes.ring_size.unwrap_or(limits::RING_SIZE)).map_err(refuse)?;
     let services = wishes.services.unwrap_or_default();
     let has_keys = has_ledger(services, nodes)?;
     let image = match &wishes.image {
@@ -259,6 +273,7 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
         port_base,
         image,
         reads: wishes.reads.unwrap_or_default(),
+        ring_size,
         services,
         has_keys,
         append: wishes.append.clone().unwrap_or_default(),

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::cluster::Cluster;
 use crate::stories::{Ending, World};
 
@@ -49,6 +51,31 @@ pub fn ovs(world: &mut World) -> anyhow::Result<Ending> {
     let namespace = Path::new("/run/netns").join(format!("coterie-{}", cluster.name));
     anyhow::ensure!(!namespace.exists(), "'down' has left {}", namespace.display());
     Ok(Ending::Good)
+}
+
+/// Rings of other sizes between the nodes: the longest, and some so short that hardly a frame is on its way.
+pub fn rings(world: &mut World) -> anyhow::Result<Ending> {
+    let cluster = world.boot(&["--ring-size", "1024"])?;
+    has_rings(&cluster, 1024)?;
+    survives_its_leader(&cluster)?;
+    cluster.run(&["down"])?;
+    cluster.up(&["--ring-size", "2"])?;
+    has_rings(&cluster, 2)?;
+    cluster.expect(&[1, 2, 3], "x", "after")?;
+    let complaint = cluster.run_in_vain(&["up", "--ring-size", "1000"])?;
+    anyhow::ensure!(complaint.contains("a power of two up to 1024"), "{complaint}");
+    Ok(Ending::Good)
+}
+
+fn has_rings(cluster: &Cluster, size: u16) -> anyhow::Result<()> {
+    let status: Value = serde_json::from_str(&cluster.run(&["sh", "1", "netio status --json"])?)?;
+    let of = |card: usize| {
+        ["receive_ring", "transmit_ring"].map(|ring| status["cards"][card][ring].as_u64())
+    };
+    // The card of the clients has the usual ones.
+    let is_so = of(0) == [Some(size.into()); 2] && of(1) == [Some(256); 2];
+    anyhow::ensure!(is_so, "rings of {size}: {status}");
+    Ok(())
 }
 
 fn survives_its_leader(cluster: &Cluster) -> anyhow::Result<Ending> {

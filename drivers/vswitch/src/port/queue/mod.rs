@@ -41,7 +41,8 @@ pub(super) enum Given {
 /// A ring, how far both sides have come in it, and its two bells.
 #[derive(Debug)]
 pub(super) struct Queue {
-    size: u16,
+    /// How many entries it has; none if the machine's hypervisor asked for what is no size.
+    size: Option<u16>,
     mapped: Option<Mapped>,
     cursor: Cursor,
     pub(super) is_enabled: bool,
@@ -54,7 +55,7 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new() -> Queue {
         Queue {
-            size: RING_MAX,
+            size: Some(RING_MAX),
             mapped: None,
             cursor: Cursor::default(),
             is_enabled: false,
@@ -69,22 +70,21 @@ impl Queue {
         self.is_enabled && self.mapped.is_some() && self.kick.is_some()
     }
 
-    /// Sets how many entries it has; false if that is no size.
+    /// Sets how many entries it has; false if that is no size. Then it is not used before it has one: who
+    /// goes on all the same would mean other entries than we.
     #[must_use]
     pub(super) fn set_size(&mut self, size: u32) -> bool {
         let size = u16::try_from(size).ok();
-        match size.filter(|size| size.is_power_of_two() && *size <= RING_MAX) {
-            // Where it is comes next.
-            Some(size) => (self.size, self.mapped) = (size, None),
-            None => return false,
-        }
-        true
+        self.size = size.filter(|size| size.is_power_of_two() && *size <= RING_MAX);
+        // Where it is comes next.
+        self.mapped = None;
+        self.size.is_some()
     }
 
     /// Sets where it is; false if that is not in the machine's memory.
     #[must_use]
     pub(super) fn set_addresses(&mut self, memory: &Memory, to: Addresses) -> bool {
-        self.mapped = Mapped::new(memory, to, self.size);
+        self.mapped = self.size.and_then(|size| Mapped::new(memory, to, size));
         if let Some(mapped) = &self.mapped {
             self.cursor.set_used(mapped.shared().used_index());
         }
@@ -94,7 +94,7 @@ impl Queue {
     /// The machine's memory was mapped anew; the ring is where it was in it, if that is still there.
     pub(super) fn set_memory(&mut self, memory: &Memory) {
         let addresses = self.mapped.take().map(|mapped| mapped.addresses);
-        self.mapped = addresses.and_then(|addresses| Mapped::new(memory, addresses, self.size));
+        self.mapped = addresses.zip(self.size).and_then(|(to, size)| Mapped::new(memory, to, size));
     }
 
     pub(super) fn set_features(&mut self, has_events: bool, is_mergeable: bool) {
