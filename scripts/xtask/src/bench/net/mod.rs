@@ -1,7 +1,9 @@
 //! Frames through virtio: how many, how long each takes, how far it is there and back.
 
+mod paths;
 pub(super) mod peers;
 mod rig;
+mod rings;
 mod tcp;
 
 use std::time::Duration;
@@ -45,6 +47,8 @@ pub fn measure(is_quick: bool) -> anyhow::Result<Figures> {
     figures.condition("rounds", format!("{} of {} s, medians", plan.rounds, plan.seconds));
     to_switch(&plan, &mut figures)?;
     through_switch(&plan, &mut figures)?;
+    rings::measure(&plan, &mut figures)?;
+    paths::measure(&plan, &mut figures)?;
     tcp::measure(&plan, &mut figures)?;
     instructions(&mut figures)?;
     Ok(figures)

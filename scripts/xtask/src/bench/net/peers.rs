@@ -1,5 +1,5 @@
 //! The same frames with others in the place of ours: DPDK's testpmd as the device and as the switch, QEMU's
-//! socket backend, and Linux guests. All of it in one run, round by round beside ours.
+//! socket backend, TAP devices, and Linux guests. All of it in one run, round by round beside ours.
 
 use std::process::Command;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use super::rig::{Backend, Guest, Pace, Rig, mac};
 use super::{FULL, NOBODY, Plan, QUICK, number, rate_into_switch};
 use crate::bench::conditions;
 use crate::bench::figures::{Bar, Figures, percentile};
+use crate::cluster::network::Bridge;
 use crate::{clock, interrupt};
 
 /// DPDK without huge pages or real devices; more ports follow.
@@ -42,6 +43,10 @@ pub fn measure(is_quick: bool) -> anyhow::Result<Figures> {
     figures.condition("testpmd", "Debian's, 0.5 GiB without huge pages, one core of two");
     figures.condition("linux", "Debian's cloud kernel; pktgen, burst 32, clone_skb; sinks count");
 
+    let obstacle = Bridge::obstacle();
+    if let Some(obstacle) = &obstacle {
+        figures.condition("tap", format!("left out: {obstacle}"));
+    }
     let mut rates = Rates::default();
     for _ in 0..plan.rounds {
         rates.to_device.push(to_testpmd(&plan)?);
@@ -52,6 +57,9 @@ pub fn measure(is_quick: bool) -> anyhow::Result<Figures> {
         rates.testpmd_idle.push(busy);
         rates.switched.push(through_switch(&plan, Backend::VhostUser)?);
         rates.streamed.push(through_switch(&plan, Backend::Stream)?);
+        if obstacle.is_none() {
+            rates.bridged_by_kernel.push(through_switch(&plan, Backend::Tap)?);
+        }
         rates.linux_switched.push(linux_through_switch(&plan)?);
     }
     rates.publish(&mut figures);
@@ -68,6 +76,7 @@ struct Rates {
     testpmd_idle: Vec<f64>,
     switched: Vec<f64>,
     streamed: Vec<f64>,
+    bridged_by_kernel: Vec<f64>,
     linux_switched: Vec<f64>,
 }
 
@@ -90,6 +99,10 @@ impl Rates {
         figures.add("switch_to_testpmd_ratio", switched / bridged, "", Some(Bar::AtLeast(1.0)));
         let streamed = percentile(&mut self.streamed, 50.0);
         figures.add("pps_64_delivered_over_sockets", streamed, "1/s", None);
+        if !self.bridged_by_kernel.is_empty() {
+            let bridged = percentile(&mut self.bridged_by_kernel, 50.0);
+            figures.add("pps_64_delivered_over_tap", bridged, "1/s", None);
+        }
         figures.add("linux_pps_64_delivered", linux, "1/s", None);
         figures.add("delivered_to_linux_ratio", switched / linux, "", Some(Bar::AtLeast(2.0)));
         let idle = percentile(&mut self.testpmd_idle, 50.0);

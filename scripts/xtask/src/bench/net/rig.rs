@@ -2,17 +2,20 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::unistd::Pid;
 use serde_json::Value;
 use vswitch::client::Client;
 use vswitch::control::Request;
 
 use super::super::meter;
+use crate::cluster::network::Bridge;
 use crate::cluster::{console, process};
 use crate::{clock, interrupt};
 
@@ -36,6 +39,8 @@ pub(super) enum Guest<'a> {
     Ours(Pace),
     /// The same, whose card takes over this of TCP (`pktgen.offloads`).
     Offloading(&'a str),
+    /// The same, whose card has rings of this size.
+    Ringed(u16),
     /// Linux: it sends to this address if there is one, else it counts what arrives.
     Linux(Option<&'a str>),
 }
@@ -47,14 +52,17 @@ pub(super) enum Backend {
     VhostUser,
     /// QEMU copies each frame through a Unix socket.
     Stream,
+    /// QEMU copies each frame through a TAP device, on a bridge of the kernel.
+    Tap,
 }
 
 impl Backend {
-    /// What our switch calls it.
-    fn port_kind(self) -> &'static str {
+    /// What our switch calls it, if it is what joins the machines.
+    fn port_kind(self) -> Option<&'static str> {
         match self {
-            Backend::VhostUser => "vhost-user",
-            Backend::Stream => "stream",
+            Backend::VhostUser => Some("vhost-user"),
+            Backend::Stream => Some("stream"),
+            Backend::Tap => None,
         }
     }
 }
@@ -64,6 +72,7 @@ pub(super) struct Rig {
     folder: PathBuf,
     /// `switch` is ours, or stands in its place.
     switch: Option<Child>,
+    bridge: Option<Bridge>,
     machines: Vec<Child>,
 }
 
@@ -74,6 +83,9 @@ impl Drop for Rig {
             // It may have ended by itself.
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if let Some(bridge) = &self.bridge {
+            bridge.remove();
         }
         let _ = fs::remove_dir_all(&self.folder);
     }
@@ -86,22 +98,27 @@ impl Rig {
         let folder = Path::new(&root).join("target/net-bench");
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder)?;
-        Ok(Rig { folder, switch: None, machines: Vec::new() })
+        Ok(Rig { folder, switch: None, bridge: None, machines: Vec::new() })
     }
 
-    /// Our switch and so many machines.
+    /// What joins them, and so many machines.
     pub(super) fn with_machines(count: usize, pace: Pace, backend: Backend) -> anyhow::Result<Rig> {
         Rig::with_guests(count, Guest::Ours(pace), backend)
     }
 
-    /// Our switch and so many machines that boot this, which has our shell.
+    /// What joins them, and so many machines that boot this, which has our shell.
     pub(super) fn with_guests(
         count: usize,
         guest: Guest<'_>,
         backend: Backend,
     ) -> anyhow::Result<Rig> {
         let mut rig = Rig::new()?;
-        rig.start_switch(count, backend)?;
+        match backend.port_kind() {
+            Some(_) => rig.start_switch(count, backend)?,
+            None => {
+                rig.bridge = Some(Bridge::make(&format!("coterie-bench-{}", std::process::id()))?)
+            }
+        }
         for number in 1..=count {
             rig.start_machine(number, guest, backend)?;
         }
@@ -116,8 +133,9 @@ impl Rig {
         let program = std::env::current_exe()?.with_file_name("vswitch");
         let mut command = Command::new(program);
         command.arg("--control").arg(self.control());
+        let kind = backend.port_kind().context("our switch has no such ports")?;
         for number in 1..=ports {
-            let port = format!("{number}={}:{}", backend.port_kind(), self.port(number).display());
+            let port = format!("{number}={kind}:{}", self.port(number).display());
             command.args(["--port", &port]);
         }
         self.switch = Some(process::start(&mut command, &self.folder.join("switch.log"))?);
@@ -185,7 +203,7 @@ impl Rig {
     ) -> anyhow::Result<()> {
         let memory_mib = match guest {
             Guest::Ours(_) | Guest::Offloading(_) => 64,
-            Guest::Linux(_) => 128,
+            Guest::Ringed(_) | Guest::Linux(_) => 128,
         };
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-accel", "tcg,thread=single,tb-size=32", "-cpu", "max"]);
@@ -194,7 +212,14 @@ impl Rig {
         command.args(["-object", &memory, "-nodefaults", "-no-user-config"]);
         command.args(["-display", "none", "-no-reboot"]);
         command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
-        command.args(self.card(number, backend));
+        let tap = self.bridge.as_ref().map(|bridge| bridge.tap(&format!("card{number}")));
+        let tap = tap.transpose()?;
+        if let Some(tap) = &tap {
+            // QEMU is to have it.
+            fcntl(tap, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        }
+        let tap = tap.as_ref().map(AsRawFd::as_raw_fd);
+        command.args(self.card(number, guest, backend, tap)?);
         let serial = format!(
             "socket,id=serial,path={},server=on,wait=off,logfile={}",
             self.serial(number).display(),
@@ -206,12 +231,22 @@ impl Rig {
         Ok(())
     }
 
-    fn card(&self, number: usize, backend: Backend) -> Vec<String> {
+    fn card(
+        &self,
+        number: usize,
+        guest: Guest<'_>,
+        backend: Backend,
+        tap: Option<RawFd>,
+    ) -> anyhow::Result<Vec<String>> {
         let port = self.port(number);
         let netdev = match backend {
             Backend::VhostUser => "vhost-user,id=net,chardev=port".into(),
             Backend::Stream => {
                 format!("stream,id=net,server=off,addr.type=unix,addr.path={}", port.display())
+            }
+            Backend::Tap => {
+                let tap = tap.context("there is no bridge")?;
+                format!("tap,id=net,fd={tap},vhost=off")
             }
         };
         let mut words = vec!["-netdev".into(), netdev, "-device".into()];
@@ -220,9 +255,12 @@ impl Rig {
             words.splice(0..0, ["-chardev".into(), chardev]);
         }
         // Without vectors: see `scripts/xtask/src/cluster/machine.rs`.
-        let card = format!("virtio-net-pci,netdev=net,mac={},disable-legacy=on", mac(number));
+        let mut card = format!("virtio-net-pci,netdev=net,mac={},disable-legacy=on", mac(number));
+        if let Guest::Ringed(size) = guest {
+            card += &format!(",rx_queue_size={size},tx_queue_size={size}");
+        }
         words.push(card + ",romfile=,vectors=0");
-        words
+        Ok(words)
     }
 
     /// Waits until a machine answers.
@@ -301,6 +339,10 @@ fn kernel(guest: Guest<'_>) -> anyhow::Result<Vec<OsString>> {
         }
         Guest::Offloading(what) => {
             let line = format!("pktgen.offloads={what}");
+            vec!["-kernel".into(), file("coterie-pktgen"), "-append".into(), line.into()]
+        }
+        Guest::Ringed(size) => {
+            let line = format!("pktgen.ring={size}");
             vec!["-kernel".into(), file("coterie-pktgen"), "-append".into(), line.into()]
         }
         Guest::Linux(to) => {

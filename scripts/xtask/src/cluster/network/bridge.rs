@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::Command;
 
 use anyhow::Context;
 use nix::sched::{CloneFlags, setns};
@@ -11,36 +12,73 @@ use super::namespace;
 use crate::cluster::state::Description;
 
 const BRIDGE: &str = "bridge";
+const TUN: &str = "/dev/net/tun";
 
 pub(super) fn start(description: &Description) -> anyhow::Result<()> {
-    if namespace::make(description)? {
-        let name = namespace::name(description);
-        namespace::ip(&["-n", &name, "link", "add", BRIDGE, "type", "bridge"])?;
-        namespace::ip(&["-n", &name, "link", "set", BRIDGE, "up"])?;
-    }
-    Ok(())
+    Bridge::make(&namespace::name(description)).map(drop)
 }
 
 pub(super) fn tap(description: &Description, node: u16) -> anyhow::Result<OwnedFd> {
-    let namespace = namespace::name(description);
-    let name = format!("node{node}");
-    let tap = std::thread::scope(|scope| {
-        // A thread can be in another namespace than its program; it does not come back.
-        let opened = scope.spawn(|| {
-            let file = File::open(namespace::file(description))?;
-            setns(file, CloneFlags::CLONE_NEWNET)?;
-            open(&name)
-        });
-        opened.join().expect("opening a device does not panic")
-    })?;
-    namespace::ip(&["-n", &namespace, "link", "set", &name, "master", BRIDGE, "up"])?;
-    Ok(tap)
+    Bridge(namespace::name(description)).tap(&format!("node{node}"))
+}
+
+/// A bridge in a network namespace, which may be gone by the time it is used.
+#[derive(Debug)]
+pub struct Bridge(String);
+
+impl Bridge {
+    /// Why there cannot be one here, if so.
+    pub fn obstacle() -> Option<String> {
+        if !nix::unistd::geteuid().is_root() {
+            return Some("TAP devices need root".into());
+        }
+        if let Err(error) = File::options().read(true).write(true).open(TUN) {
+            return Some(format!("{TUN} cannot be opened: {error}"));
+        }
+        let is_missing = Command::new("ip").arg("-V").output().is_err();
+        is_missing.then(|| "the program 'ip' is missing".into())
+    }
+
+    /// A bridge in the namespace of this name, which is made if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn make(name: &str) -> anyhow::Result<Bridge> {
+        if namespace::make(name)? {
+            namespace::ip(&["-n", name, "link", "add", BRIDGE, "type", "bridge"])?;
+            namespace::ip(&["-n", name, "link", "set", BRIDGE, "up"])?;
+        }
+        Ok(Bridge(name.into()))
+    }
+
+    /// A TAP device on the bridge, which lives as long as it is open.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn tap(&self, device: &str) -> anyhow::Result<OwnedFd> {
+        let Bridge(name) = self;
+        let tap = std::thread::scope(|scope| {
+            // A thread can be in another namespace than its program; it does not come back.
+            let opened = scope.spawn(|| {
+                let file = File::open(namespace::file(name))?;
+                setns(file, CloneFlags::CLONE_NEWNET)?;
+                open(device)
+            });
+            opened.join().expect("opening a device does not panic")
+        })?;
+        namespace::ip(&["-n", name, "link", "set", device, "master", BRIDGE, "up"])?;
+        Ok(tap)
+    }
+
+    /// Removes it, with its namespace.
+    pub fn remove(&self) {
+        namespace::remove(&self.0);
+    }
 }
 
 /// Makes a TAP device that lives as long as it is open.
 fn open(name: &str) -> anyhow::Result<OwnedFd> {
-    let device = File::options().read(true).write(true).open("/dev/net/tun");
-    let device = device.context("/dev/net/tun")?;
+    let device = File::options().read(true).write(true).open(TUN).context(TUN)?;
     // SAFETY: all zeros is a request without a name or flags.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {

@@ -17,6 +17,8 @@ mod bridge;
 mod namespace;
 mod ovs;
 
+pub use bridge::Bridge;
+
 /// Where the switch takes commands.
 fn control_socket() -> PathBuf {
     PathBuf::from("switch.sock")
@@ -104,7 +106,7 @@ pub fn stop(description: &Description) -> anyhow::Result<()> {
     }
     match description.net {
         Net::Ovs => ovs::stop(description)?,
-        Net::Bridge => namespace::remove(description),
+        Net::Bridge => namespace::remove(&namespace::name(description)),
         Net::Switch | Net::Socket => {}
     }
     Ok(())

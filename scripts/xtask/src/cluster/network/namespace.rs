@@ -8,34 +8,35 @@ use anyhow::Context;
 
 use crate::cluster::state::Description;
 
+/// The name of a cluster's.
 pub(super) fn name(description: &Description) -> String {
     format!("coterie-{}", description.name)
 }
 
-pub(super) fn file(description: &Description) -> PathBuf {
-    Path::new("/run/netns").join(name(description))
+pub(super) fn file(name: &str) -> PathBuf {
+    Path::new("/run/netns").join(name)
 }
 
 /// Whether it was not there before.
 ///
 /// # Errors
 /// If it cannot be made.
-pub(super) fn make(description: &Description) -> anyhow::Result<bool> {
+pub(super) fn make(name: &str) -> anyhow::Result<bool> {
     anyhow::ensure!(
         nix::unistd::geteuid().is_root(),
         "--net bridge and --net ovs need root, for the devices in their network namespace belong to the \
          kernel; --net switch and --net socket do not"
     );
-    if file(description).exists() {
+    if file(name).exists() {
         return Ok(false);
     }
-    ip(&["netns", "add", &name(description)])?;
+    ip(&["netns", "add", name])?;
     Ok(true)
 }
 
 /// With the namespace goes what is in it. There is none if the start failed.
-pub(super) fn remove(description: &Description) {
-    let _ = ip(&["netns", "del", &name(description)]);
+pub(super) fn remove(name: &str) {
+    let _ = ip(&["netns", "del", name]);
 }
 
 pub(super) fn ip(words: &[&str]) -> anyhow::Result<()> {

@@ -73,7 +73,7 @@ pub(super) fn stop(description: &Description) -> anyhow::Result<()> {
             process::end(&[*pid], true)?;
         }
     }
-    namespace::remove(description);
+    namespace::remove(&namespace::name(description));
     // What the next start needs is in the cluster's description.
     let _ = std::fs::remove_dir_all(FOLDER);
     Ok(())
@@ -124,7 +124,7 @@ fn run_own(description: &Description) -> anyhow::Result<()> {
             "there is no {file}: --net ovs needs Open vSwitch with DPDK, as 'scripts/setup --ovs' installs it"
         );
     }
-    namespace::make(description)?;
+    namespace::make(&namespace::name(description))?;
     let running = process::running(Path::new("."));
     if !running.contains_key(&Role::OvsDatabase) {
         // Nothing in an older one is needed.
