@@ -3,7 +3,7 @@
 use core::fmt;
 
 use pool::Region;
-use virtio_drivers::transport::{DeviceStatus, DeviceType, Transport};
+use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::queue::{Queue, QueueError, RingFormat, SIZE_MAX, Suppression};
@@ -248,8 +248,9 @@ impl<T: Transport> Device<T> {
     }
 
     /// Lets the interrupt line fall, where there is one (see [`crate::transport`]).
-    pub(crate) fn acknowledge_interrupt(&mut self) {
-        self.transport.ack_interrupt();
+    /// True if a queue had raised it.
+    pub(crate) fn acknowledge_interrupt(&mut self) -> bool {
+        self.transport.ack_interrupt().contains(InterruptStatus::QUEUE_INTERRUPT)
     }
 
     /// Whether the device has given up.

@@ -333,3 +333,23 @@ fn a_card_is_not_restarted_under_a_pair_that_is_elsewhere() {
     let _elsewhere = pairs.pop();
     let _ = card.restart(&mut pairs);
 }
+
+#[test]
+fn a_pair_that_the_card_has_not_moved_is_notified_again_by_itself() {
+    for rings in [0, PACKED] {
+        let (card, mut pairs, network, pools) = start(2, rings);
+        let kicks = || [0, 1, 2, 3].map(|queue| network.device().kicks(queue));
+        let start = kicks();
+        let more = |more: [u64; 4]| [0, 1, 2, 3].map(|queue| start[queue] + more[queue]);
+        pairs[1].send_burst(&mut VecDeque::from([frame(&pools[1], &[1; 60])]));
+        assert_eq!(kicks(), more([0, 0, 0, 1]));
+        pairs[1].remind();
+        assert_eq!(kicks(), more([0, 0, 1, 2]), "the frame is still there, and nothing has come");
+        assert_eq!(network.pair(1).echo(), 1);
+        assert_eq!(pairs[1].receive_burst(8, drop), 1);
+        let kicked = kicks();
+        pairs[1].remind();
+        assert_eq!(kicks(), kicked, "it works");
+        drop((card, pairs));
+    }
+}

@@ -66,7 +66,7 @@ impl Echo {
             return None;
         }
         let (run, sequence, sent_ns) = (self.run, self.sent, now.as_nanos());
-        let probe = Probe { kind: Kind::Echo, run, sequence, sent_ns };
+        let probe = Probe { kind: Kind::Echo, run, lane: 0, sequence, sent_ns };
         let frame = self.template.frame(0, &probe, pool)?;
         self.waiting = Some(now);
         self.sent += 1;

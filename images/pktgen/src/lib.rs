@@ -11,6 +11,8 @@
 //! - [`tcp`] is a sink and a source of TCP, in the manner of iperf3.
 //! - [`settings`] is what a station is told when it boots.
 //! - [`station`] is the whole; [`commands`] are its shell.
+//! - [`team`] is for a card with several pairs of queues: a station for each, which share the work and know
+//!   together what has come.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -25,6 +27,7 @@ pub mod search;
 pub mod settings;
 pub mod station;
 pub mod tcp;
+pub mod team;
 pub mod template;
 pub mod trial;
 

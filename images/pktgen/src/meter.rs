@@ -2,7 +2,7 @@
 
 use base::Instant;
 
-use crate::probe::Arrivals;
+use crate::probe::{Arrivals, LANES};
 
 /// Counts frames of a run. A new run begins anew.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,25 +11,47 @@ pub struct Meter {
     frames: u64,
     bytes: u64,
     reordered: u64,
-    next_sequence: u32,
+    next_sequences: [u32; LANES],
     first: Option<Instant>,
     last: Option<Instant>,
 }
 
 impl Meter {
     /// A frame has arrived.
+    ///
+    /// # Panics
+    /// If there is no such lane.
     #[inline]
-    pub fn record(&mut self, run: u8, sequence: u32, bytes: usize, now: Instant) {
+    pub fn record(&mut self, run: u8, lane: u8, sequence: u32, bytes: usize, now: Instant) {
         if self.run != Some(run) {
             *self = Meter { run: Some(run), first: Some(now), ..Meter::default() };
         }
         self.frames += 1;
         self.bytes += bytes as u64;
         self.last = Some(now);
-        if sequence < self.next_sequence {
+        let next = &mut self.next_sequences[usize::from(lane)];
+        if sequence < *next {
             self.reordered += 1;
         } else {
-            self.next_sequence = sequence.saturating_add(1);
+            *next = sequence.saturating_add(1);
+        }
+    }
+
+    /// This and what another station has counted, if both have heard the same run last; else what was heard
+    /// last.
+    #[must_use]
+    pub fn joined(self, other: Meter) -> Meter {
+        if self.run != other.run {
+            return if other.last > self.last { other } else { self };
+        }
+        Meter {
+            run: self.run,
+            frames: self.frames + other.frames,
+            bytes: self.bytes + other.bytes,
+            reordered: self.reordered + other.reordered,
+            next_sequences: self.next_sequences,
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
         }
     }
 
@@ -63,10 +85,32 @@ mod tests {
         let mut meter = Meter::default();
         let at = Instant::from_nanos;
         for (run, sequence, now) in [(1, 0, 5), (2, 0, 10), (2, 2, 20), (2, 1, 30), (2, 3, 40)] {
-            meter.record(run, sequence, 60, at(now));
+            meter.record(run, 0, sequence, 60, at(now));
         }
         assert_eq!(meter.arrivals(2), Arrivals { frames: 4, reordered: 1, span_ns: 30 });
         assert_eq!(meter.bytes(), 240);
         assert_eq!(meter.arrivals(1), Arrivals::default());
+    }
+
+    #[test]
+    fn lanes_are_in_order_each_for_itself() {
+        let mut meter = Meter::default();
+        for (lane, sequence) in [(0, 5), (1, 0), (0, 6), (1, 1), (1, 0)] {
+            meter.record(1, lane, sequence, 60, Instant::from_nanos(7));
+        }
+        assert_eq!(meter.latest().reordered, 1);
+    }
+
+    #[test]
+    fn stations_of_a_card_count_together() {
+        let at = Instant::from_nanos;
+        let [mut one, mut other, mut old] = [Meter::default(); 3];
+        old.record(1, 0, 0, 60, at(5));
+        one.record(2, 0, 0, 60, at(10));
+        one.record(2, 0, 2, 60, at(20));
+        other.record(2, 1, 0, 100, at(50));
+        let joined = old.joined(one).joined(other).joined(old);
+        assert_eq!(joined.latest(), Arrivals { frames: 3, reordered: 0, span_ns: 40 });
+        assert_eq!(joined.bytes(), 220);
     }
 }

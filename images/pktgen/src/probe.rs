@@ -5,6 +5,9 @@
 //!  | magic | kind | run | sequence | sent, in ns     |
 //! ```
 //!
+//! Kind and lane share a byte, the lane in its upper half: stations of one card that send in the same run
+//! number their frames each for itself.
+//!
 //! An answer has 24 bytes more: frames that arrived, those of them that came out of order, and the time from
 //! the first to the last in nanoseconds.
 
@@ -16,6 +19,11 @@ pub const PAYLOAD: usize = 14 + 20 + 8;
 pub const PROBE_BYTES: usize = 16;
 /// See the module.
 pub const ANSWER_BYTES: usize = PROBE_BYTES + 24;
+
+/// How many lanes there are.
+pub const LANES: usize = 16;
+const LANE_SHIFT: u32 = 4;
+const KIND_MASK: u8 = 0xf;
 
 const MAGIC: [u8; 2] = *b"PG";
 
@@ -84,6 +92,8 @@ pub struct Probe {
     pub kind: Kind,
     /// Which run of the sender it belongs to.
     pub run: u8,
+    /// Which of the sender's stations it comes from, below [`LANES`].
+    pub lane: u8,
     /// Its place in the run, from zero.
     pub sequence: u32,
     /// When it was sent, in nanoseconds of the sender's clock.
@@ -117,8 +127,9 @@ impl Probe {
             return None;
         }
         Some(Probe {
-            kind: Kind::of(kind)?,
+            kind: Kind::of(kind & KIND_MASK)?,
             run,
+            lane: kind >> LANE_SHIFT,
             sequence: u32::from_be_bytes(sequence),
             sent_ns: u64::from_be_bytes(number(frame, field::SENT)),
         })
@@ -141,7 +152,7 @@ impl Probe {
     #[inline]
     pub fn emit(&self, frame: &mut [u8]) {
         frame[field::MAGIC].copy_from_slice(&MAGIC);
-        frame[field::KIND] = self.kind.number();
+        frame[field::KIND] = self.kind.number() | self.lane << LANE_SHIFT;
         frame[field::RUN] = self.run;
         self.emit_changes(frame);
     }
@@ -188,7 +199,8 @@ mod tests {
         let mut frame = [0; 96];
         frame[12..14].copy_from_slice(&[8, 0]);
         for kind in KINDS {
-            let probe = Probe { kind, run: 7, sequence: 0x1234_5678, sent_ns: u64::MAX - 1 };
+            let probe =
+                Probe { kind, run: 7, lane: 15, sequence: 0x1234_5678, sent_ns: u64::MAX - 1 };
             probe.emit(&mut frame);
             assert_eq!(Probe::parse(&frame), Some(probe));
         }
@@ -203,7 +215,7 @@ mod tests {
         let mut frame = [0; PAYLOAD + PROBE_BYTES];
         frame[12..14].copy_from_slice(&[8, 0]);
         assert_eq!(Probe::parse(&frame), None);
-        Probe { kind: Kind::Data, run: 0, sequence: 0, sent_ns: 0 }.emit(&mut frame);
+        Probe { kind: Kind::Data, run: 0, lane: 0, sequence: 0, sent_ns: 0 }.emit(&mut frame);
         assert!(Probe::parse(&frame).is_some());
         assert_eq!(Probe::parse(&frame[..frame.len() - 1]), None);
         assert_eq!(Arrivals::parse(&frame), None);

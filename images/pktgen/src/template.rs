@@ -144,7 +144,7 @@ mod tests {
         let pool = Pool::on_heap(1, pool::PAGE_BYTES);
         for size in crate::SIZES_RFC2544 {
             let template = Template::new([2; 6], [4; 6], size);
-            let probe = Probe { kind: Kind::Data, run: 1, sequence: 2, sent_ns: 3 };
+            let probe = Probe { kind: Kind::Data, run: 1, lane: 0, sequence: 2, sent_ns: 3 };
             let frame = template.frame(5, &probe, &pool).unwrap();
             assert_eq!(frame.len(), size - FCS_BYTES);
             let ethernet = EthernetFrame::new_checked(&frame[..]).unwrap();
@@ -163,7 +163,7 @@ mod tests {
     fn a_buffer_that_holds_it_is_not_written_anew() {
         let pool = Pool::on_heap(1, pool::PAGE_BYTES);
         clear_stamps(&pool);
-        let probe = |sequence| Probe { kind: Kind::Data, run: 1, sequence, sent_ns: 3 };
+        let probe = |sequence| Probe { kind: Kind::Data, run: 1, lane: 0, sequence, sent_ns: 3 };
         let templates = [[2; 6], [4; 6]]
             .map(|to| Template::new([6; 6], to, 64))
             .into_iter()

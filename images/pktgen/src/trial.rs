@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 use core::num::NonZeroU64;
+use core::ops::Range;
 
 use base::{Duration, Instant};
 use pool::{Frame, Pool};
@@ -30,6 +31,32 @@ pub struct Plan {
     pub per_second: Option<u64>,
     /// In so many flows, in turn.
     pub flows: u16,
+    /// The first of them.
+    pub first_flow: u16,
+    /// Which of the stations that send together this is.
+    pub lane: u8,
+}
+
+impl Plan {
+    /// The part of the station `lane` of `lanes`: a flow is sent by one station, and they share the rate.
+    /// `None` if there is nothing for it to do.
+    pub fn share(&self, lane: u8, lanes: u8) -> Option<Plan> {
+        let lanes = u16::from(lanes).min(self.flows);
+        if u16::from(lane) >= lanes {
+            return None;
+        }
+        let from = |whole: u64, place: u8| whole * u64::from(place) / u64::from(lanes);
+        let part = |whole: u64| from(whole, lane + 1) - from(whole, lane);
+        let first = from(self.flows.into(), lane);
+        let within = |flows: u64| u16::try_from(flows).expect("a part is no larger than the whole");
+        Some(Plan {
+            per_second: self.per_second.map(part),
+            flows: within(part(self.flows.into())),
+            first_flow: self.first_flow + within(first),
+            lane,
+            ..*self
+        })
+    }
 }
 
 /// What came of it.
@@ -78,7 +105,8 @@ pub struct Trial {
     template: Template,
     question: Template,
     run: u8,
-    flows: u16,
+    lane: u8,
+    flows: Range<u16>,
     flow: u16,
     pace: Pace,
     started: Instant,
@@ -95,8 +123,9 @@ impl Trial {
             template: Template::new(from, plan.to, plan.size).stamped(stamp),
             question: Template::new(from, plan.to, *crate::SIZES.start()),
             run,
-            flows: plan.flows.max(1),
-            flow: 0,
+            lane: plan.lane,
+            flows: plan.first_flow..plan.first_flow + plan.flows.max(1),
+            flow: plan.first_flow,
             pace: Pace::new(plan.per_second, now),
             started: now,
             until: now + plan.duration,
@@ -120,8 +149,9 @@ impl Trial {
                 self.phase = Phase::Done { arrivals: None };
             }
             Phase::Asking { count, next } if now >= next => {
+                // A flow of this station's own, so that the answer comes back to its pair of queues.
                 outgoing.extend(self.question.frame(
-                    0,
+                    self.flows.start,
                     &self.probe(Kind::Question, now),
                     pools.others,
                 ));
@@ -134,22 +164,28 @@ impl Trial {
     fn probe(&self, kind: Kind, now: Instant) -> Probe {
         // A run ends before 2^32 frames.
         let sequence = self.pace.sent() as u32;
-        Probe { kind, run: self.run, sequence, sent_ns: now.as_nanos() }
+        Probe { kind, run: self.run, lane: self.lane, sequence, sent_ns: now.as_nanos() }
     }
 
     fn send(&mut self, now: Instant, templates: &Pool, outgoing: &mut VecDeque<Frame>) {
         let room = BURST.saturating_sub(outgoing.len());
         let buffers = templates.allocate_burst(self.pace.due(now).min(room));
         let (count, mut flow) = (buffers.len(), self.flow);
+        let Range { start: first, end: last } = self.flows;
         let mut probe = self.probe(Kind::Data, now);
         outgoing.extend(buffers.map(|buffer| {
             let frame = self.template.refill(buffer, flow, &probe);
             probe.sequence = probe.sequence.wrapping_add(1);
-            flow = if flow + 1 < self.flows { flow + 1 } else { 0 };
+            flow = if flow + 1 < last { flow + 1 } else { first };
             frame
         }));
         self.flow = flow;
         self.pace.note(count);
+    }
+
+    /// Which of the stations that send together this is.
+    pub fn lane(&self) -> u8 {
+        self.lane
     }
 
     /// The receiver has answered.
@@ -168,6 +204,42 @@ impl Trial {
                 arrivals,
             }),
             Phase::Sending | Phase::Settling { .. } | Phase::Asking { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_the_whole_and_no_flow_is_in_two() {
+        let duration = Duration::from_secs(1);
+        let whole = Plan {
+            to: [2; 6],
+            size: 64,
+            duration,
+            per_second: Some(1_000_003),
+            flows: 64,
+            first_flow: 0,
+            lane: 0,
+        };
+        for lanes in 1..=8 {
+            for flows in [1, 2, 7, 64, 1024] {
+                let whole = Plan { flows, ..whole };
+                let shares: Vec<_> =
+                    (0..lanes).filter_map(|lane| whole.share(lane, lanes)).collect();
+                assert_eq!(shares.len(), usize::from(flows.min(lanes.into())));
+                let mut next = 0;
+                for (lane, share) in (0..).zip(&shares) {
+                    assert_eq!((share.lane, share.first_flow), (lane, next));
+                    assert!(share.flows > 0);
+                    next += share.flows;
+                }
+                assert_eq!(next, flows);
+                let rate: Option<u64> = shares.iter().map(|share| share.per_second).sum();
+                assert_eq!(rate, whole.per_second);
+            }
         }
     }
 }

@@ -74,7 +74,7 @@ impl World {
 
 fn plan(rate: Option<u64>) -> Plan {
     let duration = Duration::from_millis(100);
-    Plan { to: TO, size: 64, duration, per_second: rate, flows: 16 }
+    Plan { to: TO, size: 64, duration, per_second: rate, flows: 16, first_flow: 0, lane: 0 }
 }
 
 #[test]

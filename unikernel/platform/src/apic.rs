@@ -22,6 +22,10 @@ const X2APIC_REGISTERS: u32 = 0x800;
 enum Register {
     Id = 0x20,
     EndOfInterrupt = 0xb0,
+    #[cfg(feature = "smp")]
+    CommandLow = 0x300,
+    #[cfg(feature = "smp")]
+    CommandHigh = 0x310,
     TimerVector = 0x320,
     TimerInitialCount = 0x380,
     TimerCurrentCount = 0x390,
@@ -31,6 +35,14 @@ enum Register {
 const TIMER_TSC_DEADLINE: u32 = 1 << 18;
 const TIMER_MASKED: u32 = 1 << 16;
 const DIVIDE_BY_1: u32 = 0b1011;
+
+/// Of the interrupt command register: still on its way; not the end of a level; to all but this processor.
+#[cfg(feature = "smp")]
+const COMMAND_PENDING: u32 = 1 << 12;
+#[cfg(feature = "smp")]
+const COMMAND_ASSERT: u32 = 1 << 14;
+#[cfg(feature = "smp")]
+const COMMAND_OTHERS: u32 = 0b11 << 18;
 
 fn is_x2apic() -> bool {
     // SAFETY: every x86-64 processor has this register, and ring 0 may read it.
@@ -43,7 +55,8 @@ fn read(register: Register) -> u32 {
         // SAFETY: the register exists in x2APIC mode, which is on.
         unsafe { msr.read() as u32 }
     } else {
-        let address = core::ptr::with_exposed_provenance::<u32>(XAPIC_REGISTERS + register as usize);
+        let address =
+            core::ptr::with_exposed_provenance::<u32>(XAPIC_REGISTERS + register as usize);
         // SAFETY: the registers are mapped there in xAPIC mode.
         unsafe { address.read_volatile() }
     }
@@ -55,7 +68,8 @@ fn write(register: Register, value: u32) {
         // SAFETY: the register exists in x2APIC mode, which is on.
         unsafe { msr.write(u64::from(value)) };
     } else {
-        let address = core::ptr::with_exposed_provenance_mut::<u32>(XAPIC_REGISTERS + register as usize);
+        let address =
+            core::ptr::with_exposed_provenance_mut::<u32>(XAPIC_REGISTERS + register as usize);
         // SAFETY: the registers are mapped there in xAPIC mode.
         unsafe { address.write_volatile(value) };
     }
@@ -72,11 +86,45 @@ pub(crate) fn end_of_interrupt() {
     write(Register::EndOfInterrupt, 0);
 }
 
+/// Interrupts another processor.
+#[cfg(feature = "smp")]
+pub(crate) fn send(apic_id: u8, vector: u8) {
+    command(apic_id.into(), COMMAND_ASSERT | u32::from(vector));
+}
+
+/// Interrupts all other processors.
+#[cfg(feature = "smp")]
+pub(crate) fn send_to_others(vector: u8) {
+    command(0, COMMAND_OTHERS | COMMAND_ASSERT | u32::from(vector));
+}
+
+/// Writes the interrupt command register (Intel SDM volume 3, section 11.6.1).
+#[cfg(feature = "smp")]
+fn command(apic_id: u32, low: u32) {
+    // What the other processor is to see was written before it is interrupted.
+    // SAFETY: the fence has no other effect.
+    unsafe { _mm_mfence() };
+    if is_x2apic() {
+        let mut msr = Msr::new(X2APIC_REGISTERS + (Register::CommandLow as u32 >> 4));
+        // SAFETY: the register exists in x2APIC mode, which is on, and takes both halves at once.
+        unsafe { msr.write(u64::from(apic_id) << 32 | u64::from(low)) };
+        return;
+    }
+    // Nobody waits for this processor to answer here, and interrupts are disabled: no other command comes
+    // between the halves.
+    while read(Register::CommandLow) & COMMAND_PENDING != 0 {
+        core::hint::spin_loop();
+    }
+    write(Register::CommandHigh, apic_id << 24);
+    write(Register::CommandLow, low);
+}
+
 /// The one-shot timer of this processor. Every access to its registers costs an exit to the hypervisor, and
 /// may wake a thread of it: the timer is set only when it would otherwise fire too late.
 #[derive(Debug)]
 pub(crate) struct Timer {
     kind: Kind,
+    processor: usize,
     /// When it fires, unless it has fired.
     fires_at: Option<Instant>,
     /// How often it had fired when it was set.
@@ -92,8 +140,9 @@ enum Kind {
 }
 
 impl Timer {
-    /// The timer, delivering `vector`. It is not set.
-    pub(crate) fn new(vector: u8) -> Timer {
+    /// The timer of this processor, whose number is given. It is not set.
+    pub(crate) fn new(processor: usize) -> Timer {
+        let vector = interrupts::timer_vector(processor);
         let has_deadline =
             raw_cpuid::CpuId::new().get_feature_info().is_some_and(|info| info.has_tsc_deadline());
         let kind = if has_deadline {
@@ -108,7 +157,7 @@ impl Timer {
             write(Register::TimerVector, u32::from(vector));
             Kind::Countdown { ticks_per_ms }
         };
-        Timer { kind, fires_at: None, ticks: interrupts::ticks() }
+        Timer { kind, processor, fires_at: None, ticks: interrupts::ticks(processor) }
     }
 
     /// How fast it counts down.
@@ -123,8 +172,9 @@ impl Timer {
 
     /// Makes it fire once, at `deadline` or earlier. A deadline too far away fires early.
     pub(crate) fn fire_by(&mut self, deadline: Instant, clock: &Clock) {
-        if self.ticks != interrupts::ticks() {
-            (self.ticks, self.fires_at) = (interrupts::ticks(), None);
+        let ticks = interrupts::ticks(self.processor);
+        if self.ticks != ticks {
+            (self.ticks, self.fires_at) = (ticks, None);
         }
         let now = clock.now();
         // A timer that fires for nothing costs more than one that is set anew. Within half of the time

@@ -78,6 +78,17 @@ fn send_messages(
     Ok(())
 }
 
+/// Sends the interrupts of a further pair of a card's queues to another processor. False if the card has no
+/// room in its table of messages: then the pair cannot be used.
+#[cfg(feature = "smp")]
+pub fn send_pair_to(card: &mut PciDevice, pair: u16, message: crate::interrupts::Message) -> bool {
+    let message = InterruptMessage { address: message.address, data: message.data };
+    [2 * pair, 2 * pair + 1].into_iter().all(|queue| {
+        let source = InterruptSource::Queue(queue);
+        card.set_interrupt(source, message).is_ok()
+    })
+}
+
 /// Makes the devices that the command line describes ready, and gives them to `take`, one by one.
 ///
 /// # Errors

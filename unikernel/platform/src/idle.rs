@@ -5,19 +5,25 @@ use x86_64::instructions;
 
 use crate::apic::Timer;
 use crate::clock::Clock;
-use crate::interrupts::{self, VECTOR_TIMER};
+use crate::interrupts;
 
 /// The way to sleep.
 #[derive(Debug)]
 pub struct Idle {
     clock: Clock,
+    processor: usize,
     timer: Timer,
 }
 
 impl Idle {
-    /// Takes over the processor's timer.
+    /// Takes over the timer of the first processor, on which this runs.
     pub fn new(clock: Clock) -> Idle {
-        Idle { clock, timer: Timer::new(VECTOR_TIMER) }
+        Idle::on(0, clock)
+    }
+
+    /// Takes over the timer of the processor of this number, on which this runs and the value stays.
+    pub(crate) fn on(processor: usize, clock: Clock) -> Idle {
+        Idle { clock, processor, timer: Timer::new(processor) }
     }
 
     /// Halts until a device interrupts, at the latest at `deadline`. Returns at once if that has passed.
@@ -29,9 +35,9 @@ impl Idle {
     /// The timer may fire early, because it is left alone when a deadline moves further away, as those of
     /// followers do with every heartbeat. That is nobody's business but ours.
     pub fn wait(&mut self, deadline: Option<Instant>) {
-        let heard = interrupts::devices();
+        let heard = interrupts::devices(self.processor);
         while deadline.is_none_or(|deadline| self.clock.now() < deadline)
-            && interrupts::devices() == heard
+            && interrupts::devices(self.processor) == heard
         {
             if let Some(deadline) = deadline {
                 self.timer.fire_by(deadline, &self.clock);

@@ -2,12 +2,14 @@
 //!
 //! The kernel's table stays in use for what the kernel handles; our vectors and the processor's exceptions
 //! are replaced in a copy of it. An exception is a bug: it is reported and ends the machine.
+//!
+//! Each processor has counts of its own, and which one is woken shows in the vector: a handler need not ask.
 
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use spin::Once;
-use x86_64::structures::idt::{InterruptDescriptorTable, InterruptStackFrame};
+use x86_64::structures::idt::{HandlerFunc, InterruptDescriptorTable, InterruptStackFrame};
 use x86_64::{instructions, set_general_handler};
 
 use crate::power::{self, Exit};
@@ -16,20 +18,32 @@ use crate::{apic, ioapic};
 
 /// The first vector of ours; below are exceptions and the kernel's lines.
 const VECTOR_FIRST: u8 = 0x80;
-/// The vector of the idle timer.
-pub(crate) const VECTOR_TIMER: u8 = VECTOR_FIRST;
 /// The vector of the serial port.
-const VECTOR_SERIAL: u8 = VECTOR_FIRST + 1;
-/// The first vector for a device.
-const VECTOR_DEVICE_FIRST: u8 = VECTOR_FIRST + 2;
+const VECTOR_SERIAL: u8 = VECTOR_FIRST;
+/// The first vector for a device of the first processor.
+const VECTOR_DEVICE_FIRST: u8 = VECTOR_FIRST + 1;
 /// How many vectors devices may have.
 const DEVICE_VECTORS: u8 = 64;
+/// The most processors that do something.
+pub const PROCESSORS_MAX: usize = 8;
+/// The vectors of the processors' timers, and those by which devices and other processors call them.
+const VECTOR_TICK_FIRST: u8 = 0xd0;
+const VECTOR_CALL_FIRST: u8 = 0xe0;
+const _: () = assert!(VECTOR_DEVICE_FIRST + DEVICE_VECTORS <= VECTOR_TICK_FIRST);
+const _: () = assert!(PROCESSORS_MAX <= (VECTOR_CALL_FIRST - VECTOR_TICK_FIRST) as usize);
+
 /// The board's line of COM1.
 const LINE_COM1: u8 = 4;
 
-/// How many interrupts of devices there were, and how many of the timer.
-static DEVICES: AtomicU64 = AtomicU64::new(0);
-static TICKS: AtomicU64 = AtomicU64::new(0);
+/// How many interrupts a processor had, of its timer aside, and how many of that. No two share a cache line.
+#[repr(align(128))]
+struct Counts {
+    devices: AtomicU64,
+    ticks: AtomicU64,
+}
+
+static COUNTS: [Counts; PROCESSORS_MAX] =
+    [const { Counts { devices: AtomicU64::new(0), ticks: AtomicU64::new(0) } }; PROCESSORS_MAX];
 static TABLE: Once<InterruptDescriptorTable> = Once::new();
 
 /// The node's interrupts, with vectors to give away.
@@ -81,8 +95,7 @@ impl Interrupts {
     /// A message for a device that signals by message (MSI-X).
     pub fn message(&mut self) -> Option<Message> {
         let vector = self.take_vector()?;
-        let address = 0xfee0_0000 | (u64::from(apic::id()) << 12);
-        Some(Message { address, data: u32::from(vector) })
+        Some(message_to(apic::id(), vector))
     }
 
     /// Lets the board's interrupt line `line` through.
@@ -93,14 +106,42 @@ impl Interrupts {
     }
 }
 
-/// How many interrupts of devices there were.
-pub(crate) fn devices() -> u64 {
-    DEVICES.load(Ordering::Relaxed)
+fn message_to(apic_id: u8, vector: u8) -> Message {
+    Message { address: 0xfee0_0000 | u64::from(apic_id) << 12, data: u32::from(vector) }
 }
 
-/// How often the timer has fired.
-pub(crate) fn ticks() -> u64 {
-    TICKS.load(Ordering::Relaxed)
+/// What calls a processor: a message that devices can send.
+#[cfg(feature = "smp")]
+pub(crate) fn call_message(processor: usize, apic_id: u8) -> Message {
+    message_to(apic_id, call_vector(processor))
+}
+
+/// The vector that calls a processor.
+#[cfg(feature = "smp")]
+pub(crate) fn call_vector(processor: usize) -> u8 {
+    VECTOR_CALL_FIRST + processor as u8
+}
+
+/// The vector of a processor's timer.
+pub(crate) fn timer_vector(processor: usize) -> u8 {
+    VECTOR_TICK_FIRST + processor as u8
+}
+
+/// Disables interrupts and installs the handlers on a further processor, after [`Interrupts::install`].
+#[cfg(feature = "smp")]
+pub(crate) fn join() {
+    instructions::interrupts::disable();
+    TABLE.get().expect("the first processor has installed them").load();
+}
+
+/// How many interrupts of devices a processor had, and calls.
+pub(crate) fn devices(processor: usize) -> u64 {
+    COUNTS[processor].devices.load(Ordering::Relaxed)
+}
+
+/// How often a processor's timer has fired.
+pub(crate) fn ticks(processor: usize) -> u64 {
+    COUNTS[processor].ticks.load(Ordering::Relaxed)
 }
 
 /// # Safety
@@ -119,19 +160,27 @@ unsafe fn set_handlers(table: &mut InterruptDescriptorTable) {
         let address = table.double_fault.handler_addr();
         table.double_fault.set_handler_addr(address).set_stack_index(1);
     }
-    table[VECTOR_TIMER].set_handler_fn(tick);
     for vector in VECTOR_SERIAL..VECTOR_DEVICE_FIRST + DEVICE_VECTORS {
-        table[vector].set_handler_fn(wake);
+        table[vector].set_handler_fn(WAKE[0]);
+    }
+    for processor in 0..PROCESSORS_MAX {
+        table[VECTOR_TICK_FIRST + processor as u8].set_handler_fn(TICK[processor]);
+        table[VECTOR_CALL_FIRST + processor as u8].set_handler_fn(WAKE[processor]);
     }
 }
 
-extern "x86-interrupt" fn tick(_frame: InterruptStackFrame) {
-    TICKS.fetch_add(1, Ordering::Relaxed);
+const TICK: [HandlerFunc; PROCESSORS_MAX] =
+    [tick::<0>, tick::<1>, tick::<2>, tick::<3>, tick::<4>, tick::<5>, tick::<6>, tick::<7>];
+const WAKE: [HandlerFunc; PROCESSORS_MAX] =
+    [wake::<0>, wake::<1>, wake::<2>, wake::<3>, wake::<4>, wake::<5>, wake::<6>, wake::<7>];
+
+extern "x86-interrupt" fn tick<const PROCESSOR: usize>(_frame: InterruptStackFrame) {
+    COUNTS[PROCESSOR].ticks.fetch_add(1, Ordering::Relaxed);
     apic::end_of_interrupt();
 }
 
-extern "x86-interrupt" fn wake(_frame: InterruptStackFrame) {
-    DEVICES.fetch_add(1, Ordering::Relaxed);
+extern "x86-interrupt" fn wake<const PROCESSOR: usize>(_frame: InterruptStackFrame) {
+    COUNTS[PROCESSOR].devices.fetch_add(1, Ordering::Relaxed);
     apic::end_of_interrupt();
 }
 

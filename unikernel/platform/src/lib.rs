@@ -6,6 +6,7 @@
 //!
 //! The node runs on the kernel's first task, alone, to completion, with interrupts disabled; they are let
 //! in only while [`idle::Idle::wait`] has the processor halted. An interrupt does nothing but wake it up.
+//! With the feature `smp` further processors do the same, each on a task of its own (`processors`).
 #![no_std]
 #![feature(abi_x86_interrupt)]
 
@@ -28,4 +29,6 @@ pub mod memory;
 pub mod mmio;
 pub mod pci;
 pub mod power;
+#[cfg(feature = "smp")]
+pub mod processors;
 pub mod serial;

@@ -180,6 +180,12 @@ impl<T: Doorbells> VirtioCard<T> {
         configuration::link(&self.device)
     }
 
+    /// Lets the interrupt line of a card without messages fall, and says whether it was high: then something
+    /// has happened to one of the pairs, or to several. Whoever sleeps until the line rises does this first.
+    pub fn acknowledge_interrupt(&mut self) -> bool {
+        self.device.acknowledge_interrupt()
+    }
+
     /// Whether the card asks to be restarted.
     pub fn needs_reset(&self) -> bool {
         self.device.needs_reset()

@@ -100,10 +100,17 @@ impl<B: Doorbell> CardPair<B> {
         self.pair.transmitter.poll_timeout()
     }
 
-    /// See [`super::VirtioNet::arm_interrupts`]. The interrupts are messages, which need no acknowledgement.
+    /// See [`super::VirtioNet::arm_interrupts`]. A line, if the card
+    /// has one, is acknowledged by [`super::VirtioCard::acknowledge_interrupt`].
     #[must_use = "what is there already causes no interrupt"]
     pub fn arm_interrupts(&mut self) -> bool {
         self.pair.arm_interrupts(&mut self.bells, |_| ())
+    }
+
+    /// Notifies the card again of what it should have dealt with since this was called last, for once in a
+    /// while: that it was notified may have been missed (see [`crate::memory::full_fence`]).
+    pub fn remind(&mut self) {
+        self.pair.remind(&mut self.bells);
     }
 
     /// See [`super::VirtioNet::disarm_interrupts`].

@@ -240,7 +240,7 @@ impl<T: Transport> VirtioNet<T> {
             return false;
         }
         let is_overtaken =
-            self.pair.arm_interrupts(&mut self.device, Device::acknowledge_interrupt);
+            self.pair.arm_interrupts(&mut self.device, |device| _ = device.acknowledge_interrupt());
         self.notice_fault();
         is_overtaken
     }

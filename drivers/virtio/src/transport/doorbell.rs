@@ -10,8 +10,8 @@ pub trait Doorbell: Debug + Send {
     fn ring(&mut self);
 }
 
-/// A device whose queues can be kicked apart from it. It sends its interrupts as messages: a line would have
-/// to be acknowledged by somebody.
+/// A device whose queues can be kicked apart from it. It best sends its interrupts as messages: a line has to
+/// be acknowledged by whoever has the device.
 pub trait Doorbells: Transport {
     /// What kicks a queue.
     type Doorbell: Doorbell;

@@ -4,6 +4,9 @@
 
 extern crate alloc;
 
+#[cfg(feature = "smp")]
+mod workers;
+
 use alloc::collections::VecDeque;
 use core::fmt::{Display, Write};
 
@@ -45,21 +48,24 @@ extern "C" fn main(_argc: i32, _argv: *const *const u8, _env: *const *const u8) 
     let mut arena = memory::take_arena();
     let line = boot::command_line().unwrap_or_default();
     let settings = Settings::parse(line).unwrap_or_else(|word| refuse(&word));
-    let pools = Pools::cut(&mut arena, settings);
     match ConfigurationPorts::take() {
         Some(ports) => {
             let mut first = None;
             let found = devices::on_pci(ports, &mut interrupts, |kind, device| {
                 keep_card(kind, device, &mut first)
             });
-            start(found, first, &pools, &mut arena, clock)
+            #[cfg(feature = "smp")]
+            if found.is_ok() && settings.offloading == Offloading::None {
+                workers::start_several(&mut first, settings.ring_size, &mut arena);
+            }
+            start(found, first, settings, &mut arena, clock)
         }
         None => {
             let mut first = None;
             let found = devices::on_board(line, &mut interrupts, |kind, device| {
                 keep_card(kind, device, &mut first)
             });
-            start(found, first, &pools, &mut arena, clock)
+            start(found, first, settings, &mut arena, clock)
         }
     }
 }
@@ -83,12 +89,7 @@ struct Pools {
 
 impl Pools {
     fn cut(arena: &mut Option<Region>, settings: Settings) -> Pools {
-        let mut pool = |buffers, bytes| match devices::cut(arena, buffers * bytes) {
-            Some(region) => Pool::new(region, bytes),
-            None => {
-                refuse(&"the machine has too little memory: give it 64 MiB, or 128 for long rings")
-            }
-        };
+        let mut pool = |buffers, bytes| cut_pool(arena, buffers, bytes);
         // As many as a node has.
         let buffers = packet_buffers(settings.ring_size);
         Pools {
@@ -124,10 +125,19 @@ impl Pools {
     }
 }
 
+fn cut_pool(arena: &mut Option<Region>, buffers: usize, bytes: usize) -> Pool {
+    match devices::cut(arena, buffers * bytes) {
+        Some(region) => Pool::new(region, bytes),
+        None => {
+            refuse(&"the machine has too little memory: give it 64 MiB, or 128 for long rings")
+        }
+    }
+}
+
 fn start<T: Transport>(
     found: Result<(), DiscoveryError>,
     card: Option<T>,
-    pools: &Pools,
+    settings: Settings,
     arena: &mut Option<Region>,
     clock: Clock,
 ) -> ! {
@@ -135,10 +145,11 @@ fn start<T: Transport>(
         refuse(&error);
     }
     let Some(card) = card else { refuse(&"there is no network card") };
+    let pools = Pools::cut(arena, settings);
     let (config, pool) = pools.card();
     let card = VirtioNet::new(card, config, pool.clone(), |bytes| devices::cut(arena, bytes));
     match card {
-        Ok(card) => run(card, pools, clock),
+        Ok(card) => run(card, &pools, clock),
         Err(error) => refuse(&error),
     }
 }

@@ -1,5 +1,6 @@
 //! The shell of a station.
 
+mod status;
 mod tcp;
 mod words;
 
@@ -7,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use base::Instant;
-use shell::{Command, CommandTable, Console, Line, Match, Record, Report, Value};
+use shell::{Command, CommandTable, Console, Line, Match, Record, Report};
 
 use crate::echo::SAMPLES_MAX;
 use crate::station::{Finished, Role, Station};
@@ -26,6 +27,7 @@ enum CommandId {
     TcpStatus,
     Stop,
     Status,
+    Pairs,
     Result,
     PowerOff,
 }
@@ -84,6 +86,7 @@ const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
     Command::new("tcp status", CommandId::TcpStatus, "", "what the sink counts and the card does"),
     Command::new("stop", CommandId::Stop, "", "end what was begun"),
     Command::new("status", CommandId::Status, "", "what this station does and has counted"),
+    Command::new("pairs", CommandId::Pairs, "", "the same for each pair of queues of the card"),
     Command::new("result", CommandId::Result, "", "what came of the last measurement"),
     Command::new("poweroff", CommandId::PowerOff, "", "end the machine"),
 ]);
@@ -146,7 +149,7 @@ fn perform(
         CommandId::Become(role) => {
             words.end()?;
             station.set_role(role, [now.as_nanos(), 0]);
-            status(station)
+            status::all(station)
         }
         CommandId::TcpSink => {
             let port = words.port()?;
@@ -166,10 +169,11 @@ fn perform(
         }
         CommandId::Stop => {
             station.stop(now);
-            status(station)
+            status::all(station)
         }
-        CommandId::Status => status(station),
-        CommandId::Result if station.is_busy() => return Err("it is not over yet".into()),
+        CommandId::Status => status::all(station),
+        CommandId::Pairs => status::pairs(station),
+        CommandId::Result if station.is_any_busy() => return Err("it is not over yet".into()),
         CommandId::Result => match station.finished() {
             Some(finished) => result(finished, station)?,
             None => return Err("nothing was measured yet".into()),
@@ -179,43 +183,9 @@ fn perform(
     Ok(report)
 }
 
-fn status(station: &Station) -> Report {
-    let role = match station.role() {
-        Role::Sink => "sink",
-        Role::FlowSink => "flowsink",
-        Role::Forwarder => "forwarder",
-    };
-    let mac = station.mac().map(|byte| alloc::format!("{byte:02x}")).join(":");
-    let (counters, arrivals) = (station.counters(), station.meter().latest());
-    let (pool, costs) = (station.pool().statistics(), station.costs());
-    let card = station.card();
-    Report::Record(
-        Record::default()
-            .with("mac", Value::text(mac))
-            .with("role", role)
-            .with("busy", station.is_busy())
-            .with("received", counters.received)
-            .with("returned", counters.returned)
-            .with("foreign", counters.foreign)
-            .with("run_frames", arrivals.frames)
-            .with("run_bytes", station.meter().bytes())
-            .with("run_reordered", arrivals.reordered)
-            .with("run_pps", arrivals.per_second() as u64)
-            .with("flows", station.flows())
-            .with("packet_ns_p50", costs.map(|(p50, _)| u64::from(p50 / 10)))
-            .with("packet_ns_p99", costs.map(|(_, p99)| u64::from(p99 / 10)))
-            .with("receive_ring", u64::from(card.receive_ring))
-            .with("transmit_ring", u64::from(card.transmit_ring))
-            .with("buffers", pool.buffers)
-            .with("buffers_free", pool.free)
-            .with("pool_exhausted", pool.exhausted)
-            .with("copied_bytes", pool.copied_bytes),
-    )
-}
-
 fn result(finished: &Finished, station: &Station) -> Result<Report, String> {
     let record = match finished {
-        Finished::Trial(outcome) => trial(Record::default(), outcome),
+        Finished::Trial(outcome) => trial(Record::default(), &station.whole(*outcome)),
         Finished::Search(search, last) => trial(
             Record::default()
                 .with("zero_loss_pps", search.best())

@@ -59,6 +59,8 @@ impl<'a> Words<'a> {
             flows: self
                 .number("flows", 1..=FLOWS_MAX.into())?
                 .map_or(1, |flows| u16::try_from(flows).expect("it is within bounds")),
+            first_flow: 0,
+            lane: 0,
         })
     }
 
@@ -126,7 +128,8 @@ mod tests {
         assert!(words.end().is_ok());
         let to = [2, 0x77, 0, 0, 0, 0x1f];
         let duration = Duration::from_secs(2);
-        assert_eq!(plan, Plan { to, size: 128, duration, per_second: Some(5), flows: 1024 });
+        let whole = Plan { to, size: 128, duration, per_second: Some(5), flows: 1024, ..plan };
+        assert_eq!((plan, plan.first_flow, plan.lane), (whole, 0, 0));
     }
 
     #[test]

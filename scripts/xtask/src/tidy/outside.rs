@@ -23,7 +23,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("sha2", "crypto"),
     ("siphasher", "kv netio"),
     ("smoltcp", "net netio pktgen"),
-    ("spin", "pool platform"),
+    ("spin", "pool platform pktgen"),
     ("uart_16550", "platform"),
     ("virtio-drivers", "virtio platform"),
     ("x86_64", "platform"),

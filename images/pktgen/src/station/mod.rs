@@ -1,9 +1,12 @@
 //! A station on a network: what it does with frames that come, and which it sends.
 
+mod together;
+
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use core::num::NonZeroU64;
+use core::ops::Add;
 
 use base::{Duration, Instant};
 use netio::{FlowKey, FlowTable, NetStatistics, Outgoing};
@@ -12,9 +15,10 @@ use pool::{Frame, FrameChain, Pool, Returns};
 use crate::BURST;
 use crate::echo::{Echo, Spans};
 use crate::meter::Meter;
-use crate::probe::{Arrivals, Kind, Probe};
+use crate::probe::{Arrivals, Kind, LANES, Probe};
 use crate::search::Search;
 use crate::tcp::{self, Tcp};
+use crate::team::Member;
 use crate::template::{Template, clear_stamps};
 use crate::trial::{Outcome, Plan, Pools, Trial};
 
@@ -27,6 +31,8 @@ const AWAKE_FOR: Duration = Duration::from_millis(20);
 const AWAKE_FOR_TCP: Duration = Duration::from_micros(50);
 /// How many full bursts are remembered.
 const COSTS_MAX: usize = 4096;
+/// Where in a frame of ours are both addresses of IPv4 and both ports.
+const FLOW: core::ops::Range<usize> = 26..38;
 /// A flow that is silent for this long is forgotten, in nanoseconds.
 const FLOW_IDLE_NS: u64 = 10_000_000_000;
 
@@ -71,6 +77,21 @@ pub struct Counters {
     pub foreign: u64,
     /// Frames that were sent back.
     pub returned: u64,
+    /// Frames for the stack that were dropped: it is the first station's, which did not take them.
+    pub overrun: u64,
+}
+
+impl Add for Counters {
+    type Output = Counters;
+
+    fn add(self, other: Counters) -> Counters {
+        Counters {
+            received: self.received + other.received,
+            foreign: self.foreign + other.foreign,
+            returned: self.returned + other.returned,
+            overrun: self.overrun + other.overrun,
+        }
+    }
 }
 
 /// See the module.
@@ -79,6 +100,12 @@ pub struct Station {
     mac: [u8; 6],
     pool: Pool,
     templates: Pool,
+    /// The other stations of its card, if there are any.
+    team: Option<Member>,
+    /// It has ordered something of them, which may sleep.
+    is_calling: bool,
+    /// The last run of each lane for which it was told to report.
+    reported_for: [Option<u8>; LANES],
     /// The number of the last template.
     last_stamp: NonZeroU64,
     /// Frames that were counted, until the end of the turn.
@@ -108,6 +135,9 @@ impl Station {
             mac,
             pool,
             templates,
+            team: None,
+            is_calling: false,
+            reported_for: [None; LANES],
             last_stamp: NonZeroU64::MIN,
             counted: Returns::default(),
             role: Role::Sink,
@@ -153,14 +183,14 @@ impl Station {
             Role::Sink => {}
         }
         match Probe::parse(&frame) {
-            Some(Probe { kind: Kind::Data, run, sequence, .. }) => {
-                self.meter.record(run, sequence, frame.len(), now);
+            Some(Probe { kind: Kind::Data, run, lane, sequence, .. }) => {
+                self.meter.record(run, lane, sequence, frame.len(), now);
                 self.counted.push(frame.into_buffer());
             }
             Some(probe) => self.handle_probe(frame, probe, now),
             None => {
                 self.counters.foreign += 1;
-                self.tcp.handle_frame(frame, is_vouched_for);
+                self.handle_foreign(frame, is_vouched_for);
             }
         }
     }
@@ -171,18 +201,10 @@ impl Station {
             Kind::Data => {}
             Kind::Echo => self.reply(frame, probe),
             Kind::Question => self.answer(&frame, &probe),
-            Kind::Reply => {
-                if let Some(Job::Echo(echo)) = &mut self.job {
-                    echo.handle_reply(&probe, now);
-                }
-            }
+            Kind::Reply => self.handle_reply(&probe, now),
             Kind::Answer => {
-                let trial = match &mut self.job {
-                    Some(Job::Trial(trial) | Job::Search(_, _, trial)) => Some(trial),
-                    Some(Job::Echo(_)) | None => None,
-                };
-                if let Some((trial, arrivals)) = trial.zip(Arrivals::parse(&frame)) {
-                    trial.handle_answer(probe.run, arrivals);
+                if let Some(arrivals) = Arrivals::parse(&frame) {
+                    self.handle_answer(&probe, arrivals);
                 }
             }
         }
@@ -196,6 +218,7 @@ impl Station {
 
     fn reply(&mut self, mut frame: Frame, probe: Probe) {
         Probe { kind: Kind::Reply, ..probe }.emit(&mut frame);
+        reverse_flow(&mut frame);
         self.send_back(frame);
     }
 
@@ -209,12 +232,16 @@ impl Station {
     }
 
     fn answer(&mut self, question: &Frame, probe: &Probe) {
+        if !self.have_all_reported(probe) {
+            return;
+        }
         let to = question[6..12].try_into().expect("a probe has its header");
         let template = Template::new(self.mac, to, ANSWER_SIZE);
         let probe = Probe { kind: Kind::Answer, ..*probe };
         // Without a buffer there is no answer now; the question comes again.
         if let Some(mut frame) = template.frame(0, &probe, &self.pool) {
-            self.meter.arrivals(probe.run).emit(&mut frame);
+            reverse_flow(&mut frame);
+            self.meter_of_all().arrivals(probe.run).emit(&mut frame);
             self.outgoing.push_back(frame);
         }
     }
@@ -303,8 +330,7 @@ impl Station {
         rank(50).copied().zip(rank(99).copied())
     }
 
-    /// Changes what it does with frames that come, and begins to count anew.
-    pub fn set_role(&mut self, role: Role, hash_key: [u64; 2]) {
+    fn take_role(&mut self, role: Role, hash_key: [u64; 2]) {
         self.role = role;
         self.flows = (role == Role::FlowSink).then(|| FlowTable::new(hash_key, FLOW_IDLE_NS));
         self.counters = Counters::default();
@@ -325,9 +351,7 @@ impl Station {
         self.last_run
     }
 
-    /// Begins a trial; another job ends.
-    pub fn start_trial(&mut self, plan: &Plan, now: Instant) {
-        let run = self.next_run();
+    fn begin_trial(&mut self, plan: &Plan, run: u8, now: Instant) {
         self.last_stamp = next(self.last_stamp);
         self.job = Some(Job::Trial(Trial::new(plan, self.mac, run, self.last_stamp, now)));
     }
@@ -359,8 +383,7 @@ impl Station {
         self.tcp.connect(to, port, duration, now);
     }
 
-    /// Ends the job.
-    pub fn stop(&mut self, now: Instant) {
+    fn end_job(&mut self, now: Instant) {
         self.job = None;
         self.tcp.stop(now);
     }
@@ -420,6 +443,16 @@ impl Station {
 /// Nobody begins 2^64 trials.
 fn next(stamp: NonZeroU64) -> NonZeroU64 {
     stamp.saturating_add(1)
+}
+
+/// Makes it a frame of the other half of its conversation: IPv4 addresses and ports change places, which no
+/// checksum notices.
+fn reverse_flow(frame: &mut Frame) {
+    let Some([addresses @ .., p0, p1, p2, p3]) = frame.get_mut(FLOW) else { return };
+    let (from, to) = addresses.split_at_mut(4);
+    from.swap_with_slice(to);
+    core::mem::swap(p0, p2);
+    core::mem::swap(p1, p3);
 }
 
 /// Exchanges two addresses, as one number that is turned halfway round: two reads and two writes.
