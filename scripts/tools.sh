@@ -12,6 +12,7 @@ build_image() { # the image, unless --image names another
     case " $* " in
         *" --image "*) return ;;
         *" --adversary "*) "$COTERIE_ROOT/scripts/image" --quietly --adversary >&2; return ;;
+        *" --smp "*) "$COTERIE_ROOT/scripts/image" --quietly --smp >&2; return ;;
     esac
     [ -f "$COTERIE_ROOT/target/coterie-node" ] ||
         echo "building the image; the first time this takes two or three minutes" >&2

@@ -128,9 +128,7 @@ impl Pools {
 fn cut_pool(arena: &mut Option<Region>, buffers: usize, bytes: usize) -> Pool {
     match devices::cut(arena, buffers * bytes) {
         Some(region) => Pool::new(region, bytes),
-        None => {
-            refuse(&"the machine has too little memory: give it 64 MiB, or 128 for long rings")
-        }
+        None => refuse(&"the machine has too little memory: give it 64 MiB, or 128 for long rings"),
     }
 }
 

@@ -23,10 +23,12 @@ const HELP: &str = "\
 Measures, and prints under which conditions.
 
 Usage: scripts/bench NAME [--json] [--quick]
+       scripts/bench net --smp [--json] [--quick]
        scripts/bench --list
 
   --json    one flat object of figures, on standard output
   --quick   fewer repetitions: to see whether it works, not to publish
+  --smp     machines with two processors and two pairs of queues, beside one of each (scripts/image --smp)
   --list    what can be measured
 ";
 
@@ -47,11 +49,12 @@ sim       the simulator: how much of a cluster's time it simulates in a second
 /// If a measurement fails.
 pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
     let mut parser = lexopt::Parser::from_args(arguments);
-    let (mut name, mut is_json, mut is_quick) = (None, false, false);
+    let (mut name, mut is_json, mut is_quick, mut is_smp) = (None, false, false, false);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("json") => is_json = true,
             Long("quick") => is_quick = true,
+            Long("smp") => is_smp = true,
             Long("list") => {
                 write!(std::io::stdout(), "{LIST}")?;
                 return Ok(ExitCode::SUCCESS);
@@ -68,6 +71,7 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         Some("cluster") => cluster::measure(is_quick)?,
         Some("bft") => bft::measure(is_quick)?,
         Some("core") => core::measure()?,
+        Some("net") if is_smp => net::queues::measure(is_quick)?,
         Some("net") => net::measure(is_quick)?,
         Some("peers") => net::peers::measure(is_quick)?,
         Some("raft") => raft::measure(is_quick)?,

@@ -103,6 +103,12 @@ pub const ALL: &[Story] = &[
         packets::arrive,
         "a packet generator's frames arrive, and nobody copies them",
     ),
+    story(
+        "queues",
+        150,
+        packets::queues,
+        "two processors with a pair of queues each: a flow comes by one of them",
+    ),
     story("clock", 60, clock::rate, "the nodes' clocks run as fast as the host's"),
     story("serves", 40, serves::every_node, "every node takes writes, and every node reads them"),
     story(

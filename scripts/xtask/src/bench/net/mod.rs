@@ -2,6 +2,7 @@
 
 mod paths;
 pub(super) mod peers;
+pub(super) mod queues;
 mod rig;
 mod rings;
 mod tcp;

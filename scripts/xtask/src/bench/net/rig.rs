@@ -23,6 +23,9 @@ use crate::{clock, interrupt};
 const BOOTS_WITHIN: Duration = Duration::from_secs(30);
 const ENDS_WITHIN: Duration = Duration::from_secs(300);
 
+/// The packet generator for machines with several processors; `scripts/image --smp` builds it.
+pub(super) const SMP_IMAGE: &str = "coterie-pktgen-smp";
+
 /// How machines are run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Pace {
@@ -37,6 +40,8 @@ pub(super) enum Pace {
 pub(super) enum Guest<'a> {
     /// Our packet generator.
     Ours(Pace),
+    /// That for several processors, with so many, and as many pairs of queues.
+    Several(usize),
     /// The same, whose card takes over this of TCP (`pktgen.offloads`).
     Offloading(&'a str),
     /// The same, whose card has rings of this size.
@@ -54,6 +59,22 @@ pub(super) enum Backend {
     Stream,
     /// QEMU copies each frame through a TAP device, on a bridge of the kernel.
     Tap,
+}
+
+impl Guest<'_> {
+    fn memory_mib(self) -> usize {
+        match self {
+            Guest::Ours(_) | Guest::Several(_) | Guest::Offloading(_) => 64,
+            Guest::Ringed(_) | Guest::Linux(_) => 128,
+        }
+    }
+
+    fn processors(self) -> usize {
+        match self {
+            Guest::Several(processors) => processors,
+            Guest::Ours(_) | Guest::Offloading(_) | Guest::Ringed(_) | Guest::Linux(_) => 1,
+        }
+    }
 }
 
 impl Backend {
@@ -92,10 +113,11 @@ impl Drop for Rig {
 }
 
 impl Rig {
-    /// A folder for sockets, with nothing running.
+    /// A folder for sockets, with nothing running. It is this process's own: others measure at the same time.
     pub(super) fn new() -> anyhow::Result<Rig> {
         let root = std::env::var_os("COTERIE_ROOT").context("run scripts/bench")?;
-        let folder = Path::new(&root).join("target/net-bench");
+        let name = format!("target/net-bench.{}", std::process::id());
+        let folder = Path::new(&root).join(name);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder)?;
         Ok(Rig { folder, switch: None, bridge: None, machines: Vec::new() })
@@ -201,12 +223,12 @@ impl Rig {
         guest: Guest<'_>,
         backend: Backend,
     ) -> anyhow::Result<()> {
-        let memory_mib = match guest {
-            Guest::Ours(_) | Guest::Offloading(_) => 64,
-            Guest::Ringed(_) | Guest::Linux(_) => 128,
-        };
+        let (memory_mib, processors) = (guest.memory_mib(), guest.processors());
+        let threads = if processors > 1 { "multi" } else { "single" };
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-accel", "tcg,thread=single,tb-size=32", "-cpu", "max"]);
+        command.args(["-accel", &format!("tcg,thread={threads},tb-size=32"), "-cpu", "max"]);
+        // The firmware's table of processors, from which the kernel takes them, lists one a socket.
+        command.args(["-smp", &format!("{processors},sockets={processors}")]);
         command.args(["-m", &memory_mib.to_string(), "-M", "q35,memory-backend=m"]);
         let memory = format!("memory-backend-memfd,id=m,size={memory_mib}M,share=on");
         command.args(["-object", &memory, "-nodefaults", "-no-user-config"]);
@@ -240,7 +262,9 @@ impl Rig {
     ) -> anyhow::Result<Vec<String>> {
         let port = self.port(number);
         let netdev = match backend {
-            Backend::VhostUser => "vhost-user,id=net,chardev=port".into(),
+            Backend::VhostUser => {
+                format!("vhost-user,id=net,chardev=port,queues={}", guest.processors())
+            }
             Backend::Stream => {
                 format!("stream,id=net,server=off,addr.type=unix,addr.path={}", port.display())
             }
@@ -259,7 +283,8 @@ impl Rig {
         if let Guest::Ringed(size) = guest {
             card += &format!(",rx_queue_size={size},tx_queue_size={size}");
         }
-        words.push(card + ",romfile=,vectors=0");
+        let several = if guest.processors() > 1 { ",mq=on" } else { "" };
+        words.push(card + ",romfile=,vectors=0" + several);
         Ok(words)
     }
 
@@ -318,6 +343,12 @@ impl Rig {
         ports["ports"][number - 1]["statistics"]["frames_in"].as_u64().context("no such port")
     }
 
+    /// Processor time that a machine has used.
+    pub(super) fn machine_time(&self, number: usize) -> anyhow::Result<Duration> {
+        let machine = self.machines.get(number - 1).context("there is no such machine")?;
+        meter::processor_time(Pid::from_raw(i32::try_from(machine.id())?))
+    }
+
     /// Processor time that the switch has used.
     pub(super) fn switch_time(&self) -> anyhow::Result<Duration> {
         let switch = self.switch.as_ref().context("there is no switch")?;
@@ -337,6 +368,7 @@ fn kernel(guest: Guest<'_>) -> anyhow::Result<Vec<OsString>> {
             }
             words
         }
+        Guest::Several(_) => vec!["-kernel".into(), file(SMP_IMAGE)],
         Guest::Offloading(what) => {
             let line = format!("pktgen.offloads={what}");
             vec!["-kernel".into(), file("coterie-pktgen"), "-append".into(), line.into()]
