@@ -19,6 +19,8 @@ use crate::change::ViewChange;
 use crate::message::{Message, Vote};
 use crate::numbers::{PhaseState, Sequence, ViewNumber, VoterSet};
 
+mod flood;
+
 /// A liar repeats what it has heard: as many messages as this, old ones and new ones.
 const HEARD_MAX: usize = 200;
 
@@ -108,6 +110,8 @@ pub struct Adversary {
     key: SigningKey,
     keyring: Keyring,
     heard: Vec<Bytes>,
+    /// The last certificate that it has heard.
+    certificate: Option<Arc<QuorumCertificate>>,
     /// No two messages that it makes up are the same.
     made_up: u64,
 }
@@ -121,7 +125,7 @@ fn encoded(message: &Message) -> Bytes {
 impl Adversary {
     /// A liar in the place of the replica with this slot, whose key it has.
     pub fn new(lie: Lie, slot: usize, key: SigningKey, keyring: Keyring) -> Adversary {
-        Adversary { lie, slot, key, keyring, heard: Vec::new(), made_up: 0 }
+        Adversary { lie, slot, key, keyring, heard: Vec::new(), certificate: None, made_up: 0 }
     }
 
     /// How it lies.
@@ -136,6 +140,9 @@ impl Adversary {
 
     /// It hears what is said to the replica.
     pub fn hear(&mut self, bytes: &Bytes, prng: &mut Prng) {
+        if let Ok(Message::Certificate(proof)) = Message::decode(bytes) {
+            self.certificate = Some(proof);
+        }
         if self.heard.len() < HEARD_MAX {
             self.heard.push(bytes.clone());
         } else {
@@ -188,34 +195,6 @@ impl Adversary {
             }
             Lie::Equivocate => vec![plain(encoded(&self.equivocate(to, message)))],
         }
-    }
-
-    /// Something that nobody asked for, unlike anything that it has sent before: what a flood is made of.
-    pub fn make_up(&mut self, to: usize, prng: &mut Prng) -> Said {
-        self.made_up += 1;
-        let digest = Digest::of(&self.made_up.to_le_bytes());
-        let (view, sequence) = (ViewNumber(prng.below(4)), Sequence(prng.below(1_000)));
-        let signature = made_up(prng);
-        let message = match prng.below(6) {
-            0 => Message::Request(Bytes::copy_from_slice(&digest.0)),
-            1 => {
-                let batch = Batch::new(vec![Bytes::copy_from_slice(&digest.0)]);
-                Message::PrePrepare { view, sequence, batch, signature }
-            }
-            2 => Message::Vote(Vote {
-                phase: PhaseState::Prepare,
-                view,
-                sequence,
-                digest,
-                signature,
-            }),
-            3 => {
-                Message::Vote(Vote { phase: PhaseState::Commit, view, sequence, digest, signature })
-            }
-            4 => Message::Leaving { view: view.next(), content: digest, signature },
-            _ => Message::Fetch { from: sequence },
-        };
-        Said { from: self.slot, to, bytes: encoded(&message), late: Duration::ZERO }
     }
 
     /// A decision that nobody has made, with a certificate that has the form of one.
@@ -294,7 +273,8 @@ impl Adversary {
 }
 
 fn made_up(prng: &mut Prng) -> Signature {
-    Signature(core::array::from_fn(|_| prng.next_u64() as u8))
+    let words: [[u8; 8]; 8] = core::array::from_fn(|_| prng.next_u64().to_le_bytes());
+    Signature(core::array::from_fn(|at| words[at / 8][at % 8]))
 }
 
 /// The same with a signature that is none.

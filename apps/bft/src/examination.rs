@@ -94,6 +94,7 @@ impl BftNode {
             one.next += 1;
             self.counters.verified += 1;
             if !check.passes(&self.config.keyring) {
+                self.guard.note_wasted(one.from, one.next as u64);
                 return self.blame(one.from);
             }
         }

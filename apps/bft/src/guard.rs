@@ -9,6 +9,8 @@ use base::{Duration, Instant, limits};
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
     bad_signatures: u32,
+    /// Signatures that were verified for messages that came to nothing.
+    wasted_checks: u64,
     answers: u32,
 }
 
@@ -32,13 +34,21 @@ impl Guard {
         }
     }
 
-    /// Whether the peer has sent so many bad signatures that it is not listened to.
+    /// Whether the peer has sent so many bad signatures that it is not listened to, or so many good ones
+    /// beside a bad one.
     pub(crate) fn is_muted(&self, slot: usize) -> bool {
-        self.accounts[slot].bad_signatures >= limits::BFT_BAD_SIGNATURES_MAX
+        let account = &self.accounts[slot];
+        account.bad_signatures >= limits::BFT_BAD_SIGNATURES_MAX
+            || account.wasted_checks >= limits::BFT_WASTED_CHECKS_MAX
     }
 
     pub(crate) fn note_bad_signature(&mut self, slot: usize) {
         self.accounts[slot].bad_signatures += 1;
+    }
+
+    /// A message came to nothing after so many of its signatures were verified.
+    pub(crate) fn note_wasted(&mut self, slot: usize, checks: u64) {
+        self.accounts[slot].wasted_checks += checks;
     }
 
     /// An answer consists of so many messages.
@@ -72,5 +82,14 @@ mod tests {
         assert_eq!(answered, limits::BFT_ANSWERS_MAX as usize);
         guard.note_time(start + Duration::from_millis(limits::BFT_ALLOWANCE_EVERY_MS));
         assert!(!guard.is_muted(0) && guard.may_answer(1));
+    }
+
+    #[test]
+    fn good_signatures_beside_a_bad_one_count_too() {
+        let mut guard = Guard::new(2, Instant::from_millis(5));
+        guard.note_wasted(0, limits::BFT_WASTED_CHECKS_MAX - 1);
+        assert!(!guard.is_muted(0));
+        guard.note_wasted(0, 1);
+        assert!(guard.is_muted(0) && !guard.is_muted(1));
     }
 }

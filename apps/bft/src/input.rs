@@ -76,23 +76,52 @@ impl BftNode {
 
     /// A message has arrived. Whatever it says, the replica stays in a legal state.
     pub fn handle_message(&mut self, from: NodeId, message: Message, now: Instant) {
+        if let Some(slot) = self.listen_to(from, now) {
+            self.take_in_hand(slot, message);
+        }
+    }
+
+    /// The same for a request, if the caller knows which replica's clients it is from: whoever passes it on.
+    /// It counts as that one's, if it is a replica.
+    pub fn handle_request_of(&mut self, asker: NodeId, from: NodeId, request: Bytes, now: Instant) {
+        if let Some(slot) = self.listen_to(from, now) {
+            let asker = self.config.keyring.slot(asker).unwrap_or(slot);
+            self.handle_request(slot, asker, request);
+        }
+    }
+
+    /// Whether one more request of this replica's clients may wait: otherwise nothing more needs to be known
+    /// of it.
+    pub fn has_room_for(&self, asker: NodeId) -> bool {
+        let slot = self.config.keyring.slot(asker);
+        slot.is_none_or(|slot| self.requests.has_room(slot, self.slot))
+    }
+
+    /// Whether a question of this peer that the caller understands may be answered: it counts with those that
+    /// this replica answers.
+    pub fn may_answer(&mut self, peer: NodeId) -> bool {
+        self.config.keyring.slot(peer).is_some_and(|slot| self.guard.may_answer(slot))
+    }
+
+    /// The slot of a peer that has said something, if it is one and is listened to.
+    fn listen_to(&mut self, from: NodeId, now: Instant) -> Option<usize> {
         let Some(slot) = self.config.keyring.slot(from).filter(|slot| *slot != self.slot) else {
             self.counters.strangers += 1;
-            return;
+            return None;
         };
         self.note_time(now);
         self.counters.received += 1;
         self.audience.note_heard(slot);
         if self.guard.is_muted(slot) {
             self.counters.muted += 1;
-            return;
+            return None;
         }
-        self.take_in_hand(slot, message);
+        Some(slot)
     }
 
     pub(crate) fn dispatch(&mut self, from: usize, message: Message) {
         match message {
-            Message::Request(request) => self.handle_request(from, request),
+            Message::Request(request) => self.handle_request(from, from, request),
             Message::PrePrepare { view, sequence, batch, signature } => {
                 self.handle_pre_prepare(from, view, sequence, batch, signature);
             }
@@ -136,8 +165,8 @@ impl BftNode {
 
     /// A request of another replica's client. Whoever has seen it waits for it, and makes sure that the
     /// primary has it (OSDI '99, section 4.4: a backup that waits starts a timer).
-    fn handle_request(&mut self, from: usize, request: Bytes) {
-        if self.requests.add(request.clone(), from, self.slot, self.now).is_ok()
+    fn handle_request(&mut self, from: usize, asker: usize, request: Bytes) {
+        if self.requests.add(request.clone(), asker, self.slot, self.now).is_ok()
             && self.is_active()
             && self.primary() != from
         {

@@ -85,6 +85,17 @@
 //! is q = (N + f) / 2 + 1, the least in which two meet in an honest replica; f + 1 are enough to hear an
 //! honest one.
 //!
+//! # What a flood costs
+//!
+//! Limits are those of [`base::limits`]. In each span of `BFT_ALLOWANCE_EVERY_MS` a replica verifies in vain,
+//! for one peer, `BFT_BAD_SIGNATURES_MAX` bad signatures and the good ones beside them: at most
+//! `BFT_WASTED_CHECKS_MAX`, and a certificate's more. Then the peer is not listened to. It answers
+//! `BFT_ANSWERS_MAX` questions, the last of them with `BFT_FETCH_BATCHES_MAX` decisions. Of a peer's requests
+//! `BFT_PENDING_PER_PEER_MAX` wait, more are not even verified, and a batch takes one of each replica's in
+//! turn. In a turn of the caller `BFT_CHECKS_PER_TURN` signatures are verified before the next message is
+//! asked for. Whose that is, is the caller's choice: with a queue for each peer, and turns, a message waits
+//! for one of each other peer.
+//!
 //! # What it does not do
 //!
 //! Replicas do not change within an epoch. Requests are visible to all replicas. There are no reads but of

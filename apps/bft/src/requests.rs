@@ -14,7 +14,7 @@ use crate::numbers::{Sequence, ViewNumber, VoterSet};
 #[derive(Clone, Debug)]
 struct Pending {
     request: Bytes,
-    /// Whom it came from: this replica's own slot for its clients.
+    /// Who asks for it: this replica's own slot for its clients.
     from: usize,
     /// Since when it waits: since it came, or the view began.
     since: Instant,
@@ -74,7 +74,13 @@ impl Requests {
         self.places.contains_key(digest) || self.executed.contains_key(digest)
     }
 
-    /// Takes a request that came from the replica with this slot.
+    /// Whether one more request of this replica may wait.
+    pub(crate) fn has_room(&self, from: usize, own: usize) -> bool {
+        (from == own || self.counts[from] < limits::BFT_PENDING_PER_PEER_MAX)
+            && self.queue.len() < limits::BFT_PENDING_MAX
+    }
+
+    /// Takes a request that the replica with this slot asks for.
     pub(crate) fn add(
         &mut self,
         request: Bytes,
@@ -86,8 +92,7 @@ impl Requests {
         if self.is_known(&digest) {
             return Err(Refusal::Known);
         }
-        let is_over = from != own && self.counts[from] >= limits::BFT_PENDING_PER_PEER_MAX;
-        if is_over || self.queue.len() >= limits::BFT_PENDING_MAX {
+        if !self.has_room(from, own) {
             return Err(Refusal::Full);
         }
         let place = self.next_place;
@@ -134,11 +139,13 @@ impl Requests {
         }
     }
 
-    /// The next batch to propose in this view: the oldest requests that were not proposed in it.
+    /// The next batch to propose in this view: the oldest requests that were not proposed in it, of each
+    /// asker in turn.
     pub(crate) fn next_batch(&mut self, view: ViewNumber) -> Option<Batch> {
         let mut room = limits::BFT_BATCH_MAX_BYTES;
         let mut requests = Vec::new();
-        for pending in self.queue.values_mut().filter(|one| one.proposed != Some(view)) {
+        for place in self.in_turns(view) {
+            let pending = self.queue.get_mut(&place).expect("it is there");
             if requests.len() == limits::BFT_BATCH_MAX_REQUESTS || pending.request.len() > room {
                 break;
             }
@@ -147,6 +154,21 @@ impl Requests {
             requests.push(pending.request.clone());
         }
         (!requests.is_empty()).then(|| Batch::new(requests))
+    }
+
+    /// The places of what was not proposed in this view: first the oldest request of each asker, then the
+    /// second of each. One that asks for much delays the n-th of another by n of its own.
+    fn in_turns(&self, view: ViewNumber) -> Vec<u64> {
+        let mut seen = vec![0_usize; self.counts.len()];
+        let open = self.queue.iter().filter(|(_, pending)| pending.proposed != Some(view));
+        let mut turns: Vec<(usize, u64)> = open
+            .map(|(place, pending)| {
+                seen[pending.from] += 1;
+                (seen[pending.from], *place)
+            })
+            .collect();
+        turns.sort_unstable();
+        turns.into_iter().map(|(_, place)| place).collect()
     }
 
     /// A view begins: everything waits anew.
@@ -192,5 +214,35 @@ impl Requests {
         assert_eq!(self.queue.len(), self.places.len());
         assert_eq!(self.queue.len(), self.counts.iter().sum());
         assert!(self.queue.len() <= limits::BFT_PENDING_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that asks for as much as it may does not make another wait for all of it.
+    #[test]
+    fn askers_have_turns() {
+        let mut requests = Requests::new(4, [Duration::from_millis(250); 2]);
+        let now = Instant::from_millis(1);
+        let long = |number: u16| {
+            let mut bytes = vec![0; limits::BFT_BATCH_MAX_BYTES / 8];
+            bytes[..2].copy_from_slice(&number.to_le_bytes());
+            Bytes::from(bytes)
+        };
+        for number in 0..limits::BFT_PENDING_PER_PEER_MAX as u16 {
+            requests.add(long(number), 3, 0, now).unwrap();
+        }
+        assert_eq!(requests.add(long(600), 3, 0, now), Err(Refusal::Full));
+        let [first, second] = ["first", "second"].map(|text| Bytes::from_static(text.as_bytes()));
+        requests.add(first.clone(), 1, 0, now).unwrap();
+        requests.add(second.clone(), 1, 0, now).unwrap();
+        let batch = requests.next_batch(ViewNumber(0)).unwrap();
+        assert_eq!(batch.requests()[..4], [long(0), first, long(1), second]);
+        assert_eq!(batch.requests().len(), 2 + 7, "and what else there is room for");
+        let batch = requests.next_batch(ViewNumber(0)).unwrap();
+        assert_eq!(batch.requests()[..2], [long(7), long(8)], "in the order in which they came");
+        requests.check_invariants();
     }
 }

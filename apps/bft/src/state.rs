@@ -262,7 +262,7 @@ impl BftNode {
         if self.verified.contains(&identity) {
             return true;
         }
-        let is_good = self.config.has_bug(Mutant::TrustCertificates) || self.verify(proof);
+        let is_good = self.config.has_bug(Mutant::TrustCertificates) || self.verify(from, proof);
         if is_good {
             self.verified.insert(identity);
         } else {
@@ -271,12 +271,15 @@ impl BftNode {
         is_good
     }
 
-    /// Verifies what is not known of a certificate.
-    fn verify(&mut self, proof: &QuorumCertificate) -> bool {
+    /// Verifies what is not known of a certificate that this peer brings.
+    fn verify(&mut self, from: usize, proof: &QuorumCertificate) -> bool {
         let (keyring, quorums) = (&self.config.keyring, self.config.quorums);
         let is_known = |slot: usize, signature: &Signature| self.knows(proof, slot, signature);
         let (checked, result) = proof.verify_but(keyring, quorums, is_known);
         self.counters.verified += checked;
+        if result.is_err() {
+            self.guard.note_wasted(from, checked);
+        }
         result.is_ok()
     }
 

@@ -324,7 +324,9 @@ fn parse_lie(arguments: &[Vec<u8>]) -> Option<Outcome> {
 
 fn bft(what: BftView, view: &View<'_>) -> Outcome {
     let Some(notary) = view.notary else {
-        return Outcome::Failed("this node has no part in the ledger: it was started without keys");
+        return Outcome::Failed(
+            "this node has no part in the ledger: only founders that were given keys have",
+        );
     };
     let report = match what {
         BftView::Status => Some(Report::Record(notary.show_status())),

@@ -163,9 +163,10 @@ fn raft_elections(view: &View<'_>) -> Response {
 fn ledger_status(view: &View<'_>) -> Response {
     match view.notary {
         Some(notary) => json(Some(Report::Record(notary.show_status()))),
-        None => {
-            Response::text(404, "this node has no part in the ledger: it was started without keys")
-        }
+        None => Response::text(
+            404,
+            "this node has no part in the ledger: only founders that were given keys have",
+        ),
     }
 }
 

@@ -14,8 +14,9 @@ use crate::notary::NotaryOutput;
 use crate::output::{Output, Stop};
 use crate::replica::ReplicaOutput;
 
-const NO_LEDGER: Reply =
-    Reply::error("ERR this node has no part in the ledger: it was started without keys for it");
+const NO_LEDGER: Reply = Reply::error(
+    "ERR this node has no part in the ledger: it has no keys; ask a node that founded the cluster",
+);
 
 impl Node {
     pub(super) fn take_from_kv(&mut self, output: service::Output, now: Instant) {
@@ -31,7 +32,7 @@ impl Node {
                 }
             }
             service::Output::Ledger { question, command } => match &mut self.notary {
-                Some(notary) => notary.handle_question(question, command),
+                Some(notary) => notary.handle_question(question, command, now),
                 None => self.answer_question(question, NO_LEDGER, now),
             },
             service::Output::Reply { client, reply } => {
@@ -139,6 +140,8 @@ impl Node {
         match output {
             NotaryOutput::Disk(request) => self.outputs.push_back(Output::Disk(request)),
             NotaryOutput::Send { to, content } => self.replica.send_notary(to, content, now),
+            #[cfg(feature = "adversary")]
+            NotaryOutput::SendUnbidden { to, content } => self.replica.send_unbidden(to, content),
             NotaryOutput::Reply(question, reply) => self.answer_question(question, reply, now),
             NotaryOutput::Note(level, text) => {
                 self.journal.note(now, level, "bft", format_args!("{text}"));

@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::Write;
 
-use base::NodeId;
+use base::{Instant, NodeId};
 use bytes::Bytes;
 use crypto::{Digest, Signature};
 use kv::Reply;
@@ -25,8 +25,8 @@ const NOT_READY: Reply = Reply::error("CLUSTERDOWN this node is still reading it
 pub(super) const FULL: Reply =
     Reply::error("MISCONF LEDGER is full: the entry was not appended; those that were can be read");
 const BUSY: Reply = Reply::error("TRYAGAIN too many entries wait: the entry was not appended");
-const NOT_HERE: Reply = Reply::error(
-    "TRYAGAIN this node does not hold that entry: it was away when it was appended; ask another node",
+pub(super) const NOT_HERE: Reply = Reply::error(
+    "TRYAGAIN this node was away when that entry was appended, and too few others have answered",
 );
 const DAMAGED: Reply =
     Reply::error("TRYAGAIN that entry is damaged on this node's disk: ask another node");
@@ -35,7 +35,15 @@ const DAMAGED: Reply =
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     next: u64,
-    waiting: BTreeMap<u64, (Question, Wanted)>,
+    waiting: BTreeMap<u64, (Asker, Wanted)>,
+}
+
+/// Who wants an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asker {
+    Client(Question),
+    /// The notary of another node, which has given the question this number.
+    Notary(NodeId, u64),
 }
 
 /// What of which entry.
@@ -48,14 +56,14 @@ struct Wanted {
 
 impl Notary {
     /// A client of this node asks something.
-    pub(crate) fn handle_question(&mut self, question: Question, command: Command) {
+    pub(crate) fn handle_question(&mut self, question: Question, command: Command, now: Instant) {
         let reply = match command {
             _ if self.reason.is_some() => Some(self.refusal()),
             Command::Append(entry) => self.accept(|gateway, _| gateway.append(question, entry)),
             Command::AppendSigned(signed) => self
                 .accept(|gateway, ledger| gateway.submit(question, signed_entry(*signed), ledger)),
-            Command::Get(position) => self.look_up(question, position, false),
-            Command::Proof(position) => self.look_up(question, position, true),
+            Command::Get(position) => self.look_up(question, position, false, now),
+            Command::Proof(position) => self.look_up(question, position, true, now),
         };
         if let Some(reply) = reply {
             self.outputs.push_back(NotaryOutput::Reply(question, reply));
@@ -97,29 +105,48 @@ impl Notary {
         replica.full.is_some() || self.entries.room() < room_min
     }
 
-    fn look_up(&mut self, question: Question, position: u64, with_proof: bool) -> Option<Reply> {
+    fn look_up(
+        &mut self,
+        question: Question,
+        position: u64,
+        with_proof: bool,
+        now: Instant,
+    ) -> Option<Reply> {
         let Some(replica) = &self.replica else { return Some(NOT_READY) };
         if position == 0 || position > replica.ledger.length() {
             return Some(Reply::Nil);
         }
-        let Some(run) = replica.history.find(position) else { return Some(NOT_HERE) };
-        let wanted = Wanted { position, run, with_proof };
-        if let Some(decision) = replica.history.recent(run.record) {
-            return Some(self.show(wanted, decision).unwrap_or(DAMAGED));
+        match replica.history.find(position) {
+            Some(run) => self.look_in(Asker::Client(question), (position, with_proof), run),
+            None => self.seek(question, (position, with_proof), now),
         }
-        let asked = self.replica.as_mut().map(|replica| &mut replica.asked)?;
+    }
+
+    /// Looks an entry up where it is; answers at once if it need not be read.
+    pub(super) fn look_in(
+        &mut self,
+        asker: Asker,
+        (position, with_proof): (u64, bool),
+        run: Run,
+    ) -> Option<Reply> {
+        let replica = self.replica.as_mut()?;
+        let wanted = Wanted { position, run, with_proof };
+        if let Some(decision) = replica.history.recent(run.record).cloned() {
+            return Some(self.show(wanted, &decision).unwrap_or(DAMAGED));
+        }
+        let asked = &mut replica.asked;
         asked.next += 1;
         if self.entries.store.read(asked.next, run.record, run.record, 1).is_err() {
             return Some(DAMAGED);
         }
-        asked.waiting.insert(asked.next, (question, wanted));
+        asked.waiting.insert(asked.next, (asker, wanted));
         None
     }
 
     /// The record that somebody waits for; none if it is damaged.
     pub(super) fn answer_from(&mut self, id: u64, records: Vec<Record>) {
         let Some(replica) = &mut self.replica else { return };
-        let Some((question, wanted)) = replica.asked.waiting.remove(&id) else { return };
+        let Some((asker, wanted)) = replica.asked.waiting.remove(&id) else { return };
         let archived = records
             .into_iter()
             .find_map(|record| Archived::decode(record.kind, &record.payload).ok());
@@ -127,7 +154,7 @@ impl Notary {
             Some(Archived::Decision { decision, .. }) => self.show(wanted, &decision),
             Some(Archived::Checkpoint(_) | Archived::State { .. }) | None => None,
         };
-        self.outputs.push_back(NotaryOutput::Reply(question, shown.unwrap_or(DAMAGED)));
+        self.tell(asker, shown.unwrap_or(DAMAGED));
     }
 
     fn show(&self, wanted: Wanted, decision: &Decision) -> Option<Reply> {

@@ -16,6 +16,9 @@ use super::{Notary, NotaryOutput};
 /// carries in that time. What it does not take is lost.
 const FLOOD_EVERY: Duration = Duration::from_millis(1);
 const FLOOD_MESSAGES: usize = 32;
+/// Every second message that is no longer than this does not wait for the peer to have taken those before:
+/// whoever lies does not keep to the window of a link either.
+const UNBIDDEN_MAX_BYTES: usize = 1024;
 /// So many messages may be late at once.
 const LATE_MAX: usize = 4096;
 
@@ -105,10 +108,17 @@ impl Notary {
         }
         self.lying.flood_at = Some(now + FLOOD_EVERY);
         for to in 0..self.keyring.size() {
-            for _ in 0..FLOOD_MESSAGES {
+            let Some(peer) = self.keyring.member(to).filter(|peer| *peer != self.id) else {
+                continue;
+            };
+            for at in 0..FLOOD_MESSAGES {
                 let Lying { adversary, prng, .. } = &mut self.lying;
-                let said = adversary.make_up(to, prng);
-                self.say(said, now);
+                let content = adversary.make_up(to, prng).bytes;
+                let is_unbidden = at % 2 == 0 && content.len() <= UNBIDDEN_MAX_BYTES;
+                self.outputs.push_back(match is_unbidden {
+                    true => NotaryOutput::SendUnbidden { to: peer, content },
+                    false => NotaryOutput::Send { to: peer, content },
+                });
             }
         }
     }

@@ -18,6 +18,7 @@
 
 mod answers;
 mod deciding;
+mod elsewhere;
 mod history;
 mod identity;
 mod inbox;
@@ -44,11 +45,12 @@ use bytes::Bytes;
 use crypto::{Digest, Keyring, SigningKey};
 use kv::Reply;
 use kv::service::Question;
-use ledger::{Gateway, Ledger, Request};
+use ledger::{Author, Gateway, Ledger, Request};
 use pool::Pool;
 
 use crate::journal::Level;
 use answers::Asked;
+use elsewhere::{Elsewhere, Word};
 use history::History;
 pub use identity::{Identity, IdentityError};
 use inbox::Inbox;
@@ -81,6 +83,9 @@ pub(crate) enum NotaryOutput {
     Disk(BlockRequest),
     /// Bring this to the notary of another node. It may be lost.
     Send { to: NodeId, content: Bytes },
+    /// The same at once, whether the other node keeps up or not.
+    #[cfg(feature = "adversary")]
+    SendUnbidden { to: NodeId, content: Bytes },
     /// The answer to a question.
     Reply(Question, Reply),
     /// An operator would want to know.
@@ -105,6 +110,7 @@ pub(crate) struct Notary {
     reason: Option<String>,
     messages_refused: u64,
     inbox: Inbox,
+    elsewhere: Elsewhere,
     /// The last message that was sent, as bytes.
     encoded: Option<(Message, Bytes)>,
     #[cfg(feature = "adversary")]
@@ -140,6 +146,41 @@ struct Replica {
     full: Option<&'static str>,
     /// The last equivocation that was told of: once is enough.
     equivocated: Option<(NodeId, Sequence)>,
+}
+
+impl Replica {
+    /// A request that another node brings, its own or one that it passes on; false if it is none. What no
+    /// node has signed is not ordered: a decision takes room on every disk, for ever.
+    fn take_request(
+        &mut self,
+        from: NodeId,
+        request: Bytes,
+        keyring: &Keyring,
+        now: Instant,
+    ) -> bool {
+        // What comes again need not be verified again.
+        if self.bft.knows_request(&request) {
+            return true;
+        }
+        let asker = match Request::read(&request).map(|request| request.author) {
+            Ok(Author::Gateway(gateway)) => gateway,
+            Ok(Author::Client(_)) => from,
+            Err(_) => {
+                self.bft.note_verified(from, false);
+                return false;
+            }
+        };
+        // Nor need what finds no room.
+        if !self.bft.has_room_for(asker) {
+            return false;
+        }
+        let is_good = Request::open(&request, keyring).is_some();
+        self.bft.note_verified(from, is_good);
+        if is_good {
+            self.bft.handle_request_of(asker, from, request, now);
+        }
+        is_good
+    }
 }
 
 /// Whether the record of what was signed is whole.
@@ -185,6 +226,7 @@ impl Notary {
             reason: None,
             messages_refused: 0,
             inbox: Inbox::default(),
+            elsewhere: Elsewhere::default(),
             encoded: None,
             #[cfg(feature = "adversary")]
             lying,
@@ -251,18 +293,17 @@ impl Notary {
             return false;
         }
         let Some((from, content)) = self.inbox.pop() else { return false };
+        if Word::is_one(&content) {
+            match Word::decode(&content) {
+                Ok(word) => self.take_word(from, word, now),
+                Err(_) => self.messages_refused += 1,
+            }
+            return true;
+        }
         match Message::decode(&content) {
-            // What comes again need not be verified again.
-            Ok(Message::Request(request)) if replica.bft.knows_request(&request) => {}
-            // What no node has signed is not ordered: a decision takes room on every disk, for ever.
             Ok(Message::Request(request)) => {
-                let is_good = Request::open(&request, &self.keyring).is_some();
-                replica.bft.note_verified(from, is_good);
-                if is_good {
-                    replica.bft.handle_message(from, Message::Request(request), now);
-                } else {
-                    self.messages_refused += 1;
-                }
+                let is_taken = replica.take_request(from, request, &self.keyring, now);
+                self.messages_refused += u64::from(!is_taken);
             }
             Ok(message) => replica.bft.handle_message(from, message, now),
             Err(_) => self.messages_refused += 1,
@@ -283,6 +324,7 @@ impl Notary {
         #[cfg(feature = "adversary")]
         self.lie_on(now);
         self.verify_on(now);
+        self.seek_on(now);
         if let Some(replica) = &mut self.replica
             && replica.full.is_none()
             && replica.bft.poll_timeout().is_some_and(|at| at <= now)
@@ -297,7 +339,8 @@ impl Notary {
         #[cfg(feature = "adversary")]
         let bft = Instant::earliest([bft, self.lying.deadline()]);
         let stores = [&self.signed, &self.entries].map(|log| log.store.poll_timeout());
-        Instant::earliest([Instant::earliest(stores), bft, self.verification_due()])
+        let others = [self.verification_due(), self.elsewhere.deadline()];
+        Instant::earliest([Instant::earliest(stores), bft, Instant::earliest(others)])
     }
 
     /// The next thing to do. Within the notary, everything that follows from it is done already.

@@ -33,4 +33,12 @@ impl Replica {
         // A full queue loses the message, which consensus survives.
         let _ = member.links.send(to, service, lane, trace, content, now);
     }
+
+    /// Sends a message to a peer's notary that nobody acknowledges: as fast as the card takes them.
+    #[cfg(feature = "adversary")]
+    pub(crate) fn send_unbidden(&mut self, to: NodeId, content: Bytes) {
+        let Some(member) = &mut self.member else { return };
+        // What is too much is lost: there is more.
+        let _ = member.links.send_datagram(to, ServiceId::Bft, TraceContext::default(), content);
+    }
 }

@@ -6,6 +6,7 @@ mod clock;
 mod damage;
 mod disk;
 mod failures;
+mod floods;
 mod leases;
 mod ledger;
 mod liars;
@@ -182,6 +183,12 @@ pub const ALL: &[Story] = &[
         240,
         liars::outvoted,
         "a node that lies in each way in turn is outvoted, and named where that can be proven",
+    ),
+    story(
+        "flood",
+        120,
+        floods::bounded,
+        "a node that floods slows the others by no more than the stated bound",
     ),
     story("shell", 60, shell::session, "a person at the serial port, and a program"),
     story("nonsense", 40, nonsense::from_clients, "garbage is answered, counted, and harms nobody"),

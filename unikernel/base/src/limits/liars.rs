@@ -105,6 +105,10 @@ pub const BFT_ALLOWANCE_EVERY_MS: u64 = 100;
 /// How many signatures of a peer's messages may turn out bad in that span: then it is not listened to.
 pub const BFT_BAD_SIGNATURES_MAX: u32 = 8;
 
+/// How many signatures may be verified in that span for messages of a peer of which one is bad then: as many
+/// as a certificate has.
+pub const BFT_WASTED_CHECKS_MAX: u64 = BFT_REPLICAS_MAX as u64;
+
 /// How many messages answer the questions of a peer in that span.
 pub const BFT_ANSWERS_MAX: u32 = 32;
 
@@ -161,6 +165,9 @@ pub const LEDGER_SIGNED_IN_FLIGHT_MAX: usize = 8;
 
 /// How many clients that sign themselves are remembered, for ever; those that come later are refused.
 pub const LEDGER_CLIENTS_MAX: usize = 1024;
+
+/// How many entries that a node does not hold it asks others for at once; clients are refused more.
+pub const LEDGER_SOUGHT_MAX: usize = 16;
 
 /// `bft verify` reads one record of the ledger, and proves it, once in this span.
 pub const LEDGER_VERIFY_EVERY_MS: u64 = 5;
