@@ -82,9 +82,9 @@ impl BftNode {
     }
 }
 
-/// Whether those who were asked are silent. While they answer one after the other, the rest of them is at work,
-/// perhaps on the same processors, and what is asked of more replicas would delay all. But that is not waited
-/// for without end: liars may let their answers drip.
+/// Whether those who were asked are silent. While they answer one after the other, the rest of them is at
+/// work, perhaps on the same processors, and what is asked of more replicas would delay all. But that is not
+/// waited for without end: liars may let their answers drip.
 fn is_overdue(entry: &Entry, now: Instant, patience: Duration) -> bool {
     let Some(asked) = entry.asked_at else { return true };
     let heard = entry.heard_at.map_or(asked, |heard| heard.max(asked));

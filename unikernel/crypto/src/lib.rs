@@ -7,8 +7,8 @@
 //!
 //! - **A key** is admitted if it is in canonical form, and in the subgroup of prime order: then it is not
 //!   of small order, so that no signature fits many statements, and it has no part of small order.
-//! - **A signature** is good by the rules of dalek's `verify_strict`: `s` is reduced, `R` is canonical and not
-//!   of small order, and the equation holds without the cofactor. Whoever checks one by RFC 8032 agrees.
+//! - **A signature** is good by the rules of dalek's `verify_strict`: `s` is reduced, `R` is canonical and
+//!   not of small order, and the equation holds without the cofactor. Whoever checks one by RFC 8032 agrees.
 //! - **What is signed** is a [`Statement`] and nothing else: protocol, cluster, epoch, members, phase,
 //!   view, sequence and digest, in a form of fixed length. No signature can be taken for one of another
 //!   meaning.
