@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+mod terminal;
 #[cfg(feature = "smp")]
 mod workers;
 
@@ -15,7 +16,7 @@ use base::{Duration, Instant};
 use net::device::{FrameDevice, Offloads};
 use pktgen::settings::{Offloading, Settings};
 use pktgen::tcp::Tcp;
-use pktgen::{BURST, Station, commands};
+use pktgen::{BURST, Station};
 use platform::clock::Clock;
 use platform::devices::{self, DiscoveryError};
 use platform::idle::Idle;
@@ -25,10 +26,11 @@ use platform::power::{self, Exit};
 use platform::serial::Serial;
 use platform::{boot, entropy, memory};
 use pool::{LARGE_BUFFER_BYTES, PAGE_BYTES, Pool, Region};
-use shell::Console;
 use virtio::VirtioNet;
 use virtio::net::{Checksum, NetConfig, Packet};
 use virtio::transport::{DeviceType, Transport};
+
+use crate::terminal::Terminal;
 
 /// Buffers for segments of 64 KiB: what is left of the memory that devices can reach, less the rings …
 const LARGE_BUFFERS: usize = 56;
@@ -190,14 +192,7 @@ fn run<T: Transport>(mut card: VirtioNet<T>, pools: &Pools, clock: Clock) -> ! {
     let mut station = Station::new(card.mac().0, packets, templates, tcp);
     station.note_card(card.statistics());
     let mut waiting = VecDeque::with_capacity(BURST);
-    let (mut console, mut serial) = (commands::console(), Serial::new());
-    console.print_log(&alloc::format!(
-        "pktgen: the card is {}; 'help' lists what it can do",
-        card.mac()
-    ));
-    if let Some(output) = console.poll_output() {
-        serial.write_all(&output);
-    }
+    let mut terminal = Terminal::new(&format_args!("the card is {}", card.mac()));
     let mut idle = Idle::new(clock);
     let mut turns = 0_u32;
     let mut check_at = clock.now() + CHECK_EVERY;
@@ -220,7 +215,7 @@ fn run<T: Transport>(mut card: VirtioNet<T>, pools: &Pools, clock: Clock) -> ! {
         if is_awake && !turns.is_multiple_of(TURNS_BETWEEN_KEYS) {
             continue;
         }
-        let is_console_quiet = serve_console(&mut console, &mut serial, &mut station, clock);
+        let is_console_quiet = terminal.serve(&mut station, clock);
         if now >= check_at {
             check_at = now + CHECK_EVERY;
             if is_awake {
@@ -233,37 +228,11 @@ fn run<T: Transport>(mut card: VirtioNet<T>, pools: &Pools, clock: Clock) -> ! {
             }
         }
         if !is_awake && is_console_quiet && !card.arm_interrupts() {
-            let wake_at = station.poll_timeout(now).map_or(check_at, |at| at.min(check_at));
-            idle.wait(Some(wake_at));
+            let due = [station.poll_timeout(now), terminal.poll_timeout(now), Some(check_at)];
+            idle.wait(Instant::earliest(due));
             card.disarm_interrupts();
         }
     }
-}
-
-/// Answers what was typed. True if nothing waits to be shown.
-fn serve_console(
-    console: &mut Console,
-    serial: &mut Serial,
-    station: &mut Station,
-    clock: Clock,
-) -> bool {
-    let mut bytes = [0; 64];
-    let count = serial.read(&mut bytes);
-    console.handle_bytes(&bytes[..count]);
-    while let Some(line) = console.poll_line() {
-        let is_over = commands::execute(&line, console, station, clock.now());
-        if let Some(output) = console.poll_output() {
-            serial.write_all(&output);
-        }
-        if is_over {
-            serial.flush();
-            power::exit(Exit::PowerOff)
-        }
-    }
-    if let Some(output) = console.poll_output() {
-        serial.write_all(&output);
-    }
-    count == 0
 }
 
 /// Says why the station does not run, in one line, and ends the machine.

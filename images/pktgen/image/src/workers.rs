@@ -9,18 +9,17 @@ use base::limits::{PACKET_BUFFERS, RING_SIZE};
 use net::device::FrameDevice;
 use pktgen::tcp::Tcp;
 use pktgen::team::{Member, STATIONS_MAX};
-use pktgen::{BURST, Station, commands};
+use pktgen::{BURST, Station};
 use platform::clock::Clock;
 use platform::idle::Idle;
 use platform::processors::{PROCESSORS_MAX, Processors};
-use platform::serial::Serial;
 use platform::{devices, entropy, memory};
 use pool::{PAGE_BYTES, Region};
 use virtio::net::{CardConfig, CardPair, NetConfig, Packet, Rss, VirtioCard};
 use virtio::transport::{PciDevice, PciDoorbell};
 
-use crate::{CHECK_EVERY, TURNS_BETWEEN_KEYS};
-use crate::{cut_pool, refuse, serve_console};
+use crate::terminal::Terminal;
+use crate::{CHECK_EVERY, TURNS_BETWEEN_KEYS, cut_pool, refuse};
 
 const _: () = assert!(PROCESSORS_MAX <= STATIONS_MAX);
 
@@ -188,14 +187,19 @@ impl Worker {
 
     /// Sleeps, unless there is something to do, or `is_called`. An order that came since the last look has a
     /// call with it, which ends the sleep.
-    fn rest(&mut self, idle: &mut Idle, is_called: impl FnOnce(&Worker) -> bool) {
+    fn rest(
+        &mut self,
+        idle: &mut Idle,
+        serve_at: Option<Instant>,
+        is_called: impl FnOnce(&Worker) -> bool,
+    ) {
         let now = self.clock.now();
         if self.station.is_awake(now) {
             return;
         }
         if !self.pair.arm_interrupts() && !is_called(self) {
-            let due = self.station.poll_timeout(now);
-            idle.wait(Some(due.map_or(self.check_at, |due| due.min(self.check_at))));
+            let due = [self.station.poll_timeout(now), serve_at, Some(self.check_at)];
+            idle.wait(Instant::earliest(due));
         }
         self.pair.disarm_interrupts();
     }
@@ -204,7 +208,7 @@ impl Worker {
         loop {
             if self.turn() {
                 self.look_around();
-                self.rest(&mut idle, |_| false);
+                self.rest(&mut idle, None, |_| false);
             }
         }
     }
@@ -215,9 +219,8 @@ impl Worker {
 /// Of a card with a line the processor that acknowledges it tells the others. It never sleeps while the line
 /// is high, so that nobody waits for a line that cannot rise any more.
 fn lead(mut card: VirtioCard<PciDevice>, has_line: bool, mut worker: Worker) -> ! {
-    let (mut console, mut serial) = (commands::console(), Serial::new());
-    console.print_log(&alloc::format!(
-        "pktgen: the card is {}, with {} pairs of queues for {} processors; 'help' lists what it can do",
+    let mut terminal = Terminal::new(&format_args!(
+        "the card is {}, with {} pairs of queues for {} processors",
         card.mac(),
         worker.station.team().map_or(1, Member::lanes),
         worker.processors.count(),
@@ -227,8 +230,7 @@ fn lead(mut card: VirtioCard<PciDevice>, has_line: bool, mut worker: Worker) -> 
         if !worker.turn() {
             continue;
         }
-        let station = &mut worker.station;
-        let is_console_quiet = serve_console(&mut console, &mut serial, station, worker.clock);
+        let is_console_quiet = terminal.serve(&mut worker.station, worker.clock);
         if worker.look_around() && card.needs_reset() {
             refuse(&"the card needs a reset");
         }
@@ -236,7 +238,8 @@ fn lead(mut card: VirtioCard<PciDevice>, has_line: bool, mut worker: Worker) -> 
             pass_on(&mut card, &worker);
         }
         if is_console_quiet {
-            worker.rest(&mut idle, |worker| has_line && pass_on(&mut card, worker));
+            let serve_at = terminal.poll_timeout(worker.clock.now());
+            worker.rest(&mut idle, serve_at, |worker| has_line && pass_on(&mut card, worker));
         }
     }
 }
