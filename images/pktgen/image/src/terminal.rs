@@ -1,8 +1,8 @@
 //! The console on the serial port. Nobody waits for the port: what it does not take now, it takes later.
 //!
-//! A Unix socket holds some hundred bytes that were written one by one; when it is full, QEMU's main loop has to
-//! find out that there is room again, for which a busy host may take long. An answer of which the end was given
-//! up would look as if there were none.
+//! A Unix socket holds some hundred bytes that were written one by one; when it is full, QEMU's main loop has
+//! to find out that there is room again, for which a busy host may take long. An answer of which the end was
+//! given up would look as if there were none.
 
 use alloc::format;
 use alloc::vec::Vec;
