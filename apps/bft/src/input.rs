@@ -71,6 +71,7 @@ impl BftNode {
         self.note_time(now);
         // Also while a view is to come: its primary has it when it begins.
         self.send(self.primary(), Message::Request(request));
+        self.hasten_if_muted();
         Ok(digest)
     }
 

@@ -26,6 +26,7 @@ impl BftNode {
         self.counters.bad_signatures += 1;
         self.guard.note_bad_signature(slot);
         self.liars.bad_signatures.insert(slot);
+        self.hasten_if_muted();
         let from = self.member(slot);
         self.note(Event::BadSignature { from });
     }

@@ -71,8 +71,15 @@ impl BftNode {
         }
     }
 
+    /// A primary that sends so much that is bad that it is not listened to has less time: what it proposes is
+    /// lost with the rest. It has some, for the network may lie about who sends that.
     fn impatient_at(&self) -> Option<Instant> {
-        let (oldest, patience) = (self.requests.oldest()?, self.patience());
+        let oldest = self.requests.oldest()?;
+        let patience = match self.guard.is_muted(self.primary()) {
+            true => self.patience().as_nanos() / limits::BFT_MUTED_PATIENCE_SHARE,
+            false => self.patience().as_nanos(),
+        };
+        let patience = Duration::from_nanos(patience);
         let starved = oldest + patience.times(limits::BFT_STARVATION_FACTOR);
         Some((self.progress.max(oldest) + patience).min(starved))
     }
@@ -98,6 +105,14 @@ impl BftNode {
         let again = self.now + self.config.progress_timeout.times(2);
         for request in self.requests.relay(self.slot, self.now, again) {
             self.send_to_others(&Message::Request(request));
+        }
+    }
+
+    /// If the primary is not listened to, all are told at once what this replica waits for, so that they wait
+    /// for it too, and leave the view with this one.
+    pub(crate) fn hasten_if_muted(&mut self) {
+        if self.guard.is_muted(self.primary()) {
+            self.requests.hasten(self.slot, self.now);
         }
     }
 

@@ -49,6 +49,9 @@ pub const BFT_SPANS_DOUBLE_PER_REPLICAS: u64 = 21;
 /// A replica whose oldest request is not executed for this long leaves the view.
 pub const BFT_PROGRESS_TIMEOUT_MS: u64 = 600;
 
+/// One whose primary it does not listen to leaves it after one in so many parts of that span.
+pub const BFT_MUTED_PATIENCE_SHARE: u64 = 6;
+
 /// A primary that the network says is gone has this long to give a sign of life, or its view is left.
 pub const BFT_GONE_AFTER_MS: u64 = 50;
 
