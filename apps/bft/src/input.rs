@@ -112,11 +112,11 @@ impl BftNode {
         };
         self.note_time(now);
         self.counters.received += 1;
-        self.audience.note_heard(slot);
         if self.guard.is_muted(slot) {
             self.counters.muted += 1;
             return None;
         }
+        self.audience.note_heard(slot);
         Some(slot)
     }
 

@@ -26,6 +26,10 @@ impl BftNode {
         self.counters.bad_signatures += 1;
         self.guard.note_bad_signature(slot);
         self.liars.bad_signatures.insert(slot);
+        if self.guard.is_muted(slot) {
+            // Its votes are lost with the rest: it is asked last.
+            self.audience.note_silent(slot, self.now);
+        }
         self.hasten_if_muted();
         let from = self.member(slot);
         self.note(Event::BadSignature { from });

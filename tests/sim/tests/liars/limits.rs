@@ -111,6 +111,31 @@ fn words_of_a_view_that_is_left() {
     }
 }
 
+/// What a peer says is lost while it is not listened to, its votes with the rest: so it is asked last from then
+/// on, and nothing waits for it.
+#[test]
+fn who_floods_is_asked_last() {
+    for floods in [false, true] {
+        let mut cluster = proposed();
+        let now = cluster.now;
+        let node = cluster.copies[0].node.as_mut().unwrap();
+        for number in 0..u64::from(limits::BFT_BAD_SIGNATURES_MAX) * u64::from(floods) {
+            let vote = vote_for_anything(PhaseState::Prepare, Sequence(1), number);
+            node.handle_message(peer(), vote, now);
+        }
+        cluster.expect_everything(Duration::from_secs(1));
+        cluster.run(Duration::from_millis(limits::BFT_ALLOWANCE_EVERY_MS));
+        cluster.crash(1);
+        let began = cluster.now;
+        for _ in 0..4 {
+            cluster.submit(0);
+            cluster.expect_everything(Duration::from_secs(1));
+        }
+        let has_waited = cluster.now.since(began) > cluster.config.resend_every;
+        assert_eq!(has_waited, !floods, "{}", cluster.now.since(began));
+    }
+}
+
 /// Questions are answered so often in a span, and not more.
 #[test]
 fn questions() {
