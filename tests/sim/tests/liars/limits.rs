@@ -111,8 +111,8 @@ fn words_of_a_view_that_is_left() {
     }
 }
 
-/// What a peer says is lost while it is not listened to, its votes with the rest: so it is asked last from then
-/// on, and nothing waits for it.
+/// What a peer says is lost while it is not listened to, its votes with the rest: so it is asked last from
+/// then on, and nothing waits for it.
 #[test]
 fn who_floods_is_asked_last() {
     for floods in [false, true] {

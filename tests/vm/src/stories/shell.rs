@@ -161,7 +161,9 @@ fn log_lines_do_not_garble(
         screen.above().len() > before && screen.line() == half
     })?;
     let lines = session.screen().above().split_off(before);
-    let is_log = |line: &String| line.starts_with('[') && line.contains("raft:");
+    // The primary of the ledger may have been killed with the leader.
+    let is_of_service = |line: &str| line.contains("raft:") || line.contains("bft:");
+    let is_log = |line: &String| line.starts_with('[') && is_of_service(line);
     anyhow::ensure!(lines.iter().all(is_log), "not only log lines: {lines:?}");
     session.press(b"me")?;
     session.see_line(&format!("{half}me"))?;
