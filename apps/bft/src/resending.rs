@@ -17,9 +17,11 @@ impl BftNode {
     pub(crate) fn resend_proposals(&mut self) {
         let view = self.view;
         let (now, patience) = (self.now, self.config.resend_every);
+        // In a view that has brought nothing yet, whoever does not answer may not know of it.
+        let is_steady = self.fruitless_views == 0;
         let is_open = |entry: &Entry| {
             entry.recorded == Some(view)
-                && is_overdue(entry, now, patience)
+                && is_overdue(entry, now, patience, is_steady)
                 && entry.committed.is_none()
         };
         // Not the first numbers of the window, but the first of those that are open.
@@ -85,8 +87,8 @@ impl BftNode {
 /// Whether those who were asked are silent. While they answer one after the other, the rest of them is at
 /// work, perhaps on the same processors, and what is asked of more replicas would delay all. But that is not
 /// waited for without end: liars may let their answers drip.
-fn is_overdue(entry: &Entry, now: Instant, patience: Duration) -> bool {
+fn is_overdue(entry: &Entry, now: Instant, patience: Duration, is_steady: bool) -> bool {
     let Some(asked) = entry.asked_at else { return true };
-    let heard = entry.heard_at.map_or(asked, |heard| heard.max(asked));
+    let heard = entry.heard_at.filter(|_| is_steady).map_or(asked, |heard| heard.max(asked));
     now.since(heard).times(2) >= patience || now.since(asked).times(2) >= patience.times(3)
 }
