@@ -69,15 +69,17 @@ fn median(plan: &Plan, round: impl FnMut(usize) -> anyhow::Result<f64>) -> anyho
 /// One machine sends, the switch counts and drops.
 fn to_switch(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     let rig = Rig::with_machines(1, Pace::Free, Backend::VhostUser)?;
-    let command = format!("generate {NOBODY} seconds={}", plan.seconds + 1);
-    let sent = median(plan, |_| {
-        rig.ask(1, &command)?;
-        let rate = rate_into_switch(&rig, plan)?;
-        rig.ask(1, "stop")?;
-        Ok(rate)
-    })?;
+    let sent = median(plan, |_| sent_into_switch(&rig, plan, ""))?;
     figures.add("pps_64_sent", sent, "1/s", Some(Bar::AtLeast(4e6)));
     Ok(())
+}
+
+/// How many frames a second the first machine sends to nobody, with further words for the generator.
+fn sent_into_switch(rig: &Rig, plan: &Plan, words: &str) -> anyhow::Result<f64> {
+    rig.ask(1, &format!("generate {NOBODY} seconds={}{words}", plan.seconds + 1))?;
+    let rate = rate_into_switch(rig, plan)?;
+    rig.ask(1, "stop")?;
+    Ok(rate)
 }
 
 /// How many frames a second come from the first machine, once it is at it, as the switch counts them.

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use super::rig::{Backend, Guest, Rig, SMP_IMAGE, mac};
-use super::{FULL, NOBODY, Plan, QUICK, median, number, rate_into_switch};
+use super::{FULL, Plan, QUICK, median, number, sent_into_switch};
 use crate::bench::conditions;
 use crate::bench::figures::{Bar, Figures};
 use crate::interrupt;
@@ -59,13 +59,8 @@ fn rates(
     let command = format!("generate {} seconds={} flows={FLOWS}", mac(2), plan.seconds);
     let rate = median(plan, |_| number(&rig.measure(1, &command)?, "delivered_pps"))?;
     figures.add(delivered, rate, "1/s", None);
-    let command = format!("generate {NOBODY} seconds={} flows={FLOWS}", plan.seconds + 1);
-    let rate = median(plan, |_| {
-        rig.ask(1, &command)?;
-        let rate = rate_into_switch(&rig, plan)?;
-        rig.ask(1, "stop")?;
-        Ok(rate)
-    })?;
+    let words = format!(" flows={FLOWS}");
+    let rate = median(plan, |_| sent_into_switch(&rig, plan, &words))?;
     figures.add(sent, rate, "1/s", None);
     Ok(rig)
 }

@@ -4,7 +4,7 @@ use anyhow::ensure;
 use base::limits::{RING_SIZE, RING_SIZE_MAX};
 
 use super::rig::{Backend, Guest, Rig, mac};
-use super::{NOBODY, Plan, number, rate_into_switch};
+use super::{Plan, number, sent_into_switch};
 use crate::bench::figures::{Figures, percentile};
 
 /// Frames that leave a machine, and frames that another has received, a second; one of each round.
@@ -41,9 +41,7 @@ impl Rates {
                 ensure!(status[ring] == ring_size, "the rings are of another size: {status}");
             }
         }
-        rig.ask(1, &format!("generate {NOBODY} seconds={}", plan.seconds + 1))?;
-        self.sent.push(rate_into_switch(&rig, plan)?);
-        rig.ask(1, "stop")?;
+        self.sent.push(sent_into_switch(&rig, plan, "")?);
         // Both have spoken, so that no frame is flooded.
         rig.measure(1, &format!("echo {} count=10", mac(2)))?;
         let result = rig.measure(1, &format!("generate {} seconds={}", mac(2), plan.seconds))?;
