@@ -96,6 +96,7 @@ impl BftNode {
         if first <= self.log.kept() {
             return self.help_with_stable(peer);
         }
+        self.help_over_checkpoint(peer, first);
         let mut room = limits::BFT_FETCH_MAX_BYTES;
         let mut answers = Vec::new();
         for sequence in (first.0..).take(limits::BFT_FETCH_BATCHES_MAX).map(Sequence) {
@@ -114,6 +115,15 @@ impl BftNode {
             self.send(peer, answer);
         }
         self.send_status(peer);
+    }
+
+    /// Whoever has executed all up to a checkpoint may stand at the end of its window. It can take nothing that
+    /// is beyond it before it knows of a later checkpoint than its own, and nobody else may tell it: it may
+    /// have left the view of those who decide, and a lying primary may leave it out.
+    fn help_over_checkpoint(&mut self, peer: usize, first: Sequence) {
+        if first.0.saturating_sub(1).is_multiple_of(self.config.checkpoint_every) {
+            self.help_with_stable(peer);
+        }
     }
 
     pub(crate) fn handle_fetch_batch(&mut self, peer: usize, sequence: Sequence, digest: Digest) {

@@ -1,7 +1,7 @@
 //! Replicas that crash, that come back, and that have lost something.
 
 use base::{Duration, Instant, Prng, limits};
-use bft::{Event, Sequence, SigningRecord};
+use bft::{Event, Lie, Sequence, SigningRecord};
 
 use sim::liars::cluster::Cluster;
 use sim::liars::faults::Network;
@@ -95,6 +95,41 @@ fn a_replica_that_missed_little_fetches_decisions() {
     cluster.restart(3, None);
     cluster.expect_everything(Duration::from_secs(3));
     assert_eq!(cluster.node(3).status().counters.states_installed, 0);
+}
+
+/// A replica that has left its view alone, while a primary that it hears nothing of goes on with the others,
+/// is brought what they decide, further than its window reaches: whoever brings it that brings the checkpoints.
+#[test]
+fn a_replica_that_waits_alone_for_another_view_follows() {
+    for seed in 0..5 {
+        let late = Instant::from_millis(60_000);
+        let plain = Network { stable_from: late, ..Network::calm() };
+        let mut cluster = Cluster::new(4, seed, plain);
+        for primary in 0..2 {
+            cluster.crash(primary);
+            cluster.submit(3);
+            cluster.run(SECOND.times(2));
+            cluster.restart(primary, None);
+            cluster.run(SECOND);
+        }
+        assert_eq!(cluster.node(3).status().view.0, 2);
+        cluster.make_liar(2, Lie::Withhold);
+        cluster.part(vec![0, 0, 0, 1]);
+        cluster.submit(3);
+        cluster.run(SECOND.times(3));
+        let status = cluster.node(3).status();
+        assert!(status.view.0 == 3 && !status.is_active, "{status:?}");
+
+        cluster.part(Vec::new());
+        for at in 0..40 {
+            cluster.submit(at % 2);
+            cluster.run(Duration::from_millis(50));
+        }
+        let is_done = |cluster: &Cluster| cluster.has_executed_everything();
+        assert!(cluster.run_until(cluster.now + SECOND.times(3), is_done));
+        let status = cluster.node(3).status();
+        assert!(!status.is_active && status.low >= Sequence(32), "{status:?}");
+    }
 }
 
 /// A state that is not what a quorum has is refused, and another peer is asked: one of the three has it
