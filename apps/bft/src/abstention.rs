@@ -88,7 +88,9 @@ impl BftNode {
         let sequence = match certificate {
             None => Sequence(0),
             Some(proof) => {
-                if proof.phase == PhaseState::Prepare || !self.is_proven(from, &proof) {
+                let is_settled =
+                    proof.phase == PhaseState::Checkpoint || proof.is_decision(self.config.quorums);
+                if !is_settled || !self.is_proven(from, &proof) {
                     return;
                 }
                 proof.sequence

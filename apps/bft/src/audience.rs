@@ -1,11 +1,11 @@
 //! Who is told first, and who later.
 //!
 //! What a decision waits for is signatures that are verified, and on one machine all replicas verify on the
-//! same processors. So the primary asks no more replicas than a quorum needs: each number begins with the
-//! next ones in turn, so that all take part. Certificates of prepares go to those who signed them: their own
-//! signature and the primary's are known to them already. When all is decided, the proof goes to whoever
-//! waits for an answer, and a moment later to all others, with the batch to those who have not seen it: the
-//! proof of a decision needs no other.
+//! same processors. So the primary asks all that it can count on if they may decide at once (`fast`), and if
+//! not no more than a quorum needs: each number begins with the next ones in turn, so that all take part.
+//! Certificates of prepares go to those who signed them: their own signature and the primary's are known to
+//! them already. When all is decided, the proof goes to whoever waits for an answer, and a moment later to
+//! all others, with the batch to those who have not seen it: the proof of a decision needs no other.
 //!
 //! That is a matter of speed only. Who has not answered when it is time to send again has *everybody* asked,
 //! and is asked last from then on: until it has been heard again, and some time has passed. So one that is
@@ -83,6 +83,15 @@ impl Audience {
                 .is_some_and(|doubt| !doubt.is_heard || now.since(doubt.since) < DOUBT)
     }
 
+    /// Those of `others` that nothing is held against.
+    pub(crate) fn trusted(
+        &self,
+        others: impl Iterator<Item = usize>,
+        now: Instant,
+    ) -> impl Iterator<Item = usize> {
+        others.filter(move |slot| !self.is_doubted(*slot, now))
+    }
+
     /// Those of `others` who are asked first: `count` of them, in turn, whoever is doubted last.
     pub(crate) fn choose(
         &self,
@@ -113,9 +122,14 @@ impl Audience {
 }
 
 impl BftNode {
-    /// Whom a proposal of this replica's goes to first: a quorum, itself included.
+    /// Whom a proposal of this replica's goes to first: all that can be counted on if they are a fast quorum,
+    /// this replica included, or else a quorum.
     pub(crate) fn first_asked(&self, sequence: Sequence) -> VoterSet {
-        self.audience.choose(self.others(), self.quorum() - 1, sequence, self.now)
+        let count = match self.can_be_fast() {
+            true => self.audience.trusted(self.others(), self.now).count(),
+            false => self.quorum() - 1,
+        };
+        self.audience.choose(self.others(), count, sequence, self.now)
     }
 
     /// The others, as a set.

@@ -11,7 +11,7 @@ use crate::numbers::{PhaseState, Sequence, ViewNumber, VoterSet};
 use crate::quorum::Quorums;
 
 /// This protocol and its version, in everything that is signed.
-pub(crate) const PROTOCOL: [u8; 8] = *b"cot-bft\x01";
+pub(crate) const PROTOCOL: [u8; 8] = *b"cot-bft\x02";
 
 /// Why a certificate proves nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +72,16 @@ impl Check {
 }
 
 impl QuorumCertificate {
+    /// Whether it is one of a decision: a quorum commits to it, or so many take it that nothing else can be
+    /// decided.
+    pub fn is_decision(&self, quorums: Quorums) -> bool {
+        match self.phase {
+            PhaseState::Commit => true,
+            PhaseState::Prepare => self.signers.len() >= quorums.fast_quorum(),
+            PhaseState::PrePrepare | PhaseState::Checkpoint => false,
+        }
+    }
+
     /// Checks the certificate, with nothing but the keys and numbers of the group. It takes as long as
     /// verifying that many signatures.
     ///

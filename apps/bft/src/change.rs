@@ -8,8 +8,10 @@
 //! certificate for each number that is chosen. That is enough for whoever checks it: the choice is the
 //! claim of the highest view, and that one is proven; a claim that is made up can only be one that is not
 //! chosen.
+//!
+//! What a fast quorum has decided need not be prepared anywhere: so a replica also tells what it last voted
+//! for, if that was after it was prepared. `order` says what follows.
 
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -19,17 +21,19 @@ use crypto::{Digest, Keyring, Signature, Statement};
 
 use crate::certificate::{self, PROTOCOL, QuorumCertificate};
 use crate::numbers::{PhaseState, Sequence, ViewNumber, VoterSet};
+use crate::order::Order;
+use crate::quorum::Quorums;
 
 /// The numbers that stand for statements that are no votes in what is signed.
 const VIEW_CHANGE: u8 = 16;
 const NEW_VIEW: u8 = 17;
 
-/// "In `view` a quorum was prepared to decide this batch": an element of P.
+/// "In `view` a quorum was prepared to decide this batch" (an element of P), or: "I voted for it".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Claim {
     /// Which number.
     pub sequence: Sequence,
-    /// The latest view in which it was prepared.
+    /// The latest view in which that was so.
     pub view: ViewNumber,
     /// The batch.
     pub digest: Digest,
@@ -56,6 +60,8 @@ pub struct ViewChange {
     pub state: Digest,
     /// What it has prepared above, in ascending order of the numbers.
     pub prepared: Vec<Claim>,
+    /// What it has last voted for above, in later views than the claims for the same numbers; in that order.
+    pub voted: Vec<Claim>,
     /// Its signature.
     pub signature: Signature,
 }
@@ -79,19 +85,35 @@ impl ViewChange {
                 && claim.sequence <= self.stable.plus(window)
                 && claim.view < self.view
         };
-        self.prepared.iter().all(is_within)
-            && self.prepared.is_sorted_by(|one, next| one.sequence < next.sequence)
+        [&self.prepared, &self.voted].into_iter().all(|claims| {
+            claims.iter().all(is_within)
+                && claims.is_sorted_by(|one, next| one.sequence < next.sequence)
+        })
+    }
+
+    /// What it says that it has prepared for this number.
+    pub(crate) fn prepared_at(&self, number: Sequence) -> Option<Claim> {
+        find(&self.prepared, number)
+    }
+
+    /// The latest that it says of this number, whether it has that prepared or voted for it.
+    pub(crate) fn latest_at(&self, number: Sequence) -> Option<Claim> {
+        let claims = [find(&self.voted, number), self.prepared_at(number)];
+        claims.into_iter().flatten().max_by_key(|claim| claim.view)
+    }
+
+    /// The last number that it says something of, beyond its checkpoint.
+    pub(crate) fn last_claimed(&self) -> Option<Sequence> {
+        let last = [&self.prepared, &self.voted].map(|claims| claims.last());
+        last.into_iter().flatten().map(|claim| claim.sequence).max()
     }
 
     fn encode_unsigned(&self, writer: &mut Writer<'_>) {
         writer.u64(self.view.0).u8(u8::try_from(self.slot).expect("slots are below 32"));
         writer.u64(self.stable.0);
         self.state.encode(writer);
-        writer.u16(u16::try_from(self.prepared.len()).expect("the window is below 2^16"));
-        for claim in &self.prepared {
-            writer.u64(claim.sequence.0).u64(claim.view.0);
-            claim.digest.encode(writer);
-        }
+        encode_claims(&self.prepared, writer);
+        encode_claims(&self.voted, writer);
     }
 
     pub(crate) fn encode(&self, writer: &mut Writer<'_>) {
@@ -107,15 +129,34 @@ impl ViewChange {
         }
         let stable = certificate::sequence(reader)?;
         let state = Digest::decode(reader)?;
-        let count = count(reader)?;
-        let mut prepared = Vec::with_capacity(count);
-        for _ in 0..count {
-            let (sequence, view) = (certificate::sequence(reader)?, certificate::view(reader)?);
-            prepared.push(Claim { sequence, view, digest: Digest::decode(reader)? });
-        }
+        let (prepared, voted) = (decode_claims(reader)?, decode_claims(reader)?);
         let signature = Signature::decode(reader)?;
-        Ok(ViewChange { view, slot, stable, state, prepared, signature })
+        Ok(ViewChange { view, slot, stable, state, prepared, voted, signature })
     }
+}
+
+/// The claim for a number, of claims in their order.
+fn find(claims: &[Claim], number: Sequence) -> Option<Claim> {
+    let place = claims.binary_search_by_key(&number, |claim| claim.sequence).ok()?;
+    Some(claims[place])
+}
+
+fn encode_claims(claims: &[Claim], writer: &mut Writer<'_>) {
+    writer.u16(u16::try_from(claims.len()).expect("the window is below 2^16"));
+    for claim in claims {
+        writer.u64(claim.sequence.0).u64(claim.view.0);
+        claim.digest.encode(writer);
+    }
+}
+
+fn decode_claims(reader: &mut Reader<'_>) -> Result<Vec<Claim>, DecodeError> {
+    let count = count(reader)?;
+    let mut claims = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (sequence, view) = (certificate::sequence(reader)?, certificate::view(reader)?);
+        claims.push(Claim { sequence, view, digest: Digest::decode(reader)? });
+    }
+    Ok(claims)
 }
 
 /// What the next primary makes of a quorum's view changes (OSDI '99, section 4.4: V and O).
@@ -127,48 +168,12 @@ pub struct NewView {
     pub changes: Vec<ViewChange>,
     /// The latest stable checkpoint of which they said so; none at 0.
     pub stable: Option<Arc<QuorumCertificate>>,
-    /// The certificate of each number that goes on, in their order.
+    /// The certificate of each number that goes on because it was prepared, in their order.
     pub proofs: Vec<Arc<QuorumCertificate>>,
     /// The primary's signature for each number from the checkpoint to the last that goes on (O).
     pub proposals: Vec<Signature>,
     /// The primary's signature for all of it.
     pub signature: Signature,
-}
-
-/// What follows from a quorum's claims.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Order {
-    /// The stable checkpoint that the view begins from (min-s), and the digest of the state there.
-    pub(crate) stable: (Sequence, Digest),
-    /// What is proposed again for each number behind it (to max-s): the claim of the highest view, or where
-    /// nobody claims anything the null request.
-    pub(crate) chosen: Vec<Option<Claim>>,
-}
-
-impl Order {
-    /// The order that follows from these view changes: the same for everybody, whatever their order.
-    pub(crate) fn of<'a>(changes: impl Iterator<Item = &'a ViewChange> + Clone) -> Order {
-        let stable =
-            changes.clone().map(|change| (change.stable, change.state)).max().unwrap_or_default();
-        let mut best: BTreeMap<Sequence, Claim> = BTreeMap::new();
-        let claims = changes.flat_map(|change| &change.prepared);
-        for claim in claims.filter(|claim| claim.sequence > stable.0) {
-            let entry = best.entry(claim.sequence).or_insert(*claim);
-            // The digest decides between claims of one view, of which at most one can be proven.
-            if (entry.view, entry.digest) < (claim.view, claim.digest) {
-                *entry = *claim;
-            }
-        }
-        let last = best.last_key_value().map_or(stable.0, |(sequence, _)| *sequence);
-        let chosen = (stable.0.0 + 1..=last.0).map(|at| best.get(&Sequence(at)).copied()).collect();
-        Order { stable, chosen }
-    }
-
-    /// The numbers and the digests that are proposed for them.
-    pub(crate) fn proposals(&self, null: Digest) -> impl Iterator<Item = (Sequence, Digest)> {
-        let digests = self.chosen.iter().map(move |claim| claim.map_or(null, |claim| claim.digest));
-        (self.stable.0.0 + 1..).map(Sequence).zip(digests)
-    }
 }
 
 impl NewView {
@@ -183,13 +188,14 @@ impl NewView {
         unordered(keyring, NEW_VIEW, view, content)
     }
 
-    pub(crate) fn order(&self) -> Order {
-        Order::of(self.changes.iter())
+    pub(crate) fn order(&self, quorums: Quorums) -> Order {
+        Order::of(self.changes.iter(), quorums)
     }
 
-    /// Whether everything has the form that it should have: `quorum` different replicas' claims, a proof
-    /// for each that is chosen, and a signature for each number. No signature is verified here.
-    pub(crate) fn is_well_formed(&self, quorum: usize, window: u64) -> bool {
+    /// Whether everything has the form that it should have: the claims of a quorum of different replicas, a
+    /// proof for each that must be proven, and a signature for each number. No signature is verified here.
+    pub(crate) fn is_well_formed(&self, quorums: Quorums, window: u64) -> bool {
+        let quorum = quorums.quorum();
         let mut slots = VoterSet::default();
         self.changes.iter().for_each(|change| slots.insert(change.slot));
         let is_ours =
@@ -200,7 +206,7 @@ impl NewView {
         {
             return false;
         }
-        let order = self.order();
+        let order = self.order(quorums);
         let is_stable_proven = match &self.stable {
             None => order.stable == (Sequence(0), Digest::default()),
             Some(proof) => {
@@ -208,10 +214,10 @@ impl NewView {
                     && (proof.sequence, proof.digest) == order.stable
             }
         };
-        let chosen = order.chosen.iter().flatten();
+        let prepared = order.prepared();
         is_stable_proven
-            && chosen.clone().count() == self.proofs.len()
-            && chosen.zip(&self.proofs).all(|(claim, proof)| claim.is_proven_by(proof))
+            && prepared.clone().count() == self.proofs.len()
+            && prepared.zip(&self.proofs).all(|(claim, proof)| claim.is_proven_by(proof))
             && self.proposals.len() == order.chosen.len()
     }
 
@@ -273,44 +279,34 @@ pub(crate) fn proofs(reader: &mut Reader<'_>) -> Result<Vec<Arc<QuorumCertificat
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn claim(sequence: u64, view: u64, digest: u8) -> Claim {
+    pub(crate) fn claim(sequence: u64, view: u64, digest: u8) -> Claim {
         let digest = Digest([digest; 32]);
         Claim { sequence: Sequence(sequence), view: ViewNumber(view), digest }
     }
 
-    fn change(slot: usize, stable: u64, prepared: Vec<Claim>) -> ViewChange {
+    /// A change to view 9.
+    pub(crate) fn change(
+        slot: usize,
+        stable: u64,
+        prepared: Vec<Claim>,
+        voted: Vec<Claim>,
+    ) -> ViewChange {
         let state = Digest([u8::try_from(stable).unwrap(); 32]);
         let signature = Signature([0; 64]);
         let (view, stable) = (ViewNumber(9), Sequence(stable));
-        ViewChange { view, slot, stable, state, prepared, signature }
-    }
-
-    /// The claim of the highest view goes on, gaps become null requests, and what a checkpoint has
-    /// settled is not proposed again.
-    #[test]
-    fn the_order_follows_from_the_claims() {
-        let changes = [
-            change(0, 4, vec![claim(5, 1, 1), claim(6, 2, 2), claim(8, 1, 3)]),
-            change(1, 5, vec![claim(6, 3, 4), claim(8, 0, 5)]),
-            change(2, 0, vec![claim(2, 8, 6)]),
-        ];
-        let order = Order::of(changes.iter());
-        assert_eq!(order.stable, (Sequence(5), Digest([5; 32])));
-        assert_eq!(order.chosen, [Some(claim(6, 3, 4)), None, Some(claim(8, 1, 3))]);
-        assert_eq!(Order::of(changes.iter().rev()), order);
-        let null = Digest([9; 32]);
-        let proposals: Vec<_> = order.proposals(null).collect();
-        assert_eq!(proposals[1], (Sequence(7), null));
-        let nothing = Order::of([].iter());
-        assert_eq!((nothing.stable.0, nothing.chosen.len()), (Sequence(0), 0));
+        ViewChange { view, slot, stable, state, prepared, voted, signature }
     }
 
     #[test]
     fn claims_are_in_order_in_the_window_and_of_earlier_views() {
-        let is_fine = |prepared| change(0, 4, prepared).is_well_formed(8);
+        let is_fine = |claims: Vec<Claim>| {
+            let as_prepared = change(0, 4, claims.clone(), vec![]).is_well_formed(8);
+            assert_eq!(change(0, 4, vec![], claims).is_well_formed(8), as_prepared);
+            as_prepared
+        };
         assert!(is_fine(vec![]) && is_fine(vec![claim(5, 8, 0), claim(12, 0, 0)]));
         assert!(!is_fine(vec![claim(4, 0, 0)]), "settled by the checkpoint");
         assert!(!is_fine(vec![claim(13, 0, 0)]), "beyond the window");

@@ -30,6 +30,8 @@ pub struct Config {
     pub relay_after: Duration,
     /// Those who wait for an answer have this much of a start over those who are only told.
     pub tell_after: Duration,
+    /// A fast quorum is waited for as long as votes come no later than this one after the other.
+    pub fast_patience: Duration,
     /// What has not been answered is sent again after this span.
     pub resend_every: Duration,
     /// One other replica is told how far this one is, once in this span.
@@ -48,16 +50,19 @@ pub enum Mutant {
     AcceptTwice,
     /// A view change leaves out what was prepared (OSDI '99, section 4.4: P).
     ForgetPrepared,
+    /// A view change leaves out what was only voted for: a fast quorum may have decided it.
+    ForgetVotes,
     /// Certificates are believed without looking at the signatures.
     TrustCertificates,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 4] = [
+    pub const ALL: [Mutant; 5] = [
         Mutant::NoPersistBeforeVote,
         Mutant::AcceptTwice,
         Mutant::ForgetPrepared,
+        Mutant::ForgetVotes,
         Mutant::TrustCertificates,
     ];
 }
@@ -118,6 +123,7 @@ impl Config {
             tell_after: Duration::from_millis(tell_after_ms),
             gone_after: span(limits::BFT_GONE_AFTER_MS),
             relay_after: span(limits::BFT_RELAY_AFTER_MS),
+            fast_patience: span(limits::BFT_FAST_PATIENCE_MS),
             resend_every: span(limits::BFT_RESEND_EVERY_MS),
             status_every: Duration::from_millis(limits::BFT_STATUS_EVERY_MS),
             #[cfg(feature = "mutants")]

@@ -8,11 +8,12 @@ use crypto::{Digest, Signature};
 
 use crate::batch::Batch;
 use crate::certificate::{Check, QuorumCertificate};
-use crate::change::{Claim, NewView, Order, ViewChange};
+use crate::change::{Claim, NewView, ViewChange};
 use crate::collecting::Collected;
 use crate::departures::Departure;
 use crate::message::Message;
 use crate::numbers::{PhaseState, Sequence, ViewNumber};
+use crate::order::Order;
 use crate::output::Event;
 use crate::persist::Recipient;
 use crate::record::Record;
@@ -57,12 +58,12 @@ impl BftNode {
         proofs: &[Arc<QuorumCertificate>],
     ) -> Option<NewView> {
         let view = self.view;
-        let order = Order::of(changes.iter());
+        let order = Order::of(changes.iter(), self.config.quorums);
         let stable = proofs.iter().find(|proof| {
             proof.phase == PhaseState::Checkpoint && (proof.sequence, proof.digest) == order.stable
         });
         let proof = |claim: &Claim| proofs.iter().find(|proof| claim.is_proven_by(proof)).cloned();
-        let chosen: Option<Vec<_>> = order.chosen.iter().flatten().map(proof).collect();
+        let chosen: Option<Vec<_>> = order.prepared().map(proof).collect();
         let null = Batch::null().digest();
         let proposals: Vec<(_, Digest)> = order.proposals(null).collect();
         let proposals = proposals
@@ -93,7 +94,7 @@ impl BftNode {
 
     /// Whether a new view is of use, and has the form of one.
     pub(crate) fn awaits_view(&self, new_view: &NewView) -> bool {
-        self.is_next(new_view) && new_view.is_well_formed(self.quorum(), self.config.window)
+        self.is_next(new_view) && new_view.is_well_formed(self.config.quorums, self.config.window)
     }
 
     /// What a new view has of signatures besides its certificates, without those that were verified before:
@@ -114,7 +115,7 @@ impl BftNode {
     }
 
     fn is_view_proven(&mut self, from: usize, new_view: &NewView) -> bool {
-        if !new_view.is_well_formed(self.quorum(), self.config.window) {
+        if !new_view.is_well_formed(self.config.quorums, self.config.window) {
             self.counters.malformed += 1;
             return false;
         }
@@ -161,7 +162,8 @@ impl BftNode {
         if let Some(stable) = &new_view.stable {
             self.stabilise(stable.clone());
         }
-        let decided = new_view.proofs.iter().filter(|proof| proof.phase == PhaseState::Commit);
+        let quorums = self.config.quorums;
+        let decided = new_view.proofs.iter().filter(|proof| proof.is_decision(quorums));
         let decided: Vec<_> = decided.cloned().collect();
         self.adopt(new_view);
         for proof in decided {
@@ -193,7 +195,7 @@ impl BftNode {
         self.mode = Mode::Active;
         self.collected = Collected::default();
         self.log.forget_votes();
-        let order = new_view.order();
+        let order = new_view.order(self.config.quorums);
         let null = Batch::null().digest();
         self.next_sequence = self.log.low().next();
         for ((sequence, digest), signature) in order.proposals(null).zip(&new_view.proposals) {

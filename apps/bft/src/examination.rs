@@ -119,10 +119,10 @@ impl BftNode {
 
     fn needed_for_certificate(&self, proof: &QuorumCertificate, has_batch: bool) -> Option<Needed> {
         let is_of_use = match proof.phase {
-            PhaseState::PrePrepare => false,
+            _ if proof.is_decision(self.config.quorums) => self.awaits_decision(proof, has_batch),
             PhaseState::Prepare => self.awaits_prepared(proof),
-            PhaseState::Commit => self.awaits_decision(proof, has_batch),
             PhaseState::Checkpoint => self.awaits_stable(proof),
+            PhaseState::PrePrepare | PhaseState::Commit => false,
         };
         let mut needed = Needed::default();
         let is_needed = is_of_use && self.add_certificate(proof, &mut needed);

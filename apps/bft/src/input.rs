@@ -128,10 +128,12 @@ impl BftNode {
             }
             Message::Vote(vote) => self.handle_vote(from, &vote),
             Message::Certificate(proof) => match proof.phase {
-                PhaseState::PrePrepare => self.counters.malformed += 1,
+                _ if proof.is_decision(self.config.quorums) => {
+                    self.handle_committed(from, proof, None);
+                }
                 PhaseState::Prepare => self.handle_prepared(from, proof),
-                PhaseState::Commit => self.handle_committed(from, proof, None),
                 PhaseState::Checkpoint => self.handle_stable(from, proof),
+                PhaseState::PrePrepare | PhaseState::Commit => self.counters.malformed += 1,
             },
             Message::Leaving { view, content, signature } => {
                 self.handle_leaving(from, Departure { view, content, signature });

@@ -80,20 +80,36 @@ impl BftNode {
             .stable
             .as_ref()
             .map_or_else(Default::default, |proof| (proof.sequence, proof.digest));
-        let claim = |proof: &Arc<QuorumCertificate>| Claim {
-            sequence: proof.sequence,
-            view: proof.view,
-            digest: proof.digest,
-        };
-        let prepared = self.log.open().filter_map(|(_, entry)| entry.prepared.as_ref().map(claim));
-        let forgets = self.config.has_bug(Mutant::ForgetPrepared);
-        let prepared = prepared.filter(|_| !forgets).collect();
+        let (prepared, voted) = self.claims(view);
         let signature = Signature([0; crypto::SIGNATURE_BYTES]);
-        let mut change = ViewChange { view, slot: self.slot, stable, state, prepared, signature };
+        let slot = self.slot;
+        let mut change = ViewChange { view, slot, stable, state, prepared, voted, signature };
         let statement = ViewChange::statement(&self.config.keyring, view, change.content());
         self.counters.signed += 1;
         change.signature = self.key.sign(&statement);
         change
+    }
+
+    /// What was prepared before this view, and what was voted for after that.
+    fn claims(&self, view: ViewNumber) -> (Vec<Claim>, Vec<Claim>) {
+        let (mut prepared, mut voted) = (Vec::new(), Vec::new());
+        for (sequence, entry) in self.log.open() {
+            let proof = entry.prepared_before(view);
+            prepared.extend(proof.map(|one| Claim {
+                sequence,
+                view: one.view,
+                digest: one.digest,
+            }));
+            let ballot = entry.voted_since(proof.map(|proof| proof.view));
+            voted.extend(ballot.map(|one| Claim { sequence, view: one.view, digest: one.digest }));
+        }
+        if self.config.has_bug(Mutant::ForgetPrepared) {
+            prepared.clear();
+        }
+        if self.config.has_bug(Mutant::ForgetVotes) {
+            voted.clear();
+        }
+        (prepared, voted)
     }
 
     /// Tells the next primary what was prepared, with the proofs, and all others that the view is left.
@@ -111,16 +127,9 @@ impl BftNode {
         self.send_when_durable(Recipient::One(primary), message);
     }
 
-    /// The certificates of the stable checkpoint, and of everything that is prepared above it. What was
-    /// decided in the view in which it was prepared is proven by its decision: whoever knows that has nothing
-    /// to verify, and whoever does not has it then.
+    /// The certificates of the stable checkpoint, and of everything that is prepared above it.
     pub(crate) fn proofs(&self) -> Vec<Arc<QuorumCertificate>> {
-        let proof = |entry: &Entry| {
-            let prepared = entry.prepared.as_ref()?;
-            let said = (prepared.view, prepared.digest);
-            let decided = entry.committed.as_ref().filter(|one| (one.view, one.digest) == said);
-            Some(decided.unwrap_or(prepared).clone())
-        };
+        let proof = |entry: &Entry| entry.prepared_before(self.view).cloned();
         let prepared = self.log.open().filter_map(|(_, entry)| proof(entry));
         self.stable.iter().cloned().chain(prepared).collect()
     }

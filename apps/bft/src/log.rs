@@ -26,13 +26,20 @@ pub(crate) struct Accepted {
     pub(crate) is_verified: bool,
 }
 
+/// What this replica has voted for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ballot {
+    pub(crate) view: ViewNumber,
+    pub(crate) digest: Digest,
+}
+
 /// What is known of one number.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Entry {
     /// The latest proposal: in each view there is one at most.
     pub(crate) accepted: Option<Accepted>,
-    /// The view in which it was accepted, if that is on its way to the disk or there.
-    pub(crate) recorded: Option<ViewNumber>,
+    /// What it last took a vote for, as the disk knows or is about to: a fast quorum may have decided that.
+    pub(crate) voted: Option<Ballot>,
     /// The certificate of the latest view in which it was prepared.
     pub(crate) prepared: Option<Arc<QuorumCertificate>>,
     /// The proof that it is decided.
@@ -47,6 +54,8 @@ pub(crate) struct Entry {
     pub(crate) asked: VoterSet,
     pub(crate) asked_at: Option<Instant>,
     pub(crate) heard_at: Option<Instant>,
+    /// Whether the primary waits for a fast quorum.
+    pub(crate) is_fast: bool,
     /// This replica's latest votes: what it signed itself it need not verify.
     pub(crate) own: [Option<Vote>; 2],
 }
@@ -58,6 +67,25 @@ impl Entry {
 
     pub(crate) fn prepared_in(&self, view: ViewNumber) -> Option<&Arc<QuorumCertificate>> {
         self.prepared.as_ref().filter(|proof| proof.view == view)
+    }
+
+    /// Whether this replica has voted in this view, as the disk knows or is about to.
+    pub(crate) fn has_voted_in(&self, view: ViewNumber) -> bool {
+        self.voted.is_some_and(|ballot| ballot.view == view)
+    }
+
+    /// The proof of the latest view before this one in which the number was prepared. What was decided in a
+    /// view was prepared in it: whoever knows the decision has nothing to verify, and whoever does not has
+    /// it then.
+    pub(crate) fn prepared_before(&self, view: ViewNumber) -> Option<&Arc<QuorumCertificate>> {
+        let proofs = [&self.prepared, &self.committed].into_iter().flatten();
+        // Of two of one view the last.
+        proofs.filter(|proof| proof.view < view).max_by_key(|proof| proof.view)
+    }
+
+    /// What was voted for in a later view than it was prepared in.
+    pub(crate) fn voted_since(&self, prepared: Option<ViewNumber>) -> Option<Ballot> {
+        self.voted.filter(|ballot| prepared.is_none_or(|view| view < ballot.view))
     }
 
     /// Remembers a vote of one's own.
@@ -99,6 +127,7 @@ impl Entry {
     fn needs(&self, digest: Digest) -> bool {
         let proofs = [&self.prepared, &self.committed];
         self.accepted.is_some_and(|accepted| accepted.digest == digest)
+            || self.voted.is_some_and(|ballot| ballot.digest == digest)
             || proofs.into_iter().flatten().any(|proof| proof.digest == digest)
     }
 
@@ -124,7 +153,7 @@ impl Entry {
         if self.committed.is_some() || self.prepared_in(view).is_some() {
             return Some(PhaseState::Commit);
         }
-        self.accepted_in(view).map(|accepted| match self.recorded == Some(accepted.view) {
+        self.accepted_in(view).map(|accepted| match self.has_voted_in(accepted.view) {
             true => PhaseState::Prepare,
             false => PhaseState::PrePrepare,
         })
@@ -197,7 +226,7 @@ impl MessageLog {
             entry.prepares = None;
             entry.commits = None;
             entry.asked = VoterSet::default();
-            (entry.asked_at, entry.heard_at) = (None, None);
+            (entry.asked_at, entry.heard_at, entry.is_fast) = (None, None, false);
         }
     }
 
@@ -215,7 +244,7 @@ impl MessageLog {
             assert!(self.kept < *first && *last <= self.high(), "the log is bounded");
         }
         for (sequence, entry) in &self.entries {
-            assert!(entry.batches.len() <= 3, "number {sequence} keeps what it needs");
+            assert!(entry.batches.len() <= 4, "number {sequence} keeps what it needs");
             let proofs = [&entry.prepared, &entry.committed];
             assert!(proofs.into_iter().flatten().all(|proof| proof.sequence == *sequence));
         }

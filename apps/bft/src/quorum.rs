@@ -4,6 +4,12 @@
 //! be honest, so 2q - N >= f + 1; and a quorum must exist without the liars, so q <= N - f. The familiar
 //! 2f + 1 is only what this comes to at N = 3f + 1: with N = 32 and f = 8 it would be 17, and two quorums
 //! of 17 may have no honest member in common.
+//!
+//! If F replicas vote for one batch, that decides it at once, as in SBFT (G. Golan Gueta et al., DSN 2019,
+//! section V; there N = 3f + 2c + 1 and F = 3f + c + 1). Nobody but the voters need know, so it must follow
+//! from what any q of all say when they leave the view: among them are w = F + q - N - f honest voters at
+//! least, and all others together must be fewer, q - w < w. So F is the least number with
+//! 2F > 2N + 2f - q, and no less than q: 4 of 4, and 30 of 32.
 
 use core::fmt;
 
@@ -44,12 +50,14 @@ impl core::error::Error for QuorumError {}
 
 /// The numbers that a group of replicas counts by.
 ///
-/// Invariant: 2 x quorum - replicas > liars, and quorum <= replicas - liars.
+/// Invariant: 2 x quorum - replicas > liars, and quorum <= replicas - liars. It follows that the fast quorum
+/// is at most replicas, and that among its witnesses there is an honest one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Quorums {
     replicas: usize,
     liars: usize,
     quorum: usize,
+    fast: usize,
 }
 
 impl Quorums {
@@ -80,13 +88,20 @@ impl Quorums {
         if 2 * quorum <= replicas + liars {
             return Err(QuorumError::Unsafe);
         }
-        Ok(Quorums { replicas, liars, quorum })
+        let fast = quorum.max((2 * replicas + 2 * liars - quorum) / 2 + 1);
+        Ok(Quorums { replicas, liars, quorum, fast })
     }
 
     /// Quorums of one less than is safe: a bug that checkers must find.
     #[cfg(any(test, feature = "mutants"))]
     pub fn too_small(self) -> Quorums {
         Quorums { quorum: (self.replicas + self.liars) / 2, ..self }
+    }
+
+    /// Fast quorums of one less than is safe: another one.
+    #[cfg(any(test, feature = "mutants"))]
+    pub fn too_fast(self) -> Quorums {
+        Quorums { fast: self.fast - 1, ..self }
     }
 
     /// How many replicas there are (N).
@@ -102,6 +117,17 @@ impl Quorums {
     /// How many make a certificate (q).
     pub fn quorum(self) -> usize {
         self.quorum
+    }
+
+    /// How many prepares decide by themselves (F).
+    pub fn fast_quorum(self) -> usize {
+        self.fast
+    }
+
+    /// How many of a quorum must have voted for a batch that a fast quorum may have decided (w). No two
+    /// batches can have as many, and liars alone are fewer.
+    pub fn witnesses(self) -> usize {
+        self.fast + self.quorum - self.replicas - self.liars
     }
 
     /// How many must say something so that an honest one says it (f + 1).
@@ -145,17 +171,58 @@ mod tests {
         assert!(taken > 30, "{taken}");
     }
 
+    /// Whether a batch that `fast` votes decided may be lost: if there are votes of the honest for it, for
+    /// another batch, or for none, of which a quorum tells the next primary, with what liars like to say,
+    /// so that the batch with `witnesses` is another one, or there are two.
+    fn can_lose(quorums: Quorums, fast: usize, witnesses: usize) -> bool {
+        let (liars, quorum) = (quorums.liars(), quorums.quorum());
+        let honest = quorums.replicas() - liars;
+        // All liars have voted for it, or it would take more of the honest.
+        (fast.saturating_sub(liars)..=honest).any(|voters| {
+            // The rest of the honest have voted for the other batch.
+            let others = honest - voters;
+            (0..=voters.min(quorum)).any(|told| {
+                let against = quorum - told;
+                against <= others + liars && (told < witnesses || against >= witnesses)
+            })
+        })
+    }
+
+    /// For every group up to the largest: what a fast quorum has decided is found again, and with one vote
+    /// less it may be lost, however many witnesses are asked for.
+    #[test]
+    fn what_is_decided_fast_is_never_lost_and_one_vote_less_may_be() {
+        let (mut groups, mut tight) = (0, 0);
+        for (replicas, liars) in (1..=32).flat_map(|n| (0..n).map(move |f| (n, f))) {
+            for quorum in 1..=replicas {
+                let Ok(quorums) = Quorums::new(replicas, liars, quorum) else { continue };
+                let name = format!("N = {replicas}, f = {liars}, q = {quorum}");
+                let (fast, witnesses) = (quorums.fast_quorum(), quorums.witnesses());
+                assert!((quorum..=replicas).contains(&fast), "{name}");
+                assert!(witnesses > liars && 2 * witnesses > quorum, "{name}");
+                assert!(!can_lose(quorums, fast, witnesses), "{name}");
+                groups += 1;
+                if fast > quorum {
+                    let fewer = |witnesses| can_lose(quorums, fast - 1, witnesses);
+                    assert!((1..=replicas).all(fewer), "{name}");
+                    tight += 1;
+                }
+            }
+        }
+        assert!(groups > 1000 && tight > 300, "{groups} {tight}");
+    }
+
     #[test]
     fn the_usual_numbers() {
         let of = |replicas, bound| {
             let quorums = Quorums::of(replicas, bound).unwrap();
-            (quorums.liars(), quorums.quorum(), quorums.weak())
+            (quorums.liars(), quorums.weak(), quorums.quorum(), quorums.fast_quorum())
         };
-        assert_eq!(of(1, FaultBound::Quarter), (0, 1, 1));
-        assert_eq!(of(4, FaultBound::Quarter), (1, 3, 2));
-        assert_eq!(of(7, FaultBound::Third), (2, 5, 3));
-        assert_eq!(of(32, FaultBound::Quarter), (8, 21, 9));
-        assert_eq!(of(32, FaultBound::Third), (10, 22, 11));
+        assert_eq!(of(1, FaultBound::Quarter), (0, 1, 1, 1));
+        assert_eq!(of(4, FaultBound::Quarter), (1, 2, 3, 4));
+        assert_eq!(of(7, FaultBound::Third), (2, 3, 5, 7));
+        assert_eq!(of(32, FaultBound::Quarter), (8, 9, 21, 30));
+        assert_eq!(of(32, FaultBound::Third), (10, 11, 22, 32));
         for size in 1..=32 {
             for bound in [FaultBound::Quarter, FaultBound::Third] {
                 assert!(Quorums::of(size, bound).is_ok(), "{size}");

@@ -20,7 +20,7 @@ impl BftNode {
         // In a view that has brought nothing yet, whoever does not answer may not know of it.
         let is_steady = self.fruitless_views == 0;
         let is_open = |entry: &Entry| {
-            entry.recorded == Some(view)
+            entry.has_voted_in(view)
                 && is_overdue(entry, now, patience, is_steady)
                 && entry.committed.is_none()
         };

@@ -9,7 +9,7 @@ use crypto::SigningKey;
 use crate::config::{Config, ConfigError};
 use crate::departures::Departure;
 use crate::leaving::Changing;
-use crate::log::Accepted;
+use crate::log::{Accepted, Ballot};
 use crate::numbers::{Sequence, ViewNumber};
 use crate::record::Record;
 use crate::state::{BftNode, Mode};
@@ -86,7 +86,7 @@ impl BftNode {
                 let Some(entry) = self.log.entry(sequence) else { return };
                 let (digest, is_verified) = (batch.digest(), false);
                 entry.accepted = Some(Accepted { view, digest, signature, is_verified });
-                entry.recorded = Some(view);
+                entry.voted = Some(Ballot { view, digest });
                 entry.keep(batch);
             }
             Record::Prepared(proof) => {

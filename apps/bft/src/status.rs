@@ -27,6 +27,8 @@ pub struct Counters {
     pub signed: u64,
     /// Batches that were given out to be executed.
     pub executed: u64,
+    /// Those of them that a fast quorum has decided.
+    pub decided_fast: u64,
     /// Requests in them.
     pub requests: u64,
     /// Views that were left.

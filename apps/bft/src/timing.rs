@@ -18,6 +18,7 @@ impl BftNode {
             }
         }
         self.tell_the_rest();
+        self.give_up_fast();
         self.relay_requests();
         if self.resend_at <= self.now {
             self.resend_at = self.now + self.config.resend_every;
@@ -40,6 +41,7 @@ impl BftNode {
             Some(self.status_at),
             self.transfer_deadline(),
             self.audience.deadline(),
+            self.fast_deadline(),
             // What is in hand, and what was kept back for it, goes on in the caller's next turn.
             (self.is_busy() || self.is_spent()).then_some(self.now),
         ])

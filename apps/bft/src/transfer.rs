@@ -117,9 +117,9 @@ impl BftNode {
         self.send_status(peer);
     }
 
-    /// Whoever has executed all up to a checkpoint may stand at the end of its window. It can take nothing that
-    /// is beyond it before it knows of a later checkpoint than its own, and nobody else may tell it: it may
-    /// have left the view of those who decide, and a lying primary may leave it out.
+    /// Whoever has executed all up to a checkpoint may stand at the end of its window. It can take nothing
+    /// that is beyond before it knows of a later checkpoint than its own, and nobody else may tell it: it
+    /// may have left the view of those who decide, and a lying primary may leave it out.
     fn help_over_checkpoint(&mut self, peer: usize, first: Sequence) {
         if first.0.saturating_sub(1).is_multiple_of(self.config.checkpoint_every) {
             self.help_with_stable(peer);
@@ -323,6 +323,7 @@ impl BftNode {
     fn repeat_leaving(&mut self, to: usize) {
         if let Mode::Changing(changing) = &self.mode
             && let Some(own) = &changing.own
+            && self.guard.may_answer(to)
         {
             let (view, content, signature) = (own.view, own.content(), own.signature);
             let leaving = Message::Leaving { view, content, signature };

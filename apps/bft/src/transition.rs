@@ -6,9 +6,10 @@
 //! | accept | backup: signature good, of this view, in the window, the first for its number | prepare |
 //! | prepared | primary: q votes for one digest; backup: their certificate | commit |
 //! | committed-local | primary: q commits for one digest; anybody: their certificate | execute in order |
+//! | decided fast | primary: F votes for one digest; anybody: their certificate | execute in order |
 //!
-//! Votes go to the primary, which collects them into certificates: see the crate's documentation for why, and
-//! `audience` for who gets them when.
+//! Votes go to the primary, which collects them into certificates: see the crate's documentation for why,
+//! `audience` for who gets them when, and `fast` for how long F votes are waited for.
 
 use alloc::sync::Arc;
 
@@ -17,7 +18,7 @@ use crypto::{Digest, Signature};
 use crate::batch::Batch;
 use crate::certificate::{QuorumCertificate, vote};
 use crate::config::Mutant;
-use crate::log::{Accepted, Entry};
+use crate::log::{Accepted, Ballot, Entry};
 use crate::message::{Message, Vote};
 use crate::numbers::{PhaseState, Sequence, ViewNumber, VoterSet};
 use crate::output::{Event, Output};
@@ -68,8 +69,8 @@ impl BftNode {
         if entry.committed.is_some() {
             return;
         }
-        if entry.recorded != Some(view) {
-            entry.recorded = Some(view);
+        if !entry.has_voted_in(view) {
+            entry.voted = Some(Ballot { view, digest });
             let batch = batch.clone();
             self.record(Record::Accepted { view, sequence, batch, signature });
         }
@@ -115,7 +116,10 @@ impl BftNode {
                 if let Some(proof) = entry.committed.clone() {
                     self.answer_with_decision(from, proof);
                 }
-                self.vote_prepare(sequence);
+                // The vote was lost, or is asked for without need: that costs a signature.
+                if self.guard.may_answer(from) {
+                    self.vote_prepare(sequence);
+                }
                 return self.execute_decided();
             }
             if !self.config.has_bug(Mutant::AcceptTwice) {
@@ -192,22 +196,27 @@ impl BftNode {
     }
 
     /// Makes a certificate of the votes for the own proposal, when there is a quorum of them and none yet.
-    fn try_certify(&mut self, phase: PhaseState, sequence: Sequence) {
-        let (view, quorum) = (self.view, self.quorum());
+    pub(crate) fn try_certify(&mut self, phase: PhaseState, sequence: Sequence) {
+        let (view, quorums) = (self.view, self.config.quorums);
         let Some(entry) = self.log.entry(sequence) else { return };
         let Some(digest) = entry.accepted_in(view).map(|accepted| accepted.digest) else { return };
         let is_commit = phase == PhaseState::Commit;
+        let quorum = match !is_commit && entry.is_fast {
+            true => quorums.fast_quorum(),
+            false => quorums.quorum(),
+        };
         let votes = match is_commit {
-            true if entry.committed.is_none() => &mut entry.commits,
+            _ if entry.committed.is_some() => return,
+            true => &mut entry.commits,
             false if entry.prepared_in(view).is_none() => &mut entry.prepares,
-            true | false => return,
+            false => return,
         };
         let Some(votes) = votes.as_mut().filter(|votes| votes.is_of(view)) else { return };
         let verified = votes.certify(digest, quorum, &self.config.keyring);
         self.account(&verified);
         let Some(certificate) = verified.certificate.map(Arc::new) else { return };
         self.verified.insert(certificate.identity());
-        if is_commit {
+        if certificate.is_decision(quorums) {
             self.tell_decision(&certificate);
             self.decide(certificate, None);
         } else {
@@ -216,14 +225,16 @@ impl BftNode {
         }
     }
 
-    /// Whom a proposal of this primary goes to now: as many as a quorum needs; but what a new view orders
-    /// goes to all, who vote on it anyway.
+    /// Whom a proposal of this primary goes to now: as many as may decide it; but what a new view orders goes
+    /// to all, who vote on it anyway.
     fn ask(&mut self, sequence: Sequence) -> VoterSet {
-        let (first, now) = (self.first_asked(sequence), self.now);
+        let (first, now, fast) = (self.first_asked(sequence), self.now, self.can_be_fast());
         let Some(entry) = self.log.entry(sequence) else { return first };
         if entry.asked.is_empty() {
             entry.asked = first;
         }
+        // What is asked for again is overdue.
+        entry.is_fast = fast && entry.asked_at.is_none();
         entry.asked_at = Some(now);
         entry.asked
     }
@@ -248,7 +259,10 @@ impl BftNode {
             return;
         }
         if !self.awaits_prepared(&proof) {
-            return self.vote_commit(proof.sequence);
+            if self.guard.may_answer(from) {
+                self.vote_commit(proof.sequence);
+            }
+            return;
         }
         if self.is_proven(from, &proof) {
             self.prepare(proof);
@@ -262,7 +276,7 @@ impl BftNode {
             && proof.view == self.view
             && self.log.contains(proof.sequence)
             && self.log.get(proof.sequence).is_some_and(|entry| {
-                entry.recorded == Some(self.view)
+                entry.has_voted_in(self.view)
                     && entry.accepted_in(self.view).is_some_and(|one| one.digest == proof.digest)
             })
     }
@@ -303,8 +317,8 @@ impl BftNode {
         proof: Arc<QuorumCertificate>,
         batch: Option<Batch>,
     ) {
-        let is_commit = proof.phase == PhaseState::Commit;
-        if !is_commit || batch.as_ref().is_some_and(|batch| batch.digest() != proof.digest) {
+        let is_decision = proof.is_decision(self.config.quorums);
+        if !is_decision || batch.as_ref().is_some_and(|batch| batch.digest() != proof.digest) {
             self.counters.malformed += 1;
             return;
         }
@@ -394,6 +408,7 @@ impl BftNode {
         self.executed = sequence;
         self.requests.note_executed(&batch, sequence);
         self.counters.executed += 1;
+        self.counters.decided_fast += u64::from(certificate.phase == PhaseState::Prepare);
         self.counters.requests += batch.requests().len() as u64;
         self.progress = self.now;
         // Something was decided: the next view may be given up as early as the first (section 4.5.2).

@@ -52,6 +52,13 @@ impl Votes {
         self.held.contains_key(&slot)
     }
 
+    /// All of them.
+    pub(crate) fn voters(&self) -> VoterSet {
+        let mut voters = VoterSet::default();
+        self.held.keys().for_each(|slot| voters.insert(*slot));
+        voters
+    }
+
     fn statement(&self, keyring: &Keyring, slot: usize, digest: Digest) -> Statement {
         vote(keyring, self.phase, self.view, self.sequence, digest, slot)
     }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use base::codec::DecodeError;
-use bft::{Batch, CertificateError, Message, PhaseState, QuorumCertificate, Quorums};
+use bft::{Batch, CertificateError, Message, QuorumCertificate, Quorums};
 use bytes::Bytes;
 use crypto::Keyring;
 
@@ -47,7 +47,7 @@ impl Decision {
     /// # Errors
     /// If it proves nothing.
     pub fn verify(&self, keyring: &Keyring, quorums: Quorums) -> Result<(), DecisionError> {
-        if self.certificate.phase != PhaseState::Commit {
+        if !self.certificate.is_decision(quorums) {
             return Err(DecisionError::Phase);
         }
         if self.certificate.digest != self.batch.digest() {
@@ -78,7 +78,7 @@ impl Decision {
 
 #[cfg(test)]
 mod tests {
-    use bft::{FaultBound, Sequence, ViewNumber, VoterSet};
+    use bft::{FaultBound, PhaseState, Sequence, ViewNumber, VoterSet};
     use crypto::{Digest, Signature, Statement};
 
     use super::*;
@@ -88,7 +88,7 @@ mod tests {
     fn decision(batch: &Batch, digest: Digest, phase: PhaseState) -> Decision {
         let (view, sequence) = (ViewNumber(1), Sequence(5));
         let statement = Statement {
-            protocol: *b"cot-bft\x01",
+            protocol: *b"cot-bft\x02",
             group: keyring().group(),
             phase: phase.number(),
             view: view.0,

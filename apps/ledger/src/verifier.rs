@@ -208,7 +208,7 @@ mod tests {
     /// A certificate of three of four.
     fn certify(phase: PhaseState, sequence: u64, digest: Digest) -> Arc<QuorumCertificate> {
         let statement = Statement {
-            protocol: *b"cot-bft\x01",
+            protocol: *b"cot-bft\x02",
             group: keyring().group(),
             phase: phase.number(),
             view: 0,

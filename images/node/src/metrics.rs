@@ -88,6 +88,8 @@ fn ledger(page: &mut Page, notary: &Notary) {
     let counters = status.counters;
     page.gauge("coterie_bft_view", "The view.", status.view);
     page.gauge("coterie_bft_executed", "The last batch that was executed.", status.executed);
+    let help = "Batches that a fast quorum decided.";
+    page.counter("coterie_bft_decided_fast_total", help, counters.decided_fast);
     page.gauge("coterie_bft_stable", "The stable checkpoint.", status.low);
     let help = "Whether this node signs nothing, because what it signed is damaged.";
     page.gauge("coterie_bft_is_abstaining", help, u8::from(status.is_abstaining));

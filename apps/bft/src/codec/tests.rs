@@ -46,15 +46,18 @@ fn certificates() -> impl Strategy<Value = Arc<QuorumCertificate>> {
 }
 
 fn change() -> impl Strategy<Value = ViewChange> {
-    let claim = (number(), number(), digest()).prop_map(|(sequence, view, digest)| Claim {
-        sequence: Sequence(sequence),
-        view: ViewNumber(view),
-        digest,
-    });
-    (number(), 0..32usize, number(), digest(), vec(claim, 0..4), signature()).prop_map(
-        |(view, slot, stable, state, prepared, signature)| {
+    let claim = || {
+        (number(), number(), digest()).prop_map(|(sequence, view, digest)| Claim {
+            sequence: Sequence(sequence),
+            view: ViewNumber(view),
+            digest,
+        })
+    };
+    let claims = (vec(claim(), 0..4), vec(claim(), 0..4));
+    (number(), 0..32usize, number(), digest(), claims, signature()).prop_map(
+        |(view, slot, stable, state, (prepared, voted), signature)| {
             let (view, stable) = (ViewNumber(view), Sequence(stable));
-            ViewChange { view, slot, stable, state, prepared, signature }
+            ViewChange { view, slot, stable, state, prepared, voted, signature }
         },
     )
 }

@@ -47,7 +47,7 @@ fn keyring() -> Keyring {
 
 fn certify(phase: PhaseState, sequence: u64, digest: Digest) -> Arc<QuorumCertificate> {
     let statement = Statement {
-        protocol: *b"cot-bft\x01",
+        protocol: *b"cot-bft\x02",
         group: keyring().group(),
         phase: phase.number(),
         view: 0,

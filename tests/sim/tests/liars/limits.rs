@@ -1,8 +1,8 @@
 //! What one peer may cost: one message for each view, number and phase, and so many requests. At the limit,
 //! above it, and far above it.
 
-use base::{Duration, NodeId, limits};
-use bft::{Batch, Message, PhaseState, Sequence, ViewNumber, Vote};
+use base::{Duration, Instant, NodeId, limits};
+use bft::{Batch, BftNode, Message, Output, PhaseState, Sequence, ViewNumber, Vote};
 use bytes::Bytes;
 use crypto::{Digest, Signature};
 use sim::liars::cluster::Cluster;
@@ -127,11 +127,9 @@ fn who_floods_is_asked_last() {
         cluster.run(Duration::from_millis(limits::BFT_ALLOWANCE_EVERY_MS));
         cluster.crash(1);
         let began = cluster.now;
-        for _ in 0..4 {
-            cluster.submit(0);
-            cluster.expect_everything(Duration::from_secs(1));
-        }
-        let has_waited = cluster.now.since(began) > cluster.config.resend_every;
+        cluster.submit(0);
+        cluster.expect_everything(Duration::from_secs(1));
+        let has_waited = cluster.now.since(began) > cluster.config.fast_patience;
         assert_eq!(has_waited, !floods, "{}", cluster.now.since(began));
     }
 }
@@ -143,16 +141,66 @@ fn questions() {
         let mut cluster = proposed();
         let now = cluster.now;
         let node = cluster.copies[0].node.as_mut().unwrap();
-        while node.poll_output().is_some() {}
+        sent(node);
         (0..often).for_each(|_| node.handle_message(peer(), Message::AskPosition, now));
-        let mut answers = 0;
-        while let Some(output) = node.poll_output() {
-            let is_answer = |message: &Message| matches!(message, Message::Position { .. });
-            answers += u64::from(
-                matches!(&output, bft::Output::Send { message, .. } if is_answer(message)),
-            );
-        }
+        let is_answer = |message: &Message| matches!(message, Message::Position { .. });
+        let answers = sent(node).iter().filter(|message| is_answer(message)).count() as u64;
         assert_eq!(answers, often.min(limits::BFT_ANSWERS_MAX.into()));
+    }
+}
+
+/// Everything that a replica would send now.
+fn sent(node: &mut BftNode) -> Vec<Message> {
+    let mut messages = Vec::new();
+    while let Some(output) = node.poll_output() {
+        match output {
+            Output::Send { message, .. } => messages.push(message),
+            Output::Persist(persist) => node.handle_persisted(persist.ticket, Instant::ORIGIN),
+            _ => {}
+        }
+    }
+    messages
+}
+
+/// One that has left its view says so to whoever has not heard of it, and so often: two liars that repeat
+/// what they hear would have each other speak without end.
+#[test]
+fn old_words_to_one_that_has_left_its_view() {
+    for often in OFTEN {
+        let plain = Network { stable_from: Instant::from_millis(60_000), ..Network::calm() };
+        let mut cluster = Cluster::new(4, 3, plain);
+        cluster.part(vec![0, 0, 0, 1]);
+        cluster.submit(3);
+        cluster.run(Duration::from_secs(3));
+        let (now, node) = (cluster.now, cluster.copies[3].node.as_mut().unwrap());
+        assert!(!node.status().is_active);
+        sent(node);
+        let (view, executed) = (ViewNumber(0), Sequence(0));
+        let old = Message::Status { view, is_active: true, executed };
+        (0..often).for_each(|_| node.handle_message(peer(), old.clone(), now));
+        let said = sent(node).len() as u64;
+        assert_eq!(said, often.min(limits::BFT_ANSWERS_MAX.into()));
+    }
+}
+
+/// A primary that proposes one thing on and on has it signed so often.
+#[test]
+fn one_proposal_on_and_on() {
+    for often in OFTEN {
+        let mut cluster = Cluster::new(4, 3, Network::calm());
+        let (now, primary) = (cluster.now, NodeId::new(1).unwrap());
+        let leader = cluster.copies[0].node.as_mut().unwrap();
+        leader.propose(machine::request(0), now).unwrap();
+        let proposal =
+            sent(leader).into_iter().find(|one| matches!(one, Message::PrePrepare { .. }));
+        let proposal = proposal.expect("it is proposed");
+        let backup = cluster.copies[1].node.as_mut().unwrap();
+        for _ in 0..often {
+            backup.handle_message(primary, proposal.clone(), now);
+        }
+        let most = u64::from(limits::BFT_ANSWERS_MAX) + 1;
+        assert_eq!(backup.status().counters.signed, often.min(most));
+        assert_eq!(sent(backup).len() as u64, often.min(most));
     }
 }
 

@@ -50,6 +50,46 @@ fn parted(seed: u64, change: impl Fn(&mut Config)) {
     cluster.expect_everything(Duration::from_secs(60));
 }
 
+/// A primary decides something, of which at first nobody else knows, and is cut off; the others go on without
+/// it, and one of them lies about what it has seen. Then it is back.
+fn decided_and_left(seed: u64, change: impl Fn(&mut Config)) {
+    let mut prng = Prng::new(seed);
+    let network = Network { stable_from: Instant::from_millis(8_000), ..Network::calm() };
+    let mut cluster = Cluster::with(4, seed, network, change);
+    cluster.make_liar(1 + prng.below(3) as usize, Lie::Forge);
+    cluster.submit(0);
+    let is_decided = |cluster: &Cluster| !cluster.copies[0].machine.executed.is_empty();
+    let end = cluster.now + Duration::from_micros(prng.between(500, 20_000));
+    cluster.run_until(end, is_decided);
+    cluster.part(vec![1, 0, 0, 0]);
+    for place in 1..4 {
+        cluster.submit(place);
+    }
+    cluster.run(Duration::from_secs(6));
+    cluster.part(Vec::new());
+    cluster.expect_everything(Duration::from_secs(20));
+}
+
+/// A primary that is twins proposes one thing to two others, and another to the third. One of the two knows
+/// what is decided and is cut off; the other three go on.
+fn equivocated_and_left(seed: u64, change: impl Fn(&mut Config)) {
+    let network = Network { stable_from: Instant::from_millis(8_000), ..Network::calm() };
+    let mut cluster = Cluster::with(4, seed, network, change);
+    cluster.add_twin(0);
+    cluster.part(vec![0, 0, 0, 1, 1]);
+    // Whichever of the two requests it is.
+    let (first, second) = if seed.is_multiple_of(2) { (1, 3) } else { (3, 1) };
+    cluster.submit(first);
+    cluster.submit(second);
+    let is_decided = |cluster: &Cluster| !cluster.copies[1].machine.executed.is_empty();
+    assert!(cluster.run_until(Instant::from_millis(200), is_decided));
+    cluster.part(vec![1, 1, 0, 0, 0]);
+    cluster.submit(2);
+    cluster.run(Duration::from_secs(6));
+    cluster.part(Vec::new());
+    cluster.expect_everything(Duration::from_secs(20));
+}
+
 #[test]
 fn votes_before_the_disk_has_them_are_found() {
     let run = || with_liar(Lie::Silent, 1, with(Mutant::NoPersistBeforeVote));
@@ -80,6 +120,16 @@ fn view_changes_that_forget_are_found() {
     assert!(first_finding(runs).is_some());
 }
 
+/// What only a fast quorum has decided is found again because its voters name it.
+#[test]
+fn votes_that_are_forgotten_are_found() {
+    let runs = (0..400).map(|seed| {
+        Box::new(move || decided_and_left(seed, with(Mutant::ForgetVotes))) as Box<dyn FnOnce()>
+    });
+    let found = first_finding(runs);
+    assert!(found.as_ref().is_some_and(|text| text.contains("agreement")), "{found:?}");
+}
+
 #[test]
 fn certificates_that_are_not_looked_at_are_found() {
     let runs = (0..20).map(|seed| {
@@ -101,9 +151,24 @@ fn a_quorum_that_is_too_small_forks() {
     assert!(found.as_ref().is_some_and(|text| text.contains("agreement")), "{found:?}");
 }
 
+/// One less than the bound of the fast path does lose a decision: F = 3 of N = 4 with f = 1.
+#[test]
+fn a_fast_quorum_that_is_too_small_forks() {
+    let runs = (0..20).map(|seed| {
+        let change = |config: &mut Config| config.quorums = config.quorums.too_fast();
+        Box::new(move || equivocated_and_left(seed, change)) as Box<dyn FnOnce()>
+    });
+    let found = first_finding(runs);
+    assert!(found.as_ref().is_some_and(|text| text.contains("agreement")), "{found:?}");
+}
+
 /// Without a bug the same runs find nothing.
 #[test]
 fn without_a_bug_nothing_is_found() {
+    for seed in 0..400 {
+        decided_and_left(seed, |_| {});
+        equivocated_and_left(seed, |_| {});
+    }
     for seed in 0..10 {
         parted(seed, |_| {});
         with_liar(Lie::Forge, seed, |_| {});

@@ -97,8 +97,8 @@ fn a_replica_that_missed_little_fetches_decisions() {
     assert_eq!(cluster.node(3).status().counters.states_installed, 0);
 }
 
-/// A replica that has left its view alone, while a primary that it hears nothing of goes on with the others,
-/// is brought what they decide, further than its window reaches: whoever brings it that brings the checkpoints.
+/// A replica that has left its view alone, while a primary that it hears nothing of goes on with the
+/// others, is brought what they decide, further than its window reaches: with the checkpoints.
 #[test]
 fn a_replica_that_waits_alone_for_another_view_follows() {
     for seed in 0..5 {

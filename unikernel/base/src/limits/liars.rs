@@ -67,6 +67,13 @@ pub const BFT_RELAY_TURNS_PER_TIMEOUT: u64 = 4;
 /// The spans above double after each view that brought nothing, up to so many times.
 pub const BFT_TIMEOUT_DOUBLINGS_MAX: u32 = 6;
 
+/// A primary that has a quorum waits for as many more votes as decide at once while they come no later than
+/// this one after the other …
+pub const BFT_FAST_PATIENCE_MS: u64 = 40;
+
+/// … and so many times this at most.
+pub const BFT_FAST_PATIENCE_MOST: u64 = 3;
+
 /// What has not been answered is sent again after this span.
 pub const BFT_RESEND_EVERY_MS: u64 = 200;
 
@@ -143,6 +150,8 @@ const _: () = assert!(2 * BFT_RESEND_EVERY_MS < BFT_PROGRESS_TIMEOUT_MS);
 const _: () = assert!(2 * BFT_RELAY_AFTER_MS < BFT_PROGRESS_TIMEOUT_MS);
 // Who is only told late does not come to ask first.
 const _: () = assert!(BFT_TELL_AFTER_MS < BFT_RESEND_EVERY_MS);
+// Whether a fast quorum comes is known before anything is sent again.
+const _: () = assert!(BFT_FAST_PATIENCE_MOST * BFT_FAST_PATIENCE_MS < BFT_RESEND_EVERY_MS);
 // Liars that are silent again and again cost less than half of the time.
 const _: () = assert!(BFT_RESEND_EVERY_MS * 8 * 2 < BFT_DOUBT_MS);
 
