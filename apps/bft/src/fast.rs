@@ -5,7 +5,8 @@
 //! decision. Commits are for when fewer answer. So a primary that can count on F - 1 others asks them all,
 //! and with a quorum's votes in hand waits for the rest as long as they come one soon after the other. If
 //! they do not, it goes on with the quorum that it has, and those who were silent are asked last: a replica
-//! that is dead or slow costs that once, and a liar once in each span of doubt.
+//! that is dead or slow costs that once, and a liar once in each span of doubt. Before there is a quorum there
+//! is nothing to go on with: what is not answered is sent again (`resending`).
 
 use alloc::vec::Vec;
 
@@ -14,6 +15,7 @@ use base::{Instant, limits};
 use crate::log::Entry;
 use crate::numbers::{PhaseState, Sequence};
 use crate::state::BftNode;
+use crate::votes::Votes;
 
 impl BftNode {
     /// Whether so many can be counted on that they may decide at once, if this replica asks them.
@@ -31,9 +33,9 @@ impl BftNode {
     fn fast_until(&self) -> impl Iterator<Item = (Sequence, Instant)> {
         let (view, patience) = (self.view, self.config.fast_patience);
         let until = move |entry: &Entry| {
-            let asked = entry.asked_at?;
-            let last = asked + patience.times(limits::BFT_FAST_PATIENCE_MOST);
-            Some((entry.heard_at.unwrap_or(asked) + patience).min(last))
+            let began = entry.quorum_at?;
+            let heard = entry.heard_at.map_or(began, |at| at.max(began));
+            Some((heard + patience).min(began + patience.times(limits::BFT_FAST_PATIENCE_MOST)))
         };
         let is_open = move |entry: &Entry| {
             entry.is_fast && entry.committed.is_none() && entry.accepted_in(view).is_some()
@@ -51,15 +53,12 @@ impl BftNode {
     }
 
     fn go_on_with_quorum(&mut self, sequence: Sequence) {
-        let (quorum, now) = (self.quorum(), self.now);
+        let now = self.now;
         let Some(entry) = self.log.entry(sequence) else { return };
         entry.is_fast = false;
-        let voters = entry.prepares.as_ref().map(|votes| votes.voters()).unwrap_or_default();
-        // Where fewer have answered it is not those others that are slow.
-        if voters.len() >= quorum {
-            let silent = entry.asked.without(voters);
-            silent.iter().for_each(|slot| self.audience.note_silent(slot, now));
-        }
+        let voters = entry.prepares.as_ref().map(Votes::voters).unwrap_or_default();
+        let silent = entry.asked.without(voters);
+        silent.iter().for_each(|slot| self.audience.note_silent(slot, now));
         self.try_certify(PhaseState::Prepare, sequence);
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! The protocol is PBFT (M. Castro and B. Liskov, "Practical Byzantine fault tolerance", OSDI '99, and
 //! "Practical Byzantine fault tolerance and proactive recovery", TOCS 20(4), 2002; section numbers are
-//! those of the two papers). Three things are done otherwise, and the sections below say why: votes are
-//! collected in one place, view changes carry claims instead of proofs, and quorums are those of N and f,
-//! not 2f + 1.
+//! those of the two papers), with the fast path of SBFT (G. Golan Gueta et al., "SBFT: a scalable and
+//! decentralized trust infrastructure", DSN 2019). Three things are done otherwise, and the sections below
+//! say why: votes are collected in one place, view changes carry claims instead of proofs, and quorums are
+//! those of N and f, not 2f + 1.
 //!
 //! [`BftNode`] is one replica as a value. Messages, deadlines, completions and requests go in;
 //! [`Output`]s come out, and each of them may be carried out at once: the replica itself keeps back what
@@ -18,11 +19,12 @@
 //! | `input` | what came in, and whose business is it? |
 //! | `state`, `log`, `status` | what does a replica know? |
 //! | `transition`, `votes` | how does a number come from a proposal to a decision? |
+//! | `fast` | when is one phase enough, and how long is that waited for? |
 //! | `audience`, `resending` | who is told first, who later, and who again? |
 //! | `examination` | how much is verified at a time? |
 //! | `requests` | what waits to be executed? |
 //! | `checkpoint` | what may be forgotten? |
-//! | `leaving`, `departures`, `change`, `collecting`, `entering` | how does one view follow another? |
+//! | `leaving`, `departures`, `change`, `collecting`, `order`, `entering` | how does one view follow another? |
 //! | `timing`, `guard` | what if nobody answers, or somebody asks too much? |
 //! | `liars` | who is known to lie? |
 //! | `transfer` | how does a replica catch up? |
@@ -31,6 +33,18 @@
 //! | `adversary` | how are liars made, for tests? |
 //!
 //! # Messages
+//!
+//! If F replicas answer soon, 30 of 32 or all of 4, their prepares are the decision (`fast`):
+//!
+//! ```text
+//! gateway          primary                 backups
+//!   │ request ──────►│ pre-prepare ─────────►│   verify 1, record the proposal                 (N - 1)
+//!   │                │◄───────────── prepare │
+//!   │   verify F - 1 │                       │
+//!   │◄── certificate │ certificate ─────────►│   verify F - 2, execute            (all, a moment later)
+//! ```
+//!
+//! and if not, a quorum goes on, or is asked from the start when the others are known to be silent:
 //!
 //! ```text
 //! gateway          primary                 backups
@@ -43,17 +57,17 @@
 //! ```
 //!
 //! PBFT sends each vote to everybody: 2 N (N - 1) messages for a decision, 1,984 for 32 replicas. Here
-//! votes go to the primary, which collects them and sends the certificate (as SBFT and HotStuff do), for
-//! two more hops; and it asks only as many as a quorum needs (`audience`): 4 (q - 1) + N messages, which
-//! is 112. What a group on one machine pays for is messages and signatures, not hops. A client with 32
-//! replicas waits for (q - 1)(q + 2) signatures to be verified, 460, where all-to-all it is 1,343: 31
-//! proposals, and 32 times two quorums less what is one's own. What is verified after the decision is not
-//! waited for.
+//! votes go to the primary, which collects them and sends the certificate (as SBFT and HotStuff do):
+//! 3 (N - 1) messages and a request, which is 94; or with a quorum, for two more hops and no more replicas
+//! than that needs (`audience`), 4 (q - 1) + N, which is 112. What a group on one machine pays for is messages
+//! and signatures, not hops. A client with 32 replicas waits for (N - 1) + 2 (F - 1) signatures to be
+//! verified, 89, or (q - 1)(q + 2), 460, where all-to-all it is 1,343: 31 proposals, and 32 times two quorums
+//! less what is one's own. What is verified after the decision is not waited for.
 //!
 //! Nothing of the argument changes. `prepared` and `committed-local` (OSDI '99, section 4.2) are about a
 //! quorum's signatures, and it does not matter who brings them; a primary that does not is one that is
 //! silent, and is replaced. A replica that a lying primary leaves out learns decisions from any other,
-//! since they prove themselves.
+//! since they prove themselves. `quorum` and `order` say why a fast quorum's decision is found again.
 //!
 //! Each signature is verified by itself, when it is needed and not before: `crypto` says why not in
 //! batches. A vote that is one too many is never looked at, and nothing is verified twice.
@@ -66,7 +80,7 @@
 //! | prepare | view, number, batch | no other batch in this view |
 //! | commit | view, number, batch | a quorum has prepared it, and I shall say so in every view change |
 //! | checkpoint | number, state | this is what came of everything up to here |
-//! | view change | view, claims | I vote in no view before this one, and this is what I have prepared |
+//! | view change | view, claims | I vote in no view before this one, and this is what I have prepared and voted for |
 //! | new view | view, claims of q, proposals | this follows from them |
 //!
 //! All with protocol, cluster, epoch and members (`crypto::Statement`). Requests are opaque; the state
@@ -83,7 +97,7 @@
 //!
 //! N replicas, f liars at most: a quarter of N, or with [`FaultBound::Third`] as many as can be. A quorum
 //! is q = (N + f) / 2 + 1, the least in which two meet in an honest replica; f + 1 are enough to hear an
-//! honest one.
+//! honest one; and F, the least with 2 F > 2 N + 2 f - q, decide at once.
 //!
 //! # What a flood costs
 //!
@@ -99,7 +113,7 @@
 //! # What it does not do
 //!
 //! Replicas do not change within an epoch. Requests are visible to all replicas. There are no reads but of
-//! what is executed, and no shortcut with fewer phases: at N = 4f they would not be safe.
+//! what is executed. With N = 4 one replica that is gone leaves no fast path: all four would have to vote.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 

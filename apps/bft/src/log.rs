@@ -54,8 +54,9 @@ pub(crate) struct Entry {
     pub(crate) asked: VoterSet,
     pub(crate) asked_at: Option<Instant>,
     pub(crate) heard_at: Option<Instant>,
-    /// Whether the primary waits for a fast quorum.
+    /// Whether the primary waits for a fast quorum, and since when it has had one that is not.
     pub(crate) is_fast: bool,
+    pub(crate) quorum_at: Option<Instant>,
     /// This replica's latest votes: what it signed itself it need not verify.
     pub(crate) own: [Option<Vote>; 2],
 }
@@ -226,7 +227,8 @@ impl MessageLog {
             entry.prepares = None;
             entry.commits = None;
             entry.asked = VoterSet::default();
-            (entry.asked_at, entry.heard_at, entry.is_fast) = (None, None, false);
+            (entry.asked_at, entry.heard_at) = (None, None);
+            (entry.is_fast, entry.quorum_at) = (false, None);
         }
     }
 

@@ -17,8 +17,7 @@ impl BftNode {
     pub(crate) fn resend_proposals(&mut self) {
         let view = self.view;
         let (now, patience) = (self.now, self.config.resend_every);
-        // In a view that has brought nothing yet, whoever does not answer may not know of it.
-        let is_steady = self.fruitless_views == 0;
+        let is_steady = self.is_steady();
         let is_open = |entry: &Entry| {
             entry.has_voted_in(view)
                 && is_overdue(entry, now, patience, is_steady)
@@ -31,6 +30,12 @@ impl BftNode {
         for sequence in open {
             self.resend_proposal(sequence);
         }
+    }
+
+    /// Whether the view has brought something. In one that has not yet, whoever does not answer may not know
+    /// of it.
+    fn is_steady(&self) -> bool {
+        self.fruitless_views == 0
     }
 
     fn resend_proposal(&mut self, sequence: Sequence) {
@@ -50,7 +55,7 @@ impl BftNode {
         };
         let silent: Vec<usize> =
             waited_for.iter().copied().filter(|slot| asked.contains(*slot)).collect();
-        self.widen(sequence, &silent);
+        self.widen(sequence, silent);
         for slot in prepares {
             let message = if slot == own {
                 let phase = PhaseState::Prepare;
@@ -71,11 +76,13 @@ impl BftNode {
         }
     }
 
-    /// Those who were asked first and are silent are doubted, and all are asked.
-    fn widen(&mut self, sequence: Sequence, silent: &[usize]) {
+    /// Those who were asked first and are silent are doubted, unless they may not know of the view; and all
+    /// are asked.
+    fn widen(&mut self, sequence: Sequence, silent: Vec<usize>) {
         let (all, now) = (self.all_others(), self.now);
-        for slot in silent.iter().filter(|slot| **slot != self.slot) {
-            self.audience.note_silent(*slot, now);
+        let is_steady = self.is_steady();
+        for slot in silent.into_iter().filter(|slot| is_steady && *slot != self.slot) {
+            self.audience.note_silent(slot, now);
         }
         if let Some(entry) = self.log.entry(sequence) {
             entry.asked = all;

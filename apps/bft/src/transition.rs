@@ -212,6 +212,9 @@ impl BftNode {
             false => return,
         };
         let Some(votes) = votes.as_mut().filter(|votes| votes.is_of(view)) else { return };
+        if votes.voters().len() >= quorums.quorum() {
+            entry.quorum_at.get_or_insert(self.now);
+        }
         let verified = votes.certify(digest, quorum, &self.config.keyring);
         self.account(&verified);
         let Some(certificate) = verified.certificate.map(Arc::new) else { return };

@@ -155,17 +155,21 @@ fn spans_with_delays(replicas: usize, entries: usize) -> (Cluster, Vec<u64>) {
     (cluster, spans)
 }
 
-/// The entry that waits for the change of views is slow. From then on the liar is a backup, and costs a
-/// moment once in the span in which it is asked last.
+/// The first entry that takes longer than a view may bring nothing is the last slow one: nobody can tell a
+/// primary that is faster from one that is busy. From then on the liar is a backup, and costs a moment once in
+/// the span in which it is asked last.
 #[test]
 fn a_primary_that_delays_is_deposed() {
     for replicas in [4, 8, 32] {
         let (cluster, spans) = spans_with_delays(replicas, 60);
-        let lasted = cluster.now.as_millis();
-        let slow = spans.iter().filter(|span| **span > 150).count() as u64;
+        let (timeout, lasted) = (cluster.config.progress_timeout, cluster.now.as_millis());
+        let deposed = spans.iter().position(|span| *span > timeout.as_millis());
+        let deposed = deposed.expect("one takes too long");
+        assert!(deposed < 5, "{replicas}: {spans:?}");
+        let slow = spans[deposed..].iter().filter(|span| **span > 150).count() as u64;
         assert!(slow <= 1 + lasted / limits::BFT_DOUBT_MS, "{replicas}: {spans:?}");
-        let patience = cluster.config.relay_after + cluster.config.progress_timeout;
-        assert!(spans[0] < patience.as_millis() + 300, "{replicas}: {spans:?}");
+        let patience = cluster.config.relay_after + timeout;
+        assert!(spans[deposed] < patience.as_millis() + 300, "{replicas}: {spans:?}");
         let mut views = cluster.honest().map(|copy| copy.node.as_ref().unwrap().status().view);
         assert!(views.all(|view| view == ViewNumber(1)), "it stays deposed");
     }
