@@ -63,6 +63,14 @@ impl Departures {
         self.words[slot] = Some(Word { departure, is_verified: true });
     }
 
+    /// A view has begun: who moved to it, or to one before, is of no interest any more. The next word of a
+    /// replica has its place then, and need not be compared with this one.
+    pub(crate) fn forget(&mut self, begun: ViewNumber) {
+        for word in &mut self.words {
+            word.take_if(|word| word.departure.view <= begun);
+        }
+    }
+
     /// The view to which a replica has moved, if it says so itself: 0 if it has said nothing.
     pub(crate) fn view(&self, slot: usize) -> ViewNumber {
         self.words[slot].map_or(ViewNumber(0), |word| word.departure.view)
@@ -182,6 +190,19 @@ mod tests {
         assert_eq!(departures.doubtful(ViewNumber(3), 2), Some(3));
         assert!(departures.knows(2, &departure(&keyring, 2, 4)));
         assert!(!departures.knows(5, &departure(&keyring, 2, 4)), "there is no such slot");
+    }
+
+    /// Once a view has begun the next words come without a look at those before.
+    #[test]
+    fn words_of_views_that_have_begun_are_forgotten() {
+        let (keyring, mut departures) = (keyring(), Departures::new(5));
+        for (slot, view) in [(1, 2), (2, 3), (3, 4)] {
+            departures.add(slot, departure(&keyring, slot, view), &keyring);
+        }
+        departures.forget(ViewNumber(3));
+        assert_eq!([1, 2, 3].map(|slot| departures.view(slot).0), [0, 0, 4]);
+        assert_eq!(departures.add(1, departure(&keyring, 1, 4), &keyring), Looked::default());
+        assert_eq!(departures.view(1), ViewNumber(4));
     }
 
     /// A forged word neither stays when it matters, nor keeps the real one out, nor takes its place.

@@ -194,6 +194,7 @@ impl BftNode {
         self.view = view;
         self.mode = Mode::Active;
         self.collected = Collected::default();
+        self.departures.forget(view);
         self.log.forget_votes();
         let order = new_view.order(self.config.quorums);
         let null = Batch::null().digest();
