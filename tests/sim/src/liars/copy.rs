@@ -111,6 +111,7 @@ impl Copy {
     pub(super) fn count_node(&self, counts: &mut Counts) {
         let Some(status) = self.node.as_ref().map(BftNode::status) else { return };
         if self.is_honest() {
+            counts.add(Kind::DecidedFast, status.counters.decided_fast);
             counts.add(Kind::ViewsLeft, status.counters.views_left);
             counts.add(Kind::StatesInstalled, status.counters.states_installed);
             counts.add(Kind::BadSignatures, status.counters.bad_signatures);

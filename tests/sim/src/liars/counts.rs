@@ -33,8 +33,10 @@ pub enum Kind {
     Restarts,
     /// Signing records that were damaged when their replica started again.
     RecordsDamaged,
-    /// Decisions that honest replicas executed, each with a certificate that was checked.
+    /// Decisions that honest replicas executed, each with a certificate that was checked …
     Decisions,
+    /// … and these of them by the votes of one phase.
+    DecidedFast,
     /// Votes of honest replicas that were checked.
     Votes,
     /// Views that honest replicas left.
@@ -65,6 +67,7 @@ impl Kind {
             Restarts,
             RecordsDamaged,
             Decisions,
+            DecidedFast,
             Votes,
             ViewsLeft,
             StatesInstalled,
