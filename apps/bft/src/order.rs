@@ -2,14 +2,17 @@
 //!
 //! For each number the batch goes on that was prepared in the highest view (OSDI '99, section 4.4), unless a
 //! fast quorum may have decided another one (SBFT, DSN 2019, section V: the view change). That is one that so
-//! many of the quorum name as decide between all others ([`Quorums::witnesses`]), with votes in later views
-//! than any is prepared in. It needs no proof: an honest replica has voted for it, and has it.
+//! many of the quorum name as decide between all others ([`Quorums::witnesses`]), if nobody claims that another
+//! was prepared in the views that they name, or later. It needs no proof: an honest replica has voted for it,
+//! and has it. Most of what goes on is of this kind, and a view begins without certificates to verify; whoever
+//! knows a decision of it answers the new proposal with that.
 //!
 //! Why nothing is lost. If a fast quorum decided a batch in view v, nothing else was proposed in later views,
 //! as they began with the same rule; so all of its honest voters that are heard name it, with v or a later
 //! view, and those are as many; nothing else is prepared in v or later, and nothing else has as many names.
-//! If commits decided a batch in view v, somebody who is heard proves that it was prepared in v or later, and
-//! no honest replica has voted for another one since: the witnesses of another one would be liars only.
+//! If commits decided a batch in view v, somebody who is heard says that it was prepared in v or later. If
+//! others are named by enough, then in views before that, and they do not go on; or in later ones, of which an
+//! honest replica has voted in one: it would have been for the same batch.
 
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -32,7 +35,7 @@ pub(crate) struct Order {
 /// Why a batch goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Choice {
-    /// It is the one that was prepared in the highest view.
+    /// It is the one that was prepared in the highest view, as is to be proven.
     Prepared(Claim),
     /// So many have voted for it that it may be decided.
     Voted(Claim),
@@ -79,17 +82,16 @@ impl Choice {
         quorums: Quorums,
     ) -> Option<Choice> {
         let prepared = changes.clone().filter_map(|change| change.prepared_at(number));
-        // The digest decides between claims of one view, of which at most one can be proven.
-        let prepared = prepared.max_by_key(|claim| (claim.view, claim.digest));
-        let latest = changes.filter_map(|change| change.latest_at(number)).collect();
-        let witnessed = witnessed(latest, quorums.witnesses());
-        match (prepared, witnessed) {
-            (Some(prepared), Some(witnessed)) if prepared.view < witnessed.view => {
-                Some(Choice::Voted(witnessed))
+        let latest = changes.clone().filter_map(|change| change.latest_at(number)).collect();
+        if let Some(witnessed) = witnessed(latest, quorums.witnesses()) {
+            let agrees =
+                |claim: Claim| claim.view < witnessed.view || claim.digest == witnessed.digest;
+            if prepared.clone().all(agrees) {
+                return Some(Choice::Voted(witnessed));
             }
-            (Some(prepared), _) => Some(Choice::Prepared(prepared)),
-            (None, witnessed) => witnessed.map(Choice::Voted),
         }
+        // The digest decides between claims of one view, of which at most one can be proven.
+        prepared.max_by_key(|claim| (claim.view, claim.digest)).map(Choice::Prepared)
     }
 
     fn claim(self) -> Claim {
@@ -159,10 +161,19 @@ mod tests {
             let prepared = change(2, 0, vec![claim(1, view, 7)], vec![other]);
             assert_eq!(chosen(&[two[0].clone(), two[1].clone(), prepared]), [Some(goes_on)]);
         }
-        // Whoever has it prepared has voted for it, or knows that others have.
-        let prepared = change(1, 0, vec![claim(1, 2, 1)], vec![]);
-        let both = [two[0].clone(), prepared];
-        assert_eq!(chosen(&both), [Some(Choice::Prepared(claim(1, 2, 1)))]);
+        // Whoever has it prepared has voted for it, or knows that others have: nothing is to be proven, unless
+        // somebody claims that another one was prepared then.
+        let prepared = |digest| change(1, 0, vec![claim(1, 2, digest)], vec![]);
+        let both = [two[0].clone(), prepared(1)];
+        assert_eq!(chosen(&both), [Some(Choice::Voted(claim(1, 2, 1)))]);
+        let later = change(2, 0, vec![claim(1, 6, 1)], vec![]);
+        assert_eq!(
+            chosen(&[two[0].clone(), two[1].clone(), later]),
+            [Some(Choice::Voted(claim(1, 5, 1)))]
+        );
+        let against = change(2, 0, vec![claim(1, 6, 7)], vec![]);
+        let expected = [Some(Choice::Prepared(claim(1, 6, 7)))];
+        assert_eq!(chosen(&[two[0].clone(), two[1].clone(), against]), expected);
         // The latest word of each counts, once.
         let moved = change(0, 0, vec![one], vec![other]);
         assert_eq!(chosen(&[moved, two[1].clone()]), [Some(Choice::Prepared(one))]);

@@ -94,8 +94,10 @@ fn view_changes(figures: &mut Figures) -> anyhow::Result<()> {
             }
         }
     }
+    let each: Vec<String> = changes.iter().map(|span| format!("{span:.0}")).collect();
     figures
-        .condition("view changes", format!("{}, SIGKILL of the primary's machine", changes.len()));
+        .condition("view changes", "SIGKILL of the primary's machine, of each at once after that");
+    figures.condition("view changes, ms", each.join(" "));
     let p50 = percentile(&mut changes, 50.0);
     figures.add("ledger_32_view_change_p50_ms", p50, "ms", Some(Bar::AtMost(1_500.0)));
     Ok(())
