@@ -70,6 +70,19 @@ impl Audience {
         self.untold_of_view = Some((at, slots));
     }
 
+    /// These are told of a decision when it is time: with others, if others are to be.
+    fn tell_at(&mut self, at: Instant, sequence: Sequence, slots: VoterSet) {
+        if let Some((_, _, all)) = self.untold.iter_mut().find(|(_, known, _)| *known == sequence) {
+            slots.iter().for_each(|slot| all.insert(slot));
+            return;
+        }
+        if self.untold.len() as u64 >= 2 * limits::BFT_WINDOW_MAX {
+            self.untold.pop_front(); // They ask whoever tells them how far it is.
+        }
+        let at = self.untold.back().map_or(at, |(last, _, _)| at.max(*last));
+        self.untold.push_back((at, sequence, slots));
+    }
+
     /// A replica has said something.
     pub(crate) fn note_heard(&mut self, slot: usize) {
         if let Some(doubt) = &mut self.doubts[slot] {
@@ -149,13 +162,18 @@ impl BftNode {
         let mut others = self.all_others();
         waiting.iter().for_each(|slot| others.remove(slot));
         self.tell(proof.sequence, proof, waiting);
-        // With nobody to be told first, there is nothing to be late for.
-        let at = if waiting.is_empty() { self.now } else { self.now + self.config.tell_after };
-        if self.audience.untold.len() as u64 >= 2 * limits::BFT_WINDOW_MAX {
-            self.audience.untold.pop_front(); // They ask whoever tells them how far it is.
-        }
-        let at = self.audience.untold.back().map_or(at, |(last, _, _)| at.max(*last));
-        self.audience.untold.push_back((at, proof.sequence, others));
+        // With nobody to be told first, there is nothing to be late for; but a new view has what waits for it.
+        let is_idle = waiting.is_empty() && self.is_steady();
+        let at = if is_idle { self.now } else { self.now + self.config.tell_after };
+        self.audience.tell_at(at, proof.sequence, others);
+    }
+
+    /// Somebody votes on what was decided in an earlier view. It is told in a moment, with the others: what
+    /// waits for an answer needs other votes.
+    pub(crate) fn tell_voter(&mut self, slot: usize, sequence: Sequence) {
+        let mut voter = VoterSet::default();
+        voter.insert(slot);
+        self.audience.tell_at(self.now + self.config.tell_after, sequence, voter);
     }
 
     /// Tells the others of the view and of decisions for which it is time.

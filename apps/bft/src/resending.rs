@@ -34,7 +34,7 @@ impl BftNode {
 
     /// Whether the view has brought something. In one that has not yet, whoever does not answer may not know
     /// of it.
-    fn is_steady(&self) -> bool {
+    pub(crate) fn is_steady(&self) -> bool {
         self.fruitless_views == 0
     }
 

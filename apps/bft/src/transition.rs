@@ -144,8 +144,8 @@ impl BftNode {
             return self.note_other_view(from, vote.view);
         }
         let Some(entry) = self.log.entry(vote.sequence) else { return };
-        if let Some(proof) = entry.committed.clone().filter(|proof| proof.view < vote.view) {
-            return self.answer_with_decision(from, proof);
+        if entry.committed.as_ref().is_some_and(|proof| proof.view < vote.view) {
+            return self.tell_voter(from, vote.sequence);
         }
         let keyring = &self.config.keyring;
         // Votes for anything but the own proposal can never make a quorum here.

@@ -80,6 +80,28 @@ fn primaries_that_are_killed_in_turn_are_replaced_at_once() {
     }
 }
 
+/// A primary is killed when it has told only who asked: the next one learns of that decision from there, and the
+/// others later, for the next answer does not wait until all have verified it.
+#[test]
+fn a_primary_that_is_killed_when_it_has_answered_is_replaced_as_soon() {
+    let mut cluster = large();
+    for primary in 0..2 {
+        let before = verified(&cluster) - of(&cluster, primary);
+        let began = cluster.now;
+        cluster.crash(primary);
+        cluster.say_gone(primary);
+        cluster.submit(31);
+        let all = cluster.checkers.submitted;
+        let is_answered =
+            |cluster: &Cluster| cluster.copies[31].machine.executed.len() as u64 == all;
+        assert!(cluster.run_until(began + Duration::from_millis(200), is_answered));
+        // View changes, the new view of all, and a decision of one phase; and here and there what was decided.
+        let cost = verified(&cluster) - before;
+        assert!(cost <= 20 + 30 * 22 + 30 + 2 * 29 + 2 * 30, "{cost}");
+    }
+    cluster.expect_everything(Duration::from_secs(2));
+}
+
 /// What is said of a primary that is there is contradicted by it.
 #[test]
 fn a_primary_that_is_falsely_said_to_be_gone_stays() {
