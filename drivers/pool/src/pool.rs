@@ -113,18 +113,20 @@ impl Pool {
     #[inline]
     pub fn allocate_burst(&self, count: usize) -> Burst<'_> {
         let count = count.min(BURST);
+        // Filled where it is: it is long, and each move of it a copy.
+        let mut burst = Burst { pool: self, bases: heapless::Vec::new() };
         let mut state = self.0.state.lock();
         let first = state.free.len().saturating_sub(count);
-        let taken = &state.free[first..];
-        let bases = heapless::Vec::from_slice(taken).expect("no more than a burst");
+        burst.bases.extend_from_slice(&state.free[first..]).expect("no more than a burst");
         state.free.truncate(first);
-        if bases.len() < count {
+        if burst.bases.len() < count {
             self.0.exhausted.fetch_add(1, Ordering::Relaxed);
         }
-        if !bases.is_empty() && state.keeper.is_none() {
+        if !burst.bases.is_empty() && state.keeper.is_none() {
             state.keeper = Some(self.clone());
         }
-        Burst { pool: self, bases }
+        drop(state);
+        burst
     }
 
     /// The handle of a buffer that was just taken from the free list.

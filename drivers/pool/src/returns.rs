@@ -6,7 +6,7 @@ use crate::buffer::Base;
 use crate::{BURST, PacketBuffer, Pool};
 
 /// Collects buffers that are to go back to their pool, and takes the pool's lock once for many of them. What
-/// is in it goes back when it is full, when a buffer of another pool follows, and when it is dropped.
+/// is in it goes back as soon as it is full, when a buffer of another pool follows, and when it is dropped.
 #[derive(Debug, Default)]
 pub struct Returns {
     /// The pool of all of them. It is there as long as they are out.
@@ -19,13 +19,16 @@ impl Returns {
     /// Adds a buffer.
     #[inline]
     pub fn push(&mut self, buffer: PacketBuffer) {
-        let is_other = self.pool.as_ref().is_some_and(|pool| !pool.is_same(buffer.pool()));
-        if is_other || self.bases.is_full() {
+        let (pool, base) = buffer.into_parts();
+        let is_same = self.pool.as_ref().is_some_and(|own| own.is_same(&pool));
+        if !is_same {
+            self.give_back();
+            self.pool = Some(pool);
+        }
+        self.bases.push(base).expect("it is emptied as soon as it is full");
+        if self.bases.is_full() {
             self.give_back();
         }
-        let (pool, base) = buffer.into_parts();
-        self.pool = Some(pool);
-        self.bases.push(base).expect("it was just emptied if it was full");
     }
 
     /// Gives everything back now.

@@ -81,8 +81,11 @@ fn a_burst_is_taken_and_given_back_whole() {
     assert_eq!(addresses.len(), 40);
 
     let mut returns = Returns::default();
-    first.into_iter().for_each(|buffer| returns.push(buffer));
+    let mut first = first.into_iter();
+    first.by_ref().take(BURST - 1).for_each(|buffer| returns.push(buffer));
     assert_eq!(pool.free(), 0, "they go back together");
+    first.for_each(|buffer| returns.push(buffer));
+    assert_eq!(pool.free(), BURST, "as soon as they are a burst");
     second.into_iter().for_each(|buffer| returns.push(buffer));
     assert_eq!(pool.free(), BURST);
     returns.give_back();

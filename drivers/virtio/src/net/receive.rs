@@ -163,11 +163,11 @@ impl Receiver {
             if missing == 1 {
                 return self.refill_one();
             }
-            let buffers = self.pool.allocate_burst(missing);
+            let mut buffers = self.pool.allocate_burst(missing);
             let is_short = buffers.len() < missing.min(pool::BURST);
             let count = buffers.len();
             // SAFETY: each segment lies in its buffer, which is the token.
-            let added = unsafe { self.queue.add_burst(buffers.map(room)) };
+            let added = unsafe { self.queue.add_burst(buffers.by_ref().map(room)) };
             if usize::from(added) < count {
                 // The device has broken the rules, which the next `pop` reports.
                 return true;

@@ -142,27 +142,24 @@ impl Transmitter {
         if free < waiting.len() || self.queue.outstanding() > RECLAIM_ABOVE {
             self.reclaim()?;
         }
-        let (mut taken, mut bytes, mut sent) = (0, 0, 0);
-        loop {
-            // As many as there is room for; more, if some are refused.
-            let count = waiting.len().min(self.queue.free().into());
-            if count == 0 {
-                break;
-            }
-            let used = &mut self.used;
-            let chains = waiting.drain(..count).filter_map(|item| {
-                let frame = prepare(used, item)?;
-                bytes += (frame.len() - HEADER_BYTES) as u64;
+        let (waited, mut bytes) = (waiting.len(), 0);
+        let used = &mut self.used;
+        // Asked for one after the other, while there is room; what is refused takes none.
+        let chains = core::iter::from_fn(|| {
+            loop {
+                let item = waiting.pop_front()?;
+                let Some(frame) = prepare(used, item) else { continue };
+                bytes += frame.len();
                 let (address, length) = (frame.device_address(), frame.len() as u32);
                 let segment = Segment { address, length, direction: Direction::DeviceReads };
-                Some((segment, frame.into_buffer()))
-            });
-            // SAFETY: each segment lies in its buffer, which is the token.
-            sent += usize::from(unsafe { self.queue.add_burst(chains) });
-            taken += count;
-        }
+                return Some((segment, frame.into_buffer()));
+            }
+        });
+        // SAFETY: each segment lies in its buffer, which is the token.
+        let sent = usize::from(unsafe { self.queue.add_burst(chains) });
+        let taken = waited - waiting.len();
         self.statistics.sent_frames += sent as u64;
-        self.statistics.sent_bytes += bytes;
+        self.statistics.sent_bytes += (bytes - sent * HEADER_BYTES) as u64;
         self.statistics.send_refused += (taken - sent) as u64;
         self.is_room_awaited = !waiting.is_empty();
         self.statistics.send_ring_full += u64::from(self.is_room_awaited);
@@ -203,11 +200,14 @@ impl Transmitter {
 /// the card's header.
 #[inline]
 fn pad(frame: &mut Frame) -> bool {
-    let missing = FRAME_BYTES_MIN.saturating_sub(frame.len());
-    if frame.is_empty() || frame.tailroom() < missing || frame.headroom() < HEADER_BYTES {
+    if frame.headroom() < HEADER_BYTES {
         return false;
     }
+    let missing = FRAME_BYTES_MIN.saturating_sub(frame.len());
     if missing > 0 {
+        if frame.is_empty() || frame.tailroom() < missing {
+            return false;
+        }
         // Zeroed, as all that is sent must be written: the buffer holds what its last owner left.
         frame.append(missing).fill(0);
     }

@@ -232,20 +232,31 @@ impl FreeList {
         if slot.token.is_none() || descriptors > shown {
             return Err(QueueError::NotOutstanding);
         }
-        // Some devices give a length for chains that they only read; it means nothing (section 2.7.8.3).
-        if writable_bytes > 0 && written > writable_bytes {
-            return Err(QueueError::TooLong);
-        }
+        let written = match writable_bytes {
+            // Some devices give a length for chains that they only read; it means nothing (section 2.7.8.3).
+            0 => 0,
+            _ if written > writable_bytes => return Err(QueueError::TooLong),
+            _ => written,
+        };
         let token = slot.token.take().expect("it was there a few lines above");
         let number = number as u16; // There is a slot of that number.
-        let mut last = number;
-        for _ in 1..descriptors {
-            last = slots[usize::from(last)].next;
+        let next = core::mem::replace(&mut self.first, number);
+        match descriptors {
+            1 => slot.next = next,
+            _ => last_of_chain(slots, number, descriptors).next = next,
         }
-        slots[usize::from(last)].next = self.first;
-        self.first = number;
         self.count += descriptors;
         self.chains -= 1;
-        Ok((Completion { token, written: written.min(writable_bytes) }, descriptors))
+        Ok((Completion { token, written }, descriptors))
     }
+}
+
+/// The last slot of a chain of so many. Apart, for chains of bursts have one.
+#[inline(never)]
+fn last_of_chain<T>(slots: &mut [Slot<T>], first: u16, descriptors: u16) -> &mut Slot<T> {
+    let mut last = first;
+    for _ in 1..descriptors {
+        last = slots[usize::from(last)].next;
+    }
+    &mut slots[usize::from(last)]
 }
