@@ -93,7 +93,9 @@ impl Template {
         frame.append(self.bytes);
         let ours = self.stamp.to_ne_bytes();
         if with_stamp(&mut frame, |stamp| core::mem::replace(stamp, ours)) != ours {
-            return self.fill(frame.into_buffer(), flow, probe);
+            // A copy, so that the caller's can stay in the processor's registers.
+            let probe = *probe;
+            return self.fill(frame.into_buffer(), flow, &probe);
         }
         let head: &mut [u8; HEAD_BYTES] =
             frame.first_chunk_mut().expect("no frame is shorter than its head");

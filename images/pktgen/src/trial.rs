@@ -169,16 +169,15 @@ impl Trial {
 
     fn send(&mut self, now: Instant, templates: &Pool, outgoing: &mut VecDeque<Frame>) {
         let room = BURST.saturating_sub(outgoing.len());
-        let buffers = templates.allocate_burst(self.pace.due(now).min(room));
+        let mut buffers = templates.allocate_burst(self.pace.due(now).min(room));
         let (count, mut flow) = (buffers.len(), self.flow);
         let Range { start: first, end: last } = self.flows;
         let mut probe = self.probe(Kind::Data, now);
-        outgoing.extend(buffers.map(|buffer| {
-            let frame = self.template.refill(buffer, flow, &probe);
+        for buffer in buffers.by_ref() {
+            outgoing.push_back(self.template.refill(buffer, flow, &probe));
             probe.sequence = probe.sequence.wrapping_add(1);
             flow = if flow + 1 < last { flow + 1 } else { first };
-            frame
-        }));
+        }
         self.flow = flow;
         self.pace.note(count);
     }

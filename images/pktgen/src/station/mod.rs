@@ -177,10 +177,18 @@ impl Station {
     #[inline]
     fn handle(&mut self, frame: Frame, is_vouched_for: bool, now: Instant) {
         self.counters.received += 1;
+        // What a forwarder does is short, and no call.
         match self.role {
-            Role::Forwarder => return self.send_back(frame),
-            Role::FlowSink => self.account(&frame, now),
-            Role::Sink => {}
+            Role::Forwarder => self.send_back(frame),
+            Role::Sink | Role::FlowSink => self.take(frame, is_vouched_for, now),
+        }
+    }
+
+    /// As a sink.
+    #[inline(never)]
+    fn take(&mut self, frame: Frame, is_vouched_for: bool, now: Instant) {
+        if self.role == Role::FlowSink {
+            self.account(&frame, now);
         }
         match Probe::parse(&frame) {
             Some(Probe { kind: Kind::Data, run, lane, sequence, .. }) => {
