@@ -10,6 +10,7 @@ use super::rig::{Backend, Guest, Pace, Rig, mac};
 use super::{FULL, NOBODY, Plan, QUICK, number, rate_into_switch};
 use crate::bench::conditions;
 use crate::bench::figures::{Bar, Figures, percentile};
+use crate::bench::meter::processor_time;
 use crate::cluster::network::Bridge;
 use crate::{clock, interrupt};
 
@@ -182,9 +183,10 @@ fn through_testpmd(plan: &Plan) -> anyhow::Result<(f64, f64)> {
         rig.start_machine(machine, Guest::Ours(Pace::Free), Backend::VhostUser)?;
     }
     let rate = delivered(&rig, plan)?;
-    let before = rig.switch_time()?;
+    let before = processor_time(rig.switch()?)?;
     std::thread::sleep(Duration::from_secs(plan.seconds));
-    let busy = (rig.switch_time()? - before).as_secs_f64() / plan.seconds as f64 * 100.0;
+    let busy =
+        (processor_time(rig.switch()?)? - before).as_secs_f64() / plan.seconds as f64 * 100.0;
     Ok((rate, busy))
 }
 

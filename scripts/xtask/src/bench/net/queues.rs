@@ -10,6 +10,7 @@ use super::rig::{Backend, Guest, Rig, SMP_IMAGE, mac};
 use super::{FULL, Plan, QUICK, median, number, sent_into_switch};
 use crate::bench::conditions;
 use crate::bench::figures::{Bar, Figures};
+use crate::bench::meter::processor_time;
 use crate::interrupt;
 
 const PAIRS: usize = 2;
@@ -69,9 +70,9 @@ fn rates(
 fn idle_percent(rig: &Rig) -> anyhow::Result<f64> {
     // Whoever has just heard something looks for more for a while.
     std::thread::sleep(Duration::from_millis(500));
-    let before = rig.machine_time(2)?;
+    let before = processor_time(rig.machine(2)?)?;
     std::thread::sleep(Duration::from_secs(IDLE_SECONDS));
-    let used = (rig.machine_time(2)? - before).as_secs_f64();
+    let used = (processor_time(rig.machine(2)?)? - before).as_secs_f64();
     Ok(used / IDLE_SECONDS as f64 * 100.0)
 }
 

@@ -14,7 +14,6 @@ use serde_json::Value;
 use vswitch::client::Client;
 use vswitch::control::Request;
 
-use super::super::meter;
 use crate::cluster::network::Bridge;
 use crate::cluster::{console, process};
 use crate::{clock, interrupt};
@@ -343,16 +342,16 @@ impl Rig {
         ports["ports"][number - 1]["statistics"]["frames_in"].as_u64().context("no such port")
     }
 
-    /// Processor time that a machine has used.
-    pub(super) fn machine_time(&self, number: usize) -> anyhow::Result<Duration> {
+    /// The process of a machine.
+    pub(super) fn machine(&self, number: usize) -> anyhow::Result<Pid> {
         let machine = self.machines.get(number - 1).context("there is no such machine")?;
-        meter::processor_time(Pid::from_raw(i32::try_from(machine.id())?))
+        Ok(Pid::from_raw(i32::try_from(machine.id())?))
     }
 
-    /// Processor time that the switch has used.
-    pub(super) fn switch_time(&self) -> anyhow::Result<Duration> {
+    /// The process of the switch.
+    pub(super) fn switch(&self) -> anyhow::Result<Pid> {
         let switch = self.switch.as_ref().context("there is no switch")?;
-        meter::processor_time(Pid::from_raw(i32::try_from(switch.id())?))
+        Ok(Pid::from_raw(i32::try_from(switch.id())?))
     }
 }
 
