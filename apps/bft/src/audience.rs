@@ -162,7 +162,7 @@ impl BftNode {
         let mut others = self.all_others();
         waiting.iter().for_each(|slot| others.remove(slot));
         self.tell(proof.sequence, proof, waiting);
-        // With nobody to be told first, there is nothing to be late for; but a new view has what waits for it.
+        // With nobody to be told first, there is nothing to be late for; but much waits for a new view.
         let is_idle = waiting.is_empty() && self.is_steady();
         let at = if is_idle { self.now } else { self.now + self.config.tell_after };
         self.audience.tell_at(at, proof.sequence, others);

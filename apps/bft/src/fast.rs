@@ -1,12 +1,12 @@
 //! When one phase is enough, and how long that is waited for (SBFT, DSN 2019, section V: the fast path).
 //!
 //! If F replicas take a proposal nothing else can be decided for its number, in this view or a later one
-//! (`quorum` says why, and `change` how later views find it): the certificate of their prepares proves a
+//! (`quorum` says why, and `order` how later views find it): the certificate of their prepares proves a
 //! decision. Commits are for when fewer answer. So a primary that can count on F - 1 others asks them all,
 //! and with a quorum's votes in hand waits for the rest as long as they come one soon after the other. If
 //! they do not, it goes on with the quorum that it has, and those who were silent are asked last: a replica
-//! that is dead or slow costs that once, and a liar once in each span of doubt. Before there is a quorum there
-//! is nothing to go on with: what is not answered is sent again (`resending`).
+//! that is dead or slow costs that once, and a liar once in each span of doubt. Before there is a quorum
+//! there is nothing to go on with: what is not answered is sent again (`resending`).
 
 use alloc::vec::Vec;
 

@@ -24,7 +24,8 @@
 //! | `examination` | how much is verified at a time? |
 //! | `requests` | what waits to be executed? |
 //! | `checkpoint` | what may be forgotten? |
-//! | `leaving`, `departures`, `change`, `collecting`, `order`, `entering` | how does one view follow another? |
+//! | `leaving`, `departures`, `change`, `collecting` | how does one view end? |
+//! | `order`, `entering` | how does the next one begin? |
 //! | `timing`, `guard` | what if nobody answers, or somebody asks too much? |
 //! | `liars` | who is known to lie? |
 //! | `transfer` | how does a replica catch up? |
@@ -59,10 +60,10 @@
 //! PBFT sends each vote to everybody: 2 N (N - 1) messages for a decision, 1,984 for 32 replicas. Here
 //! votes go to the primary, which collects them and sends the certificate (as SBFT and HotStuff do):
 //! 3 (N - 1) messages and a request, which is 94; or with a quorum, for two more hops and no more replicas
-//! than that needs (`audience`), 4 (q - 1) + N, which is 112. What a group on one machine pays for is messages
-//! and signatures, not hops. A client with 32 replicas waits for (N - 1) + 2 (F - 1) signatures to be
-//! verified, 89, or (q - 1)(q + 2), 460, where all-to-all it is 1,343: 31 proposals, and 32 times two quorums
-//! less what is one's own. What is verified after the decision is not waited for.
+//! than that needs (`audience`), 4 (q - 1) + N, which is 112. What a group on one machine pays for is
+//! messages and signatures, not hops. A client with 32 replicas waits for (N - 1) + 2 (F - 1) signatures to
+//! be verified, 89, or (q - 1)(q + 2), 460, where all-to-all it is 1,343: 31 proposals, and 32 times two
+//! quorums less what is one's own. What is verified after the decision is not waited for.
 //!
 //! Nothing of the argument changes. `prepared` and `committed-local` (OSDI '99, section 4.2) are about a
 //! quorum's signatures, and it does not matter who brings them; a primary that does not is one that is
@@ -80,7 +81,7 @@
 //! | prepare | view, number, batch | no other batch in this view |
 //! | commit | view, number, batch | a quorum has prepared it, and I shall say so in every view change |
 //! | checkpoint | number, state | this is what came of everything up to here |
-//! | view change | view, claims | I vote in no view before this one, and this is what I have prepared and voted for |
+//! | view change | view, claims | I vote in none before, and this is what I have prepared and voted for |
 //! | new view | view, claims of q, proposals | this follows from them |
 //!
 //! All with protocol, cluster, epoch and members (`crypto::Statement`). Requests are opaque; the state

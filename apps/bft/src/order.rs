@@ -1,18 +1,18 @@
 //! What a quorum's view changes come to: the order that a new view begins with.
 //!
 //! For each number the batch goes on that was prepared in the highest view (OSDI '99, section 4.4), unless a
-//! fast quorum may have decided another one (SBFT, DSN 2019, section V: the view change). That is one that so
-//! many of the quorum name as decide between all others ([`Quorums::witnesses`]), if nobody claims that another
-//! was prepared in the views that they name, or later. It needs no proof: an honest replica has voted for it,
-//! and has it. Most of what goes on is of this kind, and a view begins without certificates to verify; whoever
-//! knows a decision of it answers the new proposal with that.
+//! fast quorum may have decided another one (SBFT, DSN 2019, section V: the view change). That is one that
+//! so many of the quorum name as decide between all others ([`Quorums::witnesses`]), if nobody claims that
+//! another was prepared in the views that they name, or later. It needs no proof: an honest replica has
+//! voted for it, and has it. Most of what goes on is of this kind, and a view begins without certificates to
+//! verify; whoever knows a decision of it answers the new proposal with that.
 //!
 //! Why nothing is lost. If a fast quorum decided a batch in view v, nothing else was proposed in later views,
 //! as they began with the same rule; so all of its honest voters that are heard name it, with v or a later
 //! view, and those are as many; nothing else is prepared in v or later, and nothing else has as many names.
 //! If commits decided a batch in view v, somebody who is heard says that it was prepared in v or later. If
-//! others are named by enough, then in views before that, and they do not go on; or in later ones, of which an
-//! honest replica has voted in one: it would have been for the same batch.
+//! others are named by enough, then in views before that, and they do not go on; or in later ones, in one of
+//! which an honest replica has voted: it would have been for the same batch.
 
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -161,8 +161,8 @@ mod tests {
             let prepared = change(2, 0, vec![claim(1, view, 7)], vec![other]);
             assert_eq!(chosen(&[two[0].clone(), two[1].clone(), prepared]), [Some(goes_on)]);
         }
-        // Whoever has it prepared has voted for it, or knows that others have: nothing is to be proven, unless
-        // somebody claims that another one was prepared then.
+        // Whoever has it prepared has voted for it, or knows that others have: nothing is to be proven,
+        // unless somebody claims that another one was prepared then.
         let prepared = |digest| change(1, 0, vec![claim(1, 2, digest)], vec![]);
         let both = [two[0].clone(), prepared(1)];
         assert_eq!(chosen(&both), [Some(Choice::Voted(claim(1, 2, 1)))]);

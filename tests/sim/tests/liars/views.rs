@@ -80,8 +80,8 @@ fn primaries_that_are_killed_in_turn_are_replaced_at_once() {
     }
 }
 
-/// A primary is killed when it has told only who asked: the next one learns of that decision from there, and the
-/// others later, for the next answer does not wait until all have verified it.
+/// A primary is killed when it has told only who asked: the next one learns of that decision from there, and
+/// the others later, for the next answer does not wait until all have verified it.
 #[test]
 fn a_primary_that_is_killed_when_it_has_answered_is_replaced_as_soon() {
     let mut cluster = large();
@@ -95,7 +95,7 @@ fn a_primary_that_is_killed_when_it_has_answered_is_replaced_as_soon() {
         let is_answered =
             |cluster: &Cluster| cluster.copies[31].machine.executed.len() as u64 == all;
         assert!(cluster.run_until(began + Duration::from_millis(200), is_answered));
-        // View changes, the new view of all, and a decision of one phase; and here and there what was decided.
+        // View changes, the new view of all, a decision of one phase, and here and there what was decided.
         let cost = verified(&cluster) - before;
         assert!(cost <= 20 + 30 * 22 + 30 + 2 * 29 + 2 * 30, "{cost}");
     }
@@ -187,8 +187,8 @@ fn spans_with_delays(replicas: usize, entries: usize) -> (Cluster, Vec<u64>) {
 }
 
 /// The first entry that takes longer than a view may bring nothing is the last slow one: nobody can tell a
-/// primary that is faster from one that is busy. From then on the liar is a backup, and costs a moment once in
-/// the span in which it is asked last.
+/// primary that is faster from one that is busy. From then on the liar is a backup, and costs a moment once
+/// in the span in which it is asked last.
 #[test]
 fn a_primary_that_delays_is_deposed() {
     for replicas in [4, 8, 32] {
