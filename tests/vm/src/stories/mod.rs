@@ -1,5 +1,6 @@
 //! The stories, and what they have in common.
 
+mod absence;
 mod alone;
 mod audit;
 mod clock;
@@ -171,6 +172,12 @@ pub const ALL: &[Story] = &[
         120,
         ledger::survives,
         "entries are proven by every node, through the loss of the primary and of all nodes",
+    ),
+    story(
+        "absence",
+        120,
+        absence::comes_back,
+        "a node that missed many decisions takes the state, and has the entries from the others",
     ),
     story(
         "audit",
