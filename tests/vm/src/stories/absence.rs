@@ -15,8 +15,8 @@ const MISSED: usize = 200;
 /// How long it may take until a node that is back has what it missed.
 const BACK_WITHIN: Duration = Duration::from_secs(30);
 
-/// It takes a state with its proof, takes part again, and gives its clients what it was away for: asked of the
-/// others, and believed when enough of them say the same.
+/// It takes a state with its proof, takes part again, and gives its clients what it was away for: asked of
+/// the others, and believed when enough of them say the same.
 pub fn comes_back(world: &mut World) -> anyhow::Result<Ending> {
     let cluster = world.boot(&["--nodes", "4"])?;
     let mut connection = cluster.redis(2)?;
