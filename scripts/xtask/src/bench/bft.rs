@@ -80,8 +80,8 @@ fn many(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     view_changes(figures)
 }
 
-/// How long nothing is decided when the primary's machine is gone: in an idle cluster, and in one that is busy
-/// with the view change before.
+/// How long nothing is decided when the primary's machine is gone: in an idle cluster, and in one that is
+/// busy with the view change before.
 fn view_changes(figures: &mut Figures) -> anyhow::Result<()> {
     let (large, _) = machines::start(LARGE)?;
     self::spans(&large, [30, 31, 32], 5)?;
