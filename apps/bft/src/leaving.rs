@@ -95,13 +95,10 @@ impl BftNode {
         let (mut prepared, mut voted) = (Vec::new(), Vec::new());
         for (sequence, entry) in self.log.open() {
             let proof = entry.prepared_before(view);
-            prepared.extend(proof.map(|one| Claim {
-                sequence,
-                view: one.view,
-                digest: one.digest,
-            }));
             let ballot = entry.voted_since(proof.map(|proof| proof.view));
-            voted.extend(ballot.map(|one| Claim { sequence, view: one.view, digest: one.digest }));
+            let claim = |view, digest| Claim { sequence, view, digest };
+            prepared.extend(proof.map(|one| claim(one.view, one.digest)));
+            voted.extend(ballot.map(|one| claim(one.view, one.digest)));
         }
         if self.config.has_bug(Mutant::ForgetPrepared) {
             prepared.clear();

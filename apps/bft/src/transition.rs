@@ -165,7 +165,7 @@ impl BftNode {
         self.try_certify(vote.phase, vote.sequence);
     }
 
-    /// What a peer asks to vote on, or votes on, was decided in an earlier view. It holds for ever.
+    /// What a peer asks to vote on was decided in an earlier view. It holds for ever.
     fn answer_with_decision(&mut self, to: usize, proof: Arc<QuorumCertificate>) {
         if self.guard.may_answer(to) {
             self.send(to, Message::Certificate(proof));

@@ -240,10 +240,11 @@ pub const LINK_GUEST_SILENT_MS: u64 = 5_000;
 const _: () = assert!(LINK_GUEST_SILENT_MS > 4 * ELECTION_TIMEOUT_MAX_MS);
 
 // A batch travels in one message with its certificate, and so does a new view: for each number of the
-// window a claim of each replica, a signature and a certificate.
+// window two claims of each replica, a signature and a certificate.
 const _: () = assert!(MESSAGE_MAX_BYTES > BFT_BATCH_MAX_BYTES + 4 * BFT_BATCH_MAX_REQUESTS + 4096);
 const _: () = assert!(
-    MESSAGE_MAX_BYTES > (BFT_WINDOW_MAX as usize + 1) * (64 + BFT_REPLICAS_MAX * (48 + 64) + 64)
+    MESSAGE_MAX_BYTES
+        > (BFT_WINDOW_MAX as usize + 1) * (64 + BFT_REPLICAS_MAX * (2 * 48 + 64) + 64)
 );
 
 // ---- Key-value service --------------------------------------------------------------------------
