@@ -28,7 +28,7 @@ pub const BFT_CHECKPOINT_EVERY: u64 = 32;
 /// How far ahead of the last stable checkpoint replicas vote (L): the distance of the watermarks.
 pub const BFT_WINDOW: u64 = 64;
 
-/// The widest window that may be configured: a new view carries a certificate and claims for each number in it.
+/// The widest window that may be configured: a new view carries claims and a certificate for each number.
 pub const BFT_WINDOW_MAX: u64 = 192;
 
 /// How many sequence numbers a primary has under way at once; requests beyond wait for the next batch.
