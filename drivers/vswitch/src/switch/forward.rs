@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Switch;
-use super::patience::{LOOK_AGAIN_AFTER, LOOKS, NAP_AFTER_FRAMES};
+use super::patience::{ANSWERS_TO_FRAMES_MAX, LOOK_AGAIN_AFTER, LOOKS, NAP_AFTER_FRAMES};
 use crate::BURST_FRAMES;
 use crate::fabric::{Destination, Fate, PortId};
 use crate::frame::{Packet, Stored, with_packet};
@@ -23,7 +23,14 @@ impl Switch {
                 self.active.swap_remove(index);
                 continue;
             };
-            let found = slot.receive(|packet, statistics| self.forward(id, packet, statistics));
+            let mut has_sent = false;
+            let found = slot.receive(|packet, statistics| {
+                has_sent = true;
+                self.forward(id, packet, statistics);
+            });
+            if has_sent {
+                slot.patience.note_answer(self.now);
+            }
             self.ports.put(id, slot);
             if found {
                 self.touch(id);
@@ -90,13 +97,30 @@ impl Switch {
         }
     }
 
-    /// Whether frames come in bulk, and the machines that they come from and go to need all processors: then
-    /// they run while more frames gather.
-    pub(super) fn is_time_for_a_nap(&mut self) -> bool {
-        let frames = std::mem::take(&mut self.frames);
+    /// Whether the machines that frames come from and go to, and the switch, need more than all processors.
+    pub(super) fn look_for_a_crowd(&mut self, frames: usize) {
         if frames > 0 {
             self.is_crowded = self.touched.len() + 1 > self.processors;
         }
+    }
+
+    /// Where it is crowded, looks for answers of machines that were given one of few frames in this turn, as
+    /// far as that has paid.
+    pub(super) fn expect_answers(&mut self, frames: usize) {
+        if !self.is_crowded || !(1..=ANSWERS_TO_FRAMES_MAX).contains(&frames) {
+            return;
+        }
+        for index in 0..self.touched.len() {
+            let (id, now) = (self.touched[index], self.now);
+            let Some(slot) = self.ports.get_mut(id) else { continue };
+            if slot.is_given && slot.patience.expect_answer(now) {
+                self.activate(id);
+            }
+        }
+    }
+
+    /// Whether frames come in bulk where it is crowded: then the machines run while more frames gather.
+    pub(super) fn is_time_for_a_nap(&self, frames: usize) -> bool {
         self.is_crowded && (NAP_AFTER_FRAMES..BURST_FRAMES).contains(&frames)
     }
 
@@ -140,6 +164,7 @@ impl Switch {
     fn give(&mut self, to: PortId, packet: &Packet<'_, '_>) {
         let Some(port) = self.ports.get_mut(to) else { return };
         let mut is_waiting = false;
+        port.is_given = true;
         if port.accepts(packet) {
             is_waiting = port.send(packet);
         } else {
@@ -184,7 +209,7 @@ impl Switch {
     pub(super) fn flush(&mut self) {
         while let Some(id) = self.touched.pop() {
             if let Some(slot) = self.ports.get_mut(id) {
-                slot.is_touched = false;
+                (slot.is_given, slot.is_touched) = (false, false);
                 slot.flush();
             }
         }

@@ -123,9 +123,11 @@ impl Switch {
             self.switch_bursts();
             self.announce_losses();
             self.release_delayed();
-            let is_time_for_a_nap = self.is_time_for_a_nap();
+            let frames = std::mem::take(&mut self.frames);
+            self.look_for_a_crowd(frames);
+            self.expect_answers(frames);
             self.flush();
-            if is_time_for_a_nap {
+            if self.is_time_for_a_nap(frames) {
                 std::thread::sleep(NAP);
             }
         }

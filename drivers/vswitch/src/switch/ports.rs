@@ -15,6 +15,8 @@ pub(super) struct Slot {
     pub(super) is_active: bool,
     /// How often it will be looked at again though its machine has not rung.
     pub(super) looks_left: u8,
+    /// Its machine was given a frame in this turn.
+    pub(super) is_given: bool,
     /// Its machine is to be told something at the end of this turn.
     pub(super) is_touched: bool,
 }
@@ -45,8 +47,9 @@ impl Ports {
 
     pub(super) fn add(&mut self, port: Port) {
         let patience = Patience::new();
-        let (is_active, looks_left, is_touched) = (false, 0, false);
-        self.0.push(Some(Box::new(Slot { port, patience, is_active, looks_left, is_touched })));
+        let (is_active, looks_left, is_given, is_touched) = (false, 0, false, false);
+        let slot = Slot { port, patience, is_active, looks_left, is_given, is_touched };
+        self.0.push(Some(Box::new(slot)));
     }
 
     pub(super) fn get(&self, id: PortId) -> Option<&Slot> {
