@@ -24,7 +24,7 @@ const NEXT: u16 = 1;
 const WRITE: u16 = 2;
 
 /// The hypervisor's view of the machine's memory begins here.
-const USER_BASE: u64 = 0x7000_0000;
+pub const USER_BASE: u64 = 0x7000_0000;
 
 /// Where the parts of a ring are in the machine's memory.
 pub fn descriptors(ring: usize) -> u64 {
@@ -285,7 +285,7 @@ impl Guest {
     }
 }
 
-fn memory_file(bytes: usize) -> File {
+pub fn memory_file(bytes: usize) -> File {
     // SAFETY: the name is a C string; the result is checked, and owned by the file alone.
     let file = unsafe {
         let fd = libc::memfd_create(c"guest".as_ptr(), libc::MFD_CLOEXEC);

@@ -1,12 +1,18 @@
 //! Machines that write nonsense into their rings. The switch may unplug them; it must not crash, read what is
 //! not theirs, or let anybody else suffer.
 
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
+use vhost::vhost_user::{Frontend, VhostUserFrontend};
+use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::guest::{Guest, MEMORY_BYTES, RECEIVE, RING, TRANSMIT, available};
+use crate::guest::{
+    Guest, MEMORY_BYTES, RECEIVE, RING, TRANSMIT, USER_BASE, available, memory_file,
+};
 use crate::{RINGS, Running, frame, patience};
 
 const NEXT: u16 = 1;
@@ -138,4 +144,53 @@ fn a_hypervisor_that_does_not_speak_the_protocol() {
     assert_eq!(third.receive().unwrap(), frame(3, 2, b"read!"));
     let mut first = switch.plug_in(1);
     assert!(first.is_plugged());
+}
+
+/// The hypervisor's end of a connection. Its memory is in this file, and is said to begin, for both sides, at
+/// this offset.
+fn share(switch: &Running, file: &File, offset: u64, memory_size: u64) -> Frontend {
+    let frontend = Frontend::connect(switch.port(1), 2).unwrap();
+    frontend.set_owner().unwrap();
+    let features = frontend.get_features().unwrap();
+    frontend.set_features(features).unwrap();
+    let region = VhostUserMemoryRegionInfo {
+        guest_phys_addr: offset,
+        memory_size,
+        userspace_addr: USER_BASE + offset,
+        mmap_offset: 0,
+        mmap_handle: file.as_raw_fd(),
+    };
+    frontend.set_mem_table(&[region]).unwrap();
+    frontend
+}
+
+/// Says that all parts of the transmit ring are so far into the memory, one page behind the other.
+fn set_ring(frontend: &Frontend, offset: u64) {
+    let config = VringConfigData {
+        queue_max_size: RING,
+        queue_size: RING,
+        flags: 0,
+        desc_table_addr: USER_BASE + offset,
+        used_ring_addr: USER_BASE + offset + 0x1000,
+        avail_ring_addr: USER_BASE + offset + 0x2000,
+        log_addr: None,
+    };
+    frontend.set_vring_addr(TRANSMIT, &config).unwrap();
+}
+
+/// The others can talk.
+fn is_well(switch: &Running) {
+    let (mut second, mut third) = (switch.plug_in(2), switch.plug_in(3));
+    second.send(&frame(3, 2, b"still there"));
+    assert_eq!(third.receive().unwrap(), frame(3, 2, b"still there"));
+}
+
+#[test]
+fn a_ring_that_is_aligned_only_as_its_hypervisor_counts() {
+    let switch = Running::new("askew", &RINGS);
+    let file = memory_file(MEMORY_BYTES);
+    let frontend = share(&switch, &file, 1, MEMORY_BYTES as u64);
+    set_ring(&frontend, 0x1000);
+    assert!(frontend.get_features().is_ok(), "the message is refused, and the switch is there");
+    is_well(&switch);
 }

@@ -98,10 +98,13 @@ impl<'m> Shared<'m> {
         self.size
     }
 
-    /// `None` if a part is not in the memory, or lies askew (section 2.7: aligned at 16, 2 and 4 bytes).
+    /// `None` if a part is not in the memory, or lies askew (section 2.7: aligned at 16, 2 and 4 bytes). What
+    /// counts is where it is here: a hypervisor may say of its memory that it begins at an odd address.
     fn map(memory: &'m Memory, addresses: &Addresses, size: u16) -> Option<Shared<'m>> {
-        let map = |address: u64, bytes: usize, alignment: u64| {
-            memory.whole(address, bytes).filter(|_| address.is_multiple_of(alignment))
+        let map = |address: u64, bytes: usize, alignment: usize| {
+            let part = memory.whole(address, bytes)?;
+            let place = part.ptr_guard().as_ptr().addr();
+            place.is_multiple_of(alignment).then_some(part)
         };
         let entries = usize::from(size);
         let around = ENTRIES + EVENT_BYTES;
