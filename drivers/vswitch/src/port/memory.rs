@@ -1,14 +1,19 @@
 //! The machine's memory as its hypervisor shares it: looked up for every buffer, so kept simple.
 
+mod guard;
+
 use std::fs::File;
 use std::sync::Arc;
 
+use nix::sys::statfs::{HUGETLBFS_MAGIC, fstatfs};
 use vhost::vhost_user::message::VhostUserMemoryRegion;
 use vhost::vhost_user::{Error, Result};
 use vm_memory::{
     GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
     VolatileSlice,
 };
+
+use guard::Guard;
 
 /// A piece of the machine's memory.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +32,14 @@ pub(super) struct Memory {
     /// The longest first: most buffers are there.
     regions: Arc<[Region]>,
     /// Keeps what `content` points to mapped. Whoever clones this memory holds it, too.
-    _mapping: Arc<GuestMemoryMmap>,
+    mapping: Arc<Mapping>,
+}
+
+/// What keeps memory mapped; it is watched for as long, and no longer.
+#[derive(Debug)]
+struct Mapping {
+    guards: Vec<Guard>,
+    _mapped: GuestMemoryMmap,
 }
 
 // SAFETY: the memory is mapped until the last clone is gone, wherever that is, and volatile slices are made
@@ -38,24 +50,33 @@ impl Memory {
     /// Maps what a hypervisor shares.
     ///
     /// # Errors
-    /// If it cannot be mapped, or pieces overlap.
+    /// If it cannot be mapped, pieces overlap, or a file is shorter than what is said to be in it.
     pub(super) fn map(shared: &[VhostUserMemoryRegion], files: Vec<File>) -> Result<Memory> {
         let mut mapped = Vec::new();
         for (region, file) in shared.iter().zip(files) {
+            if !holds(&file, region) {
+                return Err(Error::InvalidParam);
+            }
             let guest = GuestAddress(region.guest_phys_addr);
             let piece = GuestRegionMmap::new(region.mmap_region(file)?, guest);
             mapped.push(piece.ok_or(Error::InvalidParam)?);
         }
-        let mapping = GuestMemoryMmap::from_regions(mapped);
-        let mapping = Arc::new(
-            mapping.map_err(|error| Error::ReqHandlerError(std::io::Error::other(error)))?,
-        );
+        let mapped = GuestMemoryMmap::from_regions(mapped)
+            .map_err(|error| Error::ReqHandlerError(std::io::Error::other(error)))?;
         let mut regions: Vec<Region> = shared
             .iter()
-            .map(|region| Region::of(&mapping, region).ok_or(Error::InvalidParam))
+            .map(|region| Region::of(&mapped, region).ok_or(Error::InvalidParam))
             .collect::<Result<_>>()?;
+        let guards = regions.iter().map(|region| Guard::of(&region.content));
+        let guards = guards.collect::<std::io::Result<_>>().map_err(Error::ReqHandlerError)?;
         regions.sort_by_key(|region| std::cmp::Reverse(region.bytes));
-        Ok(Memory { regions: regions.into(), _mapping: mapping })
+        let mapping = Arc::new(Mapping { guards, _mapped: mapped });
+        Ok(Memory { regions: regions.into(), mapping })
+    }
+
+    /// Whether part of it turned out to be gone when it was touched: see [`guard`].
+    pub(super) fn is_lost(&self) -> bool {
+        self.mapping.guards.iter().any(Guard::is_lost)
     }
 
     /// The part of a piece that begins at `address`: at most `bytes` of it, fewer only where the piece ends.
@@ -80,6 +101,19 @@ impl Memory {
     }
 }
 
+/// Whether the file is as long as its hypervisor says of it, and the piece is of whole pages: part of a huge
+/// one can be mapped, but is not unmapped again.
+fn holds(file: &File, region: &VhostUserMemoryRegion) -> bool {
+    let end = region.mmap_offset.checked_add(region.memory_size);
+    let length = file.metadata().map(|metadata| metadata.len());
+    let is_long_enough = end.zip(length.ok()).is_some_and(|(end, length)| end <= length);
+    let is_whole = fstatfs(file).is_ok_and(|system| {
+        let page = u64::try_from(system.block_size()).unwrap_or(u64::MAX);
+        system.filesystem_type() != HUGETLBFS_MAGIC || region.memory_size.is_multiple_of(page)
+    });
+    is_long_enough && is_whole
+}
+
 impl Region {
     fn of(mapping: &GuestMemoryMmap, shared: &VhostUserMemoryRegion) -> Option<Region> {
         let guest = GuestAddress(shared.guest_phys_addr);
@@ -99,13 +133,15 @@ mod tests {
     use super::*;
     use std::os::fd::FromRawFd;
 
+    fn file(bytes: u64) -> File {
+        // SAFETY: the call makes a descriptor, which nobody else has.
+        let file = unsafe { File::from_raw_fd(libc::memfd_create(c"memory".as_ptr(), 0)) };
+        file.set_len(bytes).unwrap();
+        file
+    }
+
     fn memory(regions: &[(u64, u64)]) -> Result<Memory> {
-        let files = regions.iter().map(|(_, bytes)| {
-            // SAFETY: the call makes a descriptor, which nobody else has.
-            let file = unsafe { File::from_raw_fd(libc::memfd_create(c"memory".as_ptr(), 0)) };
-            file.set_len(*bytes).unwrap();
-            file
-        });
+        let files = regions.iter().map(|(_, bytes)| file(*bytes));
         let shared = regions.iter().map(|(guest, bytes)| VhostUserMemoryRegion {
             guest_phys_addr: *guest,
             memory_size: *bytes,
@@ -151,5 +187,47 @@ mod tests {
         let mut bytes = [0; 5];
         clone.whole(8, 5).unwrap().copy_to(&mut bytes);
         assert_eq!(&bytes, b"still");
+    }
+
+    #[test]
+    fn a_file_is_as_long_as_what_is_said_to_be_in_it() {
+        let map = |mmap_offset, memory_size| {
+            let region = VhostUserMemoryRegion {
+                guest_phys_addr: 0,
+                memory_size,
+                user_addr: 0x7000_0000,
+                mmap_offset,
+            };
+            Memory::map(&[region], vec![file(0x3000)]).is_ok()
+        };
+        assert!(map(0, 0x3000) && map(0x1000, 0x2000));
+        for (offset, bytes) in
+            [(0, 0x3001), (0x1000, 0x2001), (0x3000, 1), (!0xfff, 0x1000), (0, u64::MAX)]
+        {
+            assert!(!map(offset, bytes), "{offset:x} {bytes:x}");
+        }
+    }
+
+    /// Pieces that are well stay as they are, and are not taken for lost.
+    #[test]
+    fn memory_whose_file_was_cut_is_lost_and_costs_nothing_else() {
+        let (cut, well) = (file(0x3000), memory(&[(0, 0x1000)]).unwrap());
+        let region = VhostUserMemoryRegion {
+            guest_phys_addr: 0,
+            memory_size: 0x3000,
+            user_addr: 0x7000_0000,
+            mmap_offset: 0,
+        };
+        let lost = Memory::map(&[region], vec![cut.try_clone().unwrap()]).unwrap();
+        well.whole(0, 4).unwrap().copy_from(b"well");
+        lost.whole(0x2000, 4).unwrap().copy_from(b"lost");
+        assert!(!lost.is_lost());
+        cut.set_len(0x1000).unwrap();
+        lost.whole(0x2000, 4).unwrap().copy_from(b"gone");
+        let mut bytes = [7; 4];
+        lost.whole(0x1000, 4).unwrap().copy_to(&mut bytes);
+        assert_eq!((lost.is_lost(), bytes), (true, [0; 4]));
+        well.whole(0, 4).unwrap().copy_to(&mut bytes);
+        assert_eq!((well.is_lost(), &bytes), (false, b"well"));
     }
 }

@@ -23,6 +23,8 @@ use crate::statistics::Statistics;
 use stream::Stream;
 use vhost_user::Session;
 
+const MEMORY_LOST: &str = "its memory was taken away";
+
 /// How frames get in and out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PortKind {
@@ -203,6 +205,8 @@ impl Port {
                 false
             }
             Err(Unplug::Fault(reason)) => {
+                // Then all that it wrote reads as zero, and what was found wrong is only what follows.
+                let reason = if self.has_lost_memory() { MEMORY_LOST.into() } else { reason };
                 eprintln!("vswitch: port {}: unplugged: {reason}", self.name);
                 self.statistics.faults += 1;
                 self.last_fault = Some(reason);
@@ -210,6 +214,14 @@ impl Port {
                 false
             }
         }
+    }
+
+    fn has_lost_memory(&self) -> bool {
+        matches!(&self.plug, Some(Plug::VhostUser(session)) if session.has_lost_memory())
+    }
+
+    fn check_memory(&self) -> Result<bool, Unplug> {
+        if self.has_lost_memory() { Err(Unplug::Fault(MEMORY_LOST.into())) } else { Ok(false) }
     }
 
     fn unplug(&mut self) {
@@ -297,7 +309,7 @@ impl Port {
         let result = match &mut self.plug {
             Some(Plug::VhostUser(session)) => {
                 session.flush(&mut self.statistics);
-                Ok(false)
+                self.check_memory()
             }
             Some(Plug::Stream(stream)) => stream.flush(),
             None => Ok(false),

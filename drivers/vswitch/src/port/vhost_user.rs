@@ -156,6 +156,11 @@ impl Session {
     pub(super) fn flush(&mut self, statistics: &mut Statistics) {
         self.card().queues().for_each(|queue| queue.flush(statistics));
     }
+
+    /// Whether part of the machine's memory turned out to be gone.
+    pub(super) fn has_lost_memory(&self) -> bool {
+        self.card().has_lost_memory()
+    }
 }
 
 /// Looks at what has arrived without taking it; how many bytes that is. Zero is the end.

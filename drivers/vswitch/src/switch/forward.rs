@@ -205,12 +205,14 @@ impl Switch {
         }
     }
 
-    /// Tells machines what has happened to their rings.
+    /// Tells machines what has happened to their rings. One that is unplugged then is announced, too.
     pub(super) fn flush(&mut self) {
         while let Some(id) = self.touched.pop() {
-            if let Some(slot) = self.ports.get_mut(id) {
-                (slot.is_given, slot.is_touched) = (false, false);
-                slot.flush();
+            let Some(slot) = self.ports.get_mut(id) else { continue };
+            (slot.is_given, slot.is_touched) = (false, false);
+            slot.flush();
+            if slot.take_loss() {
+                self.announce_loss(id);
             }
         }
     }

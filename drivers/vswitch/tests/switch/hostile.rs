@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use crate::guest::{
     Guest, MEMORY_BYTES, RECEIVE, RING, TRANSMIT, USER_BASE, available, memory_file,
@@ -193,4 +193,29 @@ fn a_ring_that_is_aligned_only_as_its_hypervisor_counts() {
     set_ring(&frontend, 0x1000);
     assert!(frontend.get_features().is_ok(), "the message is refused, and the switch is there");
     is_well(&switch);
+}
+
+#[test]
+fn memory_of_which_its_file_has_less() {
+    let switch = Running::new("short-file", &RINGS);
+    let file = memory_file(0x1000);
+    let frontend = share(&switch, &file, 0, MEMORY_BYTES as u64);
+    set_ring(&frontend, 0x8000);
+    assert!(frontend.get_features().is_ok(), "the message is refused, and the switch is there");
+    is_well(&switch);
+}
+
+#[test]
+fn memory_that_is_taken_away() {
+    let switch = survives("taken-away", |guest| {
+        guest.send(&frame(9, 1, b"before"));
+        let memory = guest.memory.find_region(GuestAddress(0)).unwrap();
+        memory.file_offset().unwrap().file().set_len(0).unwrap();
+        guest.ring(TRANSMIT);
+    });
+    assert!(patience(|| switch.of_port(1, "/plugged") == false));
+    let fault = switch.of_port(1, "/last_fault");
+    assert!(fault.as_str().unwrap().contains("memory"), "{fault}");
+    // It may plug in again.
+    switch.plug_in(1).send(&frame(9, 1, b"better"));
 }

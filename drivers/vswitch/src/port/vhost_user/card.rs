@@ -118,6 +118,11 @@ impl Card {
         is_short && (is_checked || has(GUEST_CSUM))
     }
 
+    /// Whether part of the machine's memory turned out to be gone.
+    pub(super) fn has_lost_memory(&self) -> bool {
+        self.memory.as_ref().is_some_and(Memory::is_lost)
+    }
+
     /// How many pairs the machine uses, from the first on.
     fn active(&self) -> usize {
         self.pairs.iter().take_while(|pair| pair.receive.is_running()).count()
