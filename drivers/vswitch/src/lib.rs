@@ -8,8 +8,8 @@
 //!
 //! The switch listens on PATH; a machine that dies and comes back finds its port as it was, and the others
 //! notice nothing but a word that it is gone (crate `notice`). What one machine writes into its rings is
-//! never believed: it can spoil its own port only. Nor is its hypervisor: memory of which the file has less is
-//! refused, and a file that is made shorter later, of whatever kind it is and with seals or without, costs its
+//! never believed: it can spoil its own port only. Nor is its hypervisor: memory of which the file has less
+//! is refused, and a file that is made shorter later, of whatever kind and with seals or without, costs its
 //! machine the port, and nobody else anything.
 //!
 //! One thread does everything: no locks on the way of a frame. While frames come in quick succession it looks

@@ -95,6 +95,11 @@ fn control() {
 }
 
 #[test]
+fn stream() {
+    run("stream");
+}
+
+#[test]
 fn vhost() {
     run("vhost");
 }
@@ -167,4 +172,9 @@ fn forward() {
 #[test]
 fn member() {
     run("member");
+}
+
+#[test]
+fn members() {
+    run("members");
 }

@@ -6,9 +6,11 @@
 //! believes.
 
 mod complete;
+mod framing;
 mod scatter;
 
 pub use complete::Completer;
+pub use framing::{Deframer, INPUT_BYTES, LENGTH_BYTES, NoLength};
 pub use scatter::{PIECES_MAX, Scatter};
 
 use virtio::net::{Checksum, HEADER_BYTES, Header};

@@ -19,6 +19,7 @@ mod raft;
 mod resp;
 mod settings;
 mod store;
+mod stream;
 mod vhost;
 mod volume;
 
@@ -40,6 +41,12 @@ pub(crate) const ALL: &[Target] = &[
         "commands for the switch: answered, and those that fail change nothing",
         1_500,
         control::run,
+    ),
+    target(
+        "stream",
+        "frames in a stream: cut anywhere they are the same, memory is bounded",
+        5_000,
+        stream::run,
     ),
     target("vhost", "a machine at the switch: it harms nobody else", 150, vhost::run),
     // unikernel
