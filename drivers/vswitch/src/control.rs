@@ -1,9 +1,10 @@
 //! Commands over a Unix socket: one JSON object a line, and one line back for each.
 //!
 //! ```text
-//! {"op":"ports"}                                    {"ok":true,"ports":[{"name":"1",…,"statistics":{…}}]}
+//! {"op":"ports"}                                    {"ok":true,"waits":…,"naps":…,"ports":[{"name":"1",…}]}
 //! {"op":"macs"}                                     {"ok":true,"macs":[{"mac":…,"port":…,"heard_ms_ago":…}]}
-//! {"op":"add_port","name":"4","kind":"vhost-user","path":"/run/4.sock"}
+//! {"op":"add_port","name":"4","kind":"vhost-user","path":"/run/4.sock","mac":"02:77:00:00:00:04"}
+//! {"op":"unpin","port":"4"}                         as if no address had been given
 //! {"op":"remove_port","name":"4"}
 //! {"op":"partition","groups":[["1","2"],["3"]]}     ports in no group are a group of their own
 //! {"op":"link","from":"1","to":"2","loss_per_mille":50,"delay_ms":20,"jitter_ms":5,"duplicate_per_mille":10,
@@ -29,7 +30,7 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::fabric::LinkFault;
 use crate::port::{self, PortKind};
-use crate::switch::Switch;
+use crate::switch::{PortConfig, Switch};
 
 /// How long a command may be.
 const COMMAND_MAX_BYTES: usize = 64 * 1024;
@@ -52,6 +53,14 @@ pub enum Request {
         kind: String,
         /// Where it listens.
         path: PathBuf,
+        /// The address of the only station that is there, and nowhere else.
+        #[serde(default)]
+        mac: Option<String>,
+    },
+    /// The station that is pinned to a port is not any longer.
+    Unpin {
+        /// Which port.
+        port: String,
     },
     /// A port less.
     RemovePort {
@@ -116,9 +125,12 @@ fn perform(request: Request, switch: &mut Switch) -> anyhow::Result<Value> {
     match request {
         Request::Ports => return Ok(ports(switch)),
         Request::Macs => return Ok(macs(switch)),
-        Request::AddPort { name, kind, path } => {
-            switch.add_port(&name, parse_kind(&kind)?, &path)?
+        Request::AddPort { name, kind, path, mac } => {
+            let kind = parse_kind(&kind)?;
+            let station = mac.map(|mac| mac.parse()).transpose()?;
+            switch.add_port(&PortConfig { name, kind, path, station })?
         }
+        Request::Unpin { port } => switch.unpin(&port)?,
         Request::RemovePort { name } => switch.remove_port(&name)?,
         Request::Partition { groups } => partition(&groups, switch)?,
         Request::Link {
@@ -183,6 +195,7 @@ fn ports(switch: &Switch) -> Value {
         json!({
             "name": port.name,
             "kind": port.kind.name(),
+            "mac": port.station.map(|station| station.to_string()),
             "plugged": port.is_plugged(),
             "last_fault": port.last_fault,
             "captured_frames": port.capture.as_ref().map(crate::capture::Capture::frames),

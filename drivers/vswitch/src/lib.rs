@@ -55,7 +55,7 @@ pub const BACKLOG_BYTES: usize = 2 << 20;
 pub const DELAYED_FRAMES: usize = 65_536;
 /// How many ports a switch has.
 pub const PORTS_MAX: usize = 1_024;
-/// How many addresses are remembered.
-pub const ADDRESSES_MAX: usize = 8_192;
+/// How many addresses are remembered behind a port.
+pub const ADDRESSES_PER_PORT_MAX: usize = 64;
 /// An address that was not heard for this long is forgotten (IEEE 802.1D, table 7-5).
 pub const ADDRESS_AGE_SECONDS: u64 = 300;

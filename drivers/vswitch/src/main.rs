@@ -7,21 +7,23 @@ use lexopt::prelude::*;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use vswitch::control::parse_kind;
-use vswitch::port::PortKind;
 use vswitch::scheduler;
-use vswitch::switch::{Config, Switch};
+use vswitch::switch::{Config, PortConfig, Switch};
 
 const HELP: &str = "\
 vswitch: an Ethernet switch for virtual machines
 
-Usage: vswitch --control PATH [--port NAME=KIND:PATH]... [--seed N]
+Usage: vswitch --control PATH [--port NAME=KIND:PATH[,mac=ADDRESS]]... [--seed N]
 
   --control PATH          a Unix socket for commands: one JSON object a line, such as {\"op\":\"ports\"};
-                          ports, macs, add_port, remove_port, partition, link, heal, capture, capture_stop,
-                          shutdown
-  --port NAME=KIND:PATH   a port, and the Unix socket on which it listens. KIND is
+                          ports, macs, add_port, unpin, remove_port, partition, link, heal, capture,
+                          capture_stop, shutdown
+  --port NAME=KIND:PATH[,mac=ADDRESS]
+                          a port, and the Unix socket on which it listens. KIND is
                             vhost-user  (-chardev socket,id=c,path=PATH -netdev vhost-user,chardev=c)
                             stream      (-netdev stream,server=off,addr.type=unix,addr.path=PATH)
+                          With an address, that station is there and nowhere else, and no other is
+                          there: frames that say otherwise are dropped
   --seed N                what the chance of lost frames follows from (default 1)
   --help                  this text
 
@@ -44,11 +46,16 @@ fn parse() -> anyhow::Result<Option<Config>> {
     Ok(Some(Config { control, ports, seed, stop: None }))
 }
 
-fn parse_port(text: &str) -> anyhow::Result<(String, PortKind, PathBuf)> {
-    let parts = text.split_once('=').and_then(|(name, place)| Some((name, place.split_once(':')?)));
-    let (name, (kind, path)) =
-        parts.ok_or_else(|| anyhow::anyhow!("a port is NAME=KIND:PATH, not '{text}'"))?;
-    Ok((name.into(), parse_kind(kind)?, path.into()))
+fn parse_port(text: &str) -> anyhow::Result<PortConfig> {
+    let (port, mac) = match text.rsplit_once(",mac=") {
+        Some((port, mac)) => (port, Some(mac)),
+        None => (text, None),
+    };
+    let parts = port.split_once('=').and_then(|(name, place)| Some((name, place.split_once(':')?)));
+    let (name, (kind, path)) = parts
+        .ok_or_else(|| anyhow::anyhow!("a port is NAME=KIND:PATH[,mac=ADDRESS], not '{text}'"))?;
+    let station = mac.map(str::parse).transpose()?;
+    Ok(PortConfig { name: name.into(), kind: parse_kind(kind)?, path: path.into(), station })
 }
 
 /// A descriptor that becomes readable when somebody wants the program to end.

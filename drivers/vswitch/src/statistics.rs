@@ -13,6 +13,9 @@ pub struct Statistics {
     pub frames_out: u64,
     /// Their bytes.
     pub bytes_out: u64,
+    /// Frames that its machine sent and whose source was not learnt: it is refused, or there are
+    /// [`crate::ADDRESSES_PER_PORT_MAX`] addresses behind this port already.
+    pub unlearnt: u64,
     /// Frames that its machine sent and that were refused.
     pub refused: Refused,
     /// Frames for its machine that it did not get.
@@ -42,6 +45,8 @@ pub struct Refused {
     pub malformed: u64,
     /// The source is a group address, or the destination that of the source.
     pub senseless: u64,
+    /// The source is pinned to another port, or another station to this one.
+    pub spoofed: u64,
 }
 
 /// Frames for a machine that it did not get, by cause.

@@ -4,7 +4,7 @@ pub mod addresses;
 pub mod delay;
 pub mod faults;
 
-pub use addresses::{AddressTable, MacAddress};
+pub use addresses::{AddressTable, MacAddress, Route};
 pub use delay::{DelayQueue, Delayed};
 pub use faults::{Fate, Faults, LinkFault};
 
@@ -23,4 +23,6 @@ pub enum Destination {
     Stay,
     /// Nowhere: no station sends such a frame.
     Senseless,
+    /// Nowhere: its source is pinned to another port, or another is pinned to the port that it came from.
+    Spoofed,
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use crate::capture::Capture;
-use crate::fabric::PortId;
+use crate::fabric::{MacAddress, PortId};
 use crate::frame::Packet;
 use crate::statistics::Statistics;
 use stream::Stream;
@@ -131,6 +131,8 @@ pub struct Port {
     pub name: String,
     /// How frames get in and out.
     pub kind: PortKind,
+    /// The station that is pinned to it.
+    pub station: Option<MacAddress>,
     /// What it has counted.
     pub statistics: Statistics,
     /// Where what it sees is written.
@@ -156,6 +158,7 @@ impl Port {
         Ok(Port {
             name: name.into(),
             kind,
+            station: None,
             statistics: Statistics::default(),
             capture: None,
             last_fault: None,

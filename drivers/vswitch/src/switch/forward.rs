@@ -126,11 +126,14 @@ impl Switch {
 
     fn forward(&mut self, from: PortId, packet: &Packet<'_, '_>, statistics: &mut Statistics) {
         self.frames += 1;
-        match self.addresses.route(from, &packet.ethernet, self.now) {
+        let route = self.addresses.route(from, &packet.ethernet, self.now);
+        statistics.unlearnt += u64::from(!route.is_learnt);
+        match route.to {
             Destination::Port(to) => self.send(from, to, packet),
             Destination::Flood => self.flood(from, packet),
             Destination::Stay => {}
             Destination::Senseless => statistics.refused.senseless += 1,
+            Destination::Spoofed => statistics.refused.spoofed += 1,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::PORTS_MAX;
 use crate::capture::Capture;
 use crate::clock::Clock;
 use crate::control::{self, ControlSocket};
-use crate::fabric::{AddressTable, DelayQueue, Faults, PortId};
+use crate::fabric::{AddressTable, DelayQueue, Faults, MacAddress, PortId};
 use crate::frame::Completer;
 use crate::port::{Port, PortKind, Watch};
 use patience::NAP;
@@ -37,11 +37,24 @@ pub struct Config {
     /// Where it listens for commands.
     pub control: PathBuf,
     /// Its first ports.
-    pub ports: Vec<(String, PortKind, PathBuf)>,
+    pub ports: Vec<PortConfig>,
     /// What all chance follows from.
     pub seed: u64,
     /// A descriptor that becomes readable when the switch is to end, such as a signal's.
     pub stop: Option<std::os::fd::RawFd>,
+}
+
+/// What a port is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortConfig {
+    /// How people call it.
+    pub name: String,
+    /// How frames get in and out.
+    pub kind: PortKind,
+    /// The socket on which it listens.
+    pub path: PathBuf,
+    /// The only station that is there, and nowhere else, if that is known before.
+    pub station: Option<MacAddress>,
 }
 
 /// A switch.
@@ -101,8 +114,8 @@ impl Switch {
             now: Duration::ZERO,
             is_stopping: false,
         };
-        for (name, kind, path) in &config.ports {
-            switch.add_port(name, *kind, path)?;
+        for port in &config.ports {
+            switch.add_port(port)?;
         }
         Ok(switch)
     }
@@ -184,8 +197,10 @@ impl Switch {
     /// Adds a port.
     ///
     /// # Errors
-    /// If there is one of that name, there are too many, or its socket cannot be made.
-    pub fn add_port(&mut self, name: &str, kind: PortKind, path: &Path) -> anyhow::Result<()> {
+    /// If there is one of that name, there are too many, its station has another, or its socket cannot be
+    /// made.
+    pub fn add_port(&mut self, config: &PortConfig) -> anyhow::Result<()> {
+        let PortConfig { name, kind, path, station } = config;
         let is_name = !name.is_empty()
             && name.len() <= 64
             && name.chars().all(|character| character.is_ascii_graphic());
@@ -194,9 +209,24 @@ impl Switch {
         anyhow::ensure!(self.ports.len() < PORTS_MAX, "a switch has at most {PORTS_MAX} ports");
         let id = self.ports.next_id();
         let watch = Watch::new(self.epoll.clone(), id);
-        let port = Port::open(name, kind, path, watch)
+        let mut port = Port::open(name, *kind, path, watch)
             .map_err(|error| anyhow::anyhow!("port '{name}' at {}: {error}", path.display()))?;
+        if let Some(station) = *station {
+            self.addresses.pin(id, station, self.now)?;
+            port.station = Some(station);
+        }
         self.ports.add(port);
+        Ok(())
+    }
+
+    /// Lets a port's machine send as anybody, and others as the station that was pinned to it.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub fn unpin(&mut self, name: &str) -> anyhow::Result<()> {
+        let id = self.find(name)?;
+        self.addresses.unpin(id);
+        self.ports.get_mut(id).expect("it was found").station = None;
         Ok(())
     }
 

@@ -6,6 +6,7 @@ mod captures;
 mod guest;
 mod hostile;
 mod offloads;
+mod stations;
 mod stream;
 
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vswitch::client::Client;
 use vswitch::control::Request;
 use vswitch::port::PortKind;
-use vswitch::switch::{Config, Switch};
+use vswitch::switch::{Config, PortConfig, Switch};
 
 /// Waits, at most two seconds, until something is so.
 pub fn patience(mut is_so: impl FnMut() -> bool) -> bool {
@@ -56,7 +57,7 @@ impl Running {
         let port = |(number, kind): (usize, &PortKind)| {
             let name = (number + 1).to_string();
             let path = folder.join(format!("{name}.sock"));
-            (name, *kind, path)
+            PortConfig { name, kind: *kind, path, station: None }
         };
         let ports = kinds.iter().enumerate().map(port).collect();
         let config = Config { control: folder.join("control"), ports, seed: 1, stop: None };
@@ -309,6 +310,7 @@ fn ports_come_and_go() {
         name: "late".into(),
         kind: kind.into(),
         path: path.clone(),
+        mac: None,
     };
     assert!(switch.ask(add("serial")).unwrap_err().to_string().contains("vhost-user or stream"));
     switch.ask(add("vhost-user")).unwrap();

@@ -6,12 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::Value;
 use vswitch::control::{Request, execute};
 use vswitch::port::PortKind;
-use vswitch::switch::{Config, Switch};
+use vswitch::switch::{Config, PortConfig, Switch};
 
 pub(super) fn run(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let folder = Folder::new();
-    let port = |name: &str| (name.into(), PortKind::Stream, folder.0.join(name));
+    let port = |name: &str| PortConfig {
+        name: name.into(),
+        kind: PortKind::Stream,
+        path: folder.0.join(name),
+        station: None,
+    };
     let ports = ["1", "2", "3"].map(port).into();
     let config = Config { control: folder.0.join("control"), ports, seed: 1, stop: None };
     let mut switch = Switch::new(&config).expect("the folder is ours");

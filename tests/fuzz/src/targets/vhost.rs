@@ -11,7 +11,7 @@ use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use vswitch::port::PortKind;
-use vswitch::switch::{Config, Switch};
+use vswitch::switch::{Config, PortConfig, Switch};
 
 use super::control::Folder;
 use crate::input::Input;
@@ -56,7 +56,12 @@ pub(super) fn run(bytes: &[u8]) {
 impl World {
     fn start() -> World {
         let folder = Folder::new();
-        let port = |name: &str| (name.into(), PortKind::VhostUser, folder.0.join(name));
+        let port = |name: &str| PortConfig {
+            name: name.into(),
+            kind: PortKind::VhostUser,
+            path: folder.0.join(name),
+            station: None,
+        };
         let ports = ["1", "2", "3"].map(port).into();
         let config = Config { control: folder.0.join("control"), ports, seed: 1, stop: None };
         let mut switch = Switch::new(&config).expect("the folder is ours");

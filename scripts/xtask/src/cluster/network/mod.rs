@@ -33,6 +33,12 @@ fn port_kind(net: Net) -> Option<&'static str> {
     }
 }
 
+/// The address of a node's card on the cluster network: no other machine may send as that node.
+fn station(node: u16) -> String {
+    let [high, low] = node.to_be_bytes();
+    format!("02:77:00:00:{high:02x}:{low:02x}")
+}
+
 /// Starts what joins the machines, unless it runs already.
 ///
 /// # Errors
@@ -53,7 +59,8 @@ fn start_switch(description: &Description, kind: &str) -> anyhow::Result<()> {
     let mut command = Command::new(program);
     command.arg("--control").arg(control_socket());
     for node in description.node_numbers() {
-        let port = format!("{node}={kind}:{}", port_socket(node).display());
+        let socket = port_socket(node);
+        let port = format!("{node}={kind}:{},mac={}", socket.display(), station(node));
         command.args(["--port", &port]);
     }
     let mut child = process::start(&mut command, Path::new("switch.log"))?;
@@ -82,7 +89,7 @@ pub fn add_port(description: &Description, node: u16) -> anyhow::Result<()> {
     }
     let Some(kind) = port_kind(description.net) else { return Ok(()) };
     let (name, path) = (node.to_string(), port_socket(node));
-    let request = Request::AddPort { name, kind: kind.into(), path };
+    let request = Request::AddPort { name, kind: kind.into(), path, mac: Some(station(node)) };
     command(description, &request).map(drop)
 }
 
