@@ -20,8 +20,10 @@ pub struct Statistics {
     pub refused: Refused,
     /// Frames for its machine that it did not get.
     pub dropped: Dropped,
-    /// Frames for its machine of which something was left to do, and that its card does not take so.
+    /// Frames for its machine of which something was left to do that its card does not do, and was done here.
     pub completed: u64,
+    /// Bytes of frames that were copied beyond the one copy to their receiver: see [`crate::frame`].
+    pub copied: u64,
     /// How often its machine rang.
     pub kicks: u64,
     /// How often it had something though it had not rung: see `LOOK_AGAIN_AFTER` in `switch/patience.rs`.
@@ -64,6 +66,6 @@ pub struct Dropped {
     pub cut: u64,
     /// Too many frames are on delayed ways.
     pub delayed: u64,
-    /// What was left to do made no sense.
+    /// What was left to do made no sense, or is not known here: a large segment with a VLAN's tag, say.
     pub senseless: u64,
 }

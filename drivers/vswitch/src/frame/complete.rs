@@ -6,7 +6,7 @@ use pool::{PAGE_BYTES, Pool};
 use virtio::net::{Checksum, PartialChecksum};
 
 use super::{Packet, with_packet};
-use crate::LARGE_MAX_BYTES;
+use crate::{FRAME_MAX_BYTES, LARGE_MAX_BYTES};
 
 /// A large segment of small pieces becomes so many frames at most; one that would become more is dropped.
 const PIECES_MAX: usize = 256;
@@ -30,35 +30,50 @@ impl Default for Completer {
 }
 
 impl Completer {
-    /// Gives what becomes of a frame to `give`: nothing is left to do of any. False if it cannot be done,
-    /// because the frame is not what its sender says.
-    #[must_use]
+    /// Gives what becomes of a frame to `give`: nothing is left to do of any. Says how many bytes were copied
+    /// on the way; `None` if it cannot be done, because the frame is not what its sender says, or would be
+    /// longer than a frame then: a large segment that is not understood is none that can be cut.
     pub fn complete(
         &mut self,
         packet: &Packet<'_, '_>,
         mut give: impl FnMut(&Packet<'_, '_>),
-    ) -> bool {
+    ) -> Option<usize> {
+        let length = packet.len();
         let mut frame = self.whole.allocate_frame().expect("one at a time");
-        if packet.len() > frame.tailroom() {
-            return false;
+        if length > frame.tailroom() {
+            return None;
         }
-        frame.append(packet.len()).copy_from_slice(&packet.to_vec());
+        // Its sender may change it until then, and not longer.
+        packet.content.read(frame.append(length));
         let Some(segmentation) = packet.header.segmentation else {
-            let is_filled = match packet.header.checksum {
-                Checksum::Partial(checksum) => fill(&mut frame, checksum).is_some(),
-                Checksum::Unknown | Checksum::Valid => true,
-            };
-            if is_filled {
-                with_packet(&mut frame, &mut give);
-            }
-            return is_filled;
+            return finish(&mut frame, packet.header.checksum, &mut give).then_some(length);
         };
+        let (mut copied, mut is_done) = (length, true);
         let cut = self.engine.transmit(frame, segmentation.segment_bytes, |piece| {
-            let mut frame = piece.frame;
-            with_packet(&mut frame, &mut give);
+            let mut piece = piece.frame;
+            if piece.len() == length {
+                // It was not cut: it is short, or not understood.
+                is_done = finish(&mut piece, packet.header.checksum, &mut give);
+            } else {
+                copied += piece.len();
+                is_done &= finish(&mut piece, Checksum::Unknown, &mut give);
+            }
         });
-        cut.is_ok()
+        (cut.is_ok() && is_done).then_some(copied)
     }
+}
+
+/// Fills in a checksum that is left to do, and gives the frame away if it is one.
+fn finish(frame: &mut [u8], checksum: Checksum, give: &mut impl FnMut(&Packet<'_, '_>)) -> bool {
+    let is_filled = match checksum {
+        Checksum::Partial(checksum) => fill(frame, checksum).is_some(),
+        Checksum::Unknown | Checksum::Valid => true,
+    };
+    let is_frame = is_filled && frame.len() <= FRAME_MAX_BYTES;
+    if is_frame {
+        with_packet(frame, give);
+    }
+    is_frame
 }
 
 /// Writes the checksum of everything from `start` on into its field, which holds the sum of the pseudo-header
@@ -132,13 +147,13 @@ mod tests {
         let mut stored = Stored::default();
         stored.set(&packet);
         let mut done = Vec::new();
-        let is_done = stored.with(|packet| {
+        let copied = stored.with(|packet| {
             Completer::default().complete(packet, |packet| {
                 assert!(packet.is_complete());
                 done.push(packet.to_vec());
             })
         });
-        is_done.then_some(done)
+        copied.map(|_| done)
     }
 
     const PARTIAL: Checksum = Checksum::Partial(PartialChecksum { start: 34, offset: 16 });
@@ -154,21 +169,71 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_large_segment_is_cut() {
+    /// The header of a large segment of pieces of so many bytes, whose checksum begins there.
+    fn large(segment_bytes: u16, start: u16) -> Header {
         let segmentation = Segmentation {
             kind: SegmentKind::Tcp4,
             has_ecn: false,
-            header_bytes: 54,
-            segment_bytes: 1_460,
+            header_bytes: start + 20,
+            segment_bytes,
         };
-        let segmentation = Some(segmentation);
-        let header = Header { checksum: PARTIAL, segmentation, buffers: 0 };
+        let checksum = Checksum::Partial(PartialChecksum { start, offset: 16 });
+        Header { checksum, segmentation: Some(segmentation), buffers: 0 }
+    }
+
+    /// As [`segment`], with a tag of a VLAN, which the engine that cuts does not know.
+    fn tagged(payload: usize) -> Vec<u8> {
+        let mut frame = segment(payload);
+        frame.splice(12..12, [0x81, 0, 0, 7]);
+        frame
+    }
+
+    #[test]
+    fn a_large_segment_that_is_short_has_its_checksum_filled_in() {
+        for payload in [0, 1, 1_459, 1_460] {
+            let done = complete(large(1_460, 34), segment(payload)).unwrap();
+            assert!(done.len() == 1 && is_right(&done[0]), "{payload}");
+        }
+        // With a tag, too: a card knows where the checksum is without knowing what it is of.
+        let mut done = complete(large(1_460, 38), tagged(1_460)).unwrap();
+        assert_eq!((done.len(), done[0].len()), (1, FRAME_MAX_BYTES));
+        done[0].drain(12..16);
+        assert!(is_right(&done[0]));
+    }
+
+    #[test]
+    fn what_is_longer_than_a_frame_and_cannot_be_cut_is_not_done() {
+        assert_eq!(complete(large(1_460, 38), tagged(1_461)), None);
+        assert_eq!(complete(large(1_460, 38), tagged(20_000)), None);
+        let mut fragment = segment(20_000);
+        fragment[20] = 0x20;
+        assert_eq!(complete(large(1_460, 34), fragment), None);
+        // Nor are pieces that are no frames.
+        assert_eq!(complete(large(3_000, 34), segment(20_000)), None);
+        assert_eq!(complete(large(3_000, 34), segment(2_000)), None);
+    }
+
+    #[test]
+    fn a_large_segment_is_cut() {
+        let header = large(1_460, 34);
         let done = complete(header, segment(60_000)).unwrap();
         assert_eq!(done.len(), 60_000_usize.div_ceil(1_460));
         assert!(done.iter().all(|frame| is_right(frame) && frame.len() <= 1_514));
         let payload: Vec<u8> = done.iter().flat_map(|frame| frame[54..].to_vec()).collect();
         assert_eq!(payload, segment(60_000)[54..]);
+    }
+
+    #[test]
+    fn it_says_how_much_it_copies() {
+        let copied = |header, payload| {
+            let mut frame = segment(payload);
+            let mut content = Scatter::default();
+            content.push(VolatileSlice::from(&mut frame[..])).unwrap();
+            let packet = Packet::new(header, &content).unwrap();
+            Completer::default().complete(&packet, |_| {}).unwrap()
+        };
+        assert_eq!(copied(Header { checksum: PARTIAL, ..Header::PLAIN }, 100), 154);
+        assert_eq!(copied(large(1_000, 34), 2_500), 2_554 + 3 * 54 + 2_500);
     }
 
     #[test]

@@ -4,6 +4,12 @@
 //! is the price of machines that cannot see each other's memory. The sender may still write there meanwhile,
 //! so what decisions rest on, the Ethernet header and the card's, is read once and kept; the rest nobody here
 //! believes.
+//!
+//! It is copied once more where it cannot stay: when it waits for a machine without buffers or on a delayed
+//! way ([`Stored`]), when something is done to it that its receiver's card does not do ([`Completer`], where
+//! cut segments are copied again), and when it comes from or goes to a socket, through memory of ours on
+//! either side. These bytes are counted ([`crate::statistics::Statistics::copied`]), at the port that they
+//! are for, or, from a socket, at the port that they come from. What a capture copies is not.
 
 mod complete;
 mod framing;
@@ -87,6 +93,11 @@ impl Stored {
     #[allow(clippy::len_without_is_empty, reason = "a frame has a header")]
     pub fn len(&self) -> usize {
         self.0.len().saturating_sub(HEADER_BYTES)
+    }
+
+    /// How much memory it has.
+    pub fn capacity(&self) -> usize {
+        self.0.capacity()
     }
 
     /// Does something with the frame.

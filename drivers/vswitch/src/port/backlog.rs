@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use crate::frame::{Packet, Stored};
 use crate::{BACKLOG_BYTES, BACKLOG_FRAMES};
 
-/// For how many frames memory is kept.
+/// For how many frames memory is kept, and how much: what the longest ones needed is not kept for all.
 const SPARE_FRAMES: usize = 1_024;
+const SPARE_BYTES: usize = BACKLOG_BYTES;
 
 /// Frames that wait, in the order in which they came. Memory is used again, so that a machine that is always
 /// a little late does not cost an allocation for each frame.
@@ -14,6 +15,7 @@ const SPARE_FRAMES: usize = 1_024;
 pub(super) struct Backlog {
     frames: VecDeque<Stored>,
     spare: Vec<Stored>,
+    spare_bytes: usize,
     bytes: usize,
 }
 
@@ -27,6 +29,7 @@ impl Backlog {
         }
         self.bytes = bytes;
         let mut frame = self.spare.pop().unwrap_or_default();
+        self.spare_bytes -= frame.capacity();
         frame.set(packet);
         self.frames.push_back(frame);
         true
@@ -44,13 +47,37 @@ impl Backlog {
     pub(super) fn pop(&mut self) {
         let Some(frame) = self.frames.pop_front() else { return };
         self.bytes -= frame.len();
-        // What is kept for the next ones is no more than what may wait at once.
-        if self.spare.len() < SPARE_FRAMES {
+        let spare_bytes = self.spare_bytes + frame.capacity();
+        if self.spare.len() < SPARE_FRAMES && spare_bytes <= SPARE_BYTES {
+            self.spare_bytes = spare_bytes;
             self.spare.push(frame);
         }
     }
 
     pub(super) fn clear(&mut self) {
         *self = Backlog::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LARGE_MAX_BYTES;
+    use crate::frame::with_packet;
+
+    #[test]
+    fn what_is_kept_for_later_frames_is_bounded() {
+        let mut backlog = Backlog::default();
+        // Waves of long and short frames: memory of the long ones is used again for short ones.
+        for wave in 0..200 {
+            let bytes = if wave % 2 == 0 { LARGE_MAX_BYTES } else { 60 };
+            while with_packet(&mut vec![2; bytes], |packet| backlog.push(packet)) {}
+            while !backlog.is_empty() {
+                backlog.pop();
+            }
+            let kept: usize = backlog.spare.iter().map(Stored::capacity).sum();
+            assert_eq!((kept, backlog.bytes), (backlog.spare_bytes, 0));
+            assert!(kept <= SPARE_BYTES && !backlog.spare.is_empty(), "{kept} bytes");
+        }
     }
 }

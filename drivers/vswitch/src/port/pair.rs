@@ -53,7 +53,10 @@ impl Pair {
         if is_first && self.receive.send(packet, statistics)? == Given::Taken {
             return Ok(false);
         }
-        statistics.dropped.backlog += u64::from(!self.waiting.push(packet));
+        match self.waiting.push(packet) {
+            true => statistics.copied += packet.len() as u64,
+            false => statistics.dropped.backlog += 1,
+        }
         Ok(true)
     }
 

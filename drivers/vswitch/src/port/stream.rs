@@ -84,7 +84,8 @@ impl Stream {
             let Some(frame) = taken else { return Ok(count > 0) };
             match frame.len() {
                 ..FRAME_MIN_BYTES => statistics.refused.runt += 1,
-                FRAME_MIN_BYTES..=FRAME_MAX_BYTES => {
+                length @ FRAME_MIN_BYTES..=FRAME_MAX_BYTES => {
+                    statistics.copied += length as u64;
                     with_packet(frame, |packet| forward(packet, statistics));
                 }
                 _ => statistics.refused.oversized += 1,
@@ -103,6 +104,7 @@ impl Stream {
         packet.content.append_to(&mut self.output);
         statistics.frames_out += 1;
         statistics.bytes_out += packet.len() as u64;
+        statistics.copied += packet.len() as u64;
     }
 
     /// How much waits for the machine.

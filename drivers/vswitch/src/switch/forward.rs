@@ -155,6 +155,7 @@ impl Switch {
                 for _ in 0..copies {
                     let mut stored = Stored::default();
                     stored.set(packet);
+                    port.statistics.copied += packet.len() as u64;
                     if !self.delayed.push(now + delay, to, stored) {
                         port.statistics.dropped.delayed += 1;
                     }
@@ -171,9 +172,13 @@ impl Switch {
         if port.accepts(packet) {
             is_waiting = port.send(packet);
         } else {
-            port.statistics.completed += 1;
-            let is_done = self.completer.complete(packet, |piece| is_waiting |= port.send(piece));
-            port.statistics.dropped.senseless += u64::from(!is_done);
+            match self.completer.complete(packet, |piece| is_waiting |= port.send(piece)) {
+                Some(copied) => {
+                    port.statistics.completed += 1;
+                    port.statistics.copied += copied as u64;
+                }
+                None => port.statistics.dropped.senseless += 1,
+            }
         }
         self.touch(to);
         if is_waiting {

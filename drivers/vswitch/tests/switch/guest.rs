@@ -242,6 +242,17 @@ impl Guest {
         })
     }
 
+    /// How far the switch has come in this ring.
+    pub fn used_index(&self, ring: usize) -> u16 {
+        self.memory.read_obj(GuestAddress(self.used(ring) + 2)).unwrap()
+    }
+
+    /// Which buffer it has used as the one of that number.
+    pub fn used_head(&self, ring: usize, number: u16) -> u32 {
+        let place = self.used(ring) + 4 + u64::from(number % self.size) * 8;
+        self.memory.read_obj(GuestAddress(place)).unwrap()
+    }
+
     /// The next frame, if one comes soon.
     pub fn receive(&mut self) -> Option<Vec<u8>> {
         let (header, frame) = self.receive_in(RECEIVE)?;

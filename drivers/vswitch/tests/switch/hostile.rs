@@ -10,11 +10,14 @@ use vhost::vhost_user::Frontend;
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
+use vswitch::frame::PIECES_MAX;
+
 use crate::guest::{
     Guest, MEMORY_BYTES, RECEIVE, RING, TRANSMIT, USER_BASE, available, memory_file,
 };
 use crate::{RINGS, Running, frame, patience};
 
+const MRG_RXBUF: u64 = 1 << 15;
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
 const INDIRECT: u16 = 4;
@@ -100,6 +103,30 @@ fn receive_buffers_that_cannot_be_written() {
         sender.send(&frame(2, 1, b"where to"));
     }
     assert!(patience(|| switch.of_port(2, "/statistics/dropped/bad_buffer") == 3));
+}
+
+/// A frame that would need more buffers than any may take is dropped, and all of them come back.
+#[test]
+fn receive_buffers_that_are_too_many_for_a_frame() {
+    const SIZE: u16 = 256;
+    let switch = Running::new("many", &RINGS[..2]);
+    let mut sender = switch.plug_in(1);
+    let mut guest = Guest::plug_in_sized(&switch.port(2), MRG_RXBUF, 1, SIZE);
+    for slot in 0..SIZE {
+        guest.describe(RECEIVE, slot, 0x8_0000 + u64::from(slot) * 2048, 13, WRITE, 0);
+        guest.offer(RECEIVE, slot);
+    }
+    let long = [frame(2, 1, b""), vec![7; 1_400]].concat();
+    for dropped in 1..=3_u16 {
+        sender.send(&long);
+        assert!(patience(|| switch.of_port(2, "/statistics/dropped/bad_buffer") == dropped));
+        assert!(patience(|| guest.used_index(RECEIVE) == dropped * PIECES_MAX as u16));
+    }
+    // The next frame has the very next buffer: none was taken and lost.
+    sender.send(&frame(2, 1, b""));
+    let next = 3 * PIECES_MAX as u16;
+    assert!(patience(|| guest.used_index(RECEIVE) == next + 6), "72 bytes in buffers of 13");
+    assert_eq!(guest.used_head(RECEIVE, next), u32::from(next));
 }
 
 #[test]

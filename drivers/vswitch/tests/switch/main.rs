@@ -123,6 +123,8 @@ fn frames_are_flooded_then_learnt() {
     assert_eq!(macs["macs"].as_array().unwrap().len(), 2);
     assert_eq!(switch.of_port(1, "/statistics/frames_in"), 1);
     assert_eq!(switch.of_port(1, "/statistics/frames_out"), 1);
+    // Each was copied once for each receiver, and nowhere else.
+    assert!((1..=3).all(|port| switch.of_port(port, "/statistics/copied") == 0));
 }
 
 #[test]
@@ -194,6 +196,8 @@ fn a_machine_without_buffers_loses_only_what_is_too_much() {
         sender.send(&long(number));
     }
     assert_eq!(switch.of_port(2, "/statistics/dropped/backlog"), 10);
+    assert_eq!(switch.of_port(2, "/statistics/copied"), kept * 1514);
+    assert_eq!(switch.of_port(1, "/statistics/copied"), 0);
     for number in 0..kept {
         receiver.offer_buffers(1);
         assert_eq!(receiver.receive().unwrap(), long(number));
@@ -267,6 +271,7 @@ fn partitions_delay_and_loss_on_command() {
     assert!(second.receives_nothing());
     assert_eq!(second.receive().unwrap(), frame(2, 1, b"late"));
     assert_eq!(second.receive().unwrap(), frame(2, 1, b"late"));
+    assert_eq!(switch.of_port(2, "/statistics/copied"), 2 * 60, "two that were late");
     // The other way is as it was.
     second.send(&frame(1, 2, b"soon"));
     assert_eq!(first.receive().unwrap(), frame(1, 2, b"soon"));

@@ -42,6 +42,8 @@ fn frames_go_between_both_kinds_of_ports() {
     assert_eq!(second.receive().unwrap(), frame(2, 1, b"more"));
     second.send(&frame(1, 2, b"back"));
     assert_eq!(receive(&mut first), frame(1, 2, b"back"));
+    assert_eq!(switch.of_port(1, "/statistics/copied"), 3 * 60, "from the socket, and to it");
+    assert_eq!(switch.of_port(2, "/statistics/copied"), 0);
 }
 
 #[test]

@@ -44,13 +44,18 @@ impl<'m> Room<'m> {
                 *cursor = before;
                 return Ok(false);
             }
+            // No more are taken than can be given back.
+            if self.chains.is_full() {
+                self.is_bad = true;
+                return Ok(true);
+            }
             let head = cursor.take(shared)?;
             let had = self.memory.len();
             let gathered =
                 chain::gather(&mapped.memory, shared, head, Access::Write, &mut self.memory);
             self.is_bad |= gathered.is_none();
             let chain = Chain { head, room: self.memory.len() - had };
-            self.is_bad |= self.chains.push(chain).is_err();
+            self.chains.push(chain).expect("there was room for it");
             let is_enough = self.memory.len() >= bytes;
             if is_enough || self.is_bad || !is_mergeable {
                 return Ok(true);
