@@ -16,8 +16,10 @@
 //!
 //! What fails is answered with `{"ok":false,"error":"…"}`, and changes nothing.
 
+mod connection;
+
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -28,12 +30,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
+use connection::Connection;
+
 use crate::fabric::LinkFault;
 use crate::port::{self, PortKind};
 use crate::switch::{PortConfig, Switch};
 
-/// How long a command may be.
-const COMMAND_MAX_BYTES: usize = 64 * 1024;
 /// How many may talk at once.
 const CONNECTIONS_MAX: usize = 64;
 
@@ -202,7 +204,9 @@ fn ports(switch: &Switch) -> Value {
             "statistics": port.statistics,
         })
     };
-    json!({ "ok": true, "ports": switch.ports().map(port).collect::<Vec<_>>() })
+    let (waits, naps) = switch.rests();
+    let ports: Vec<_> = switch.ports().map(port).collect();
+    json!({ "ok": true, "waits": waits, "naps": naps, "ports": ports })
 }
 
 fn macs(switch: &Switch) -> Value {
@@ -222,12 +226,6 @@ pub struct ControlSocket {
     listener: UnixListener,
     connections: BTreeMap<u64, Connection>,
     next: u64,
-}
-
-#[derive(Debug)]
-struct Connection {
-    socket: UnixStream,
-    input: Vec<u8>,
 }
 
 impl ControlSocket {
@@ -256,11 +254,20 @@ impl ControlSocket {
     pub fn handle(&mut self, number: u64, mut execute: impl FnMut(&str) -> Value) {
         if number == ControlSocket::LISTENER {
             self.accept();
-        } else if let Some(connection) = self.connections.get_mut(&number)
-            && !connection.handle(&mut execute)
-        {
-            self.connections.remove(&number);
+        } else if let Some(connection) = self.connections.get_mut(&number) {
+            let result = connection.handle(&mut execute);
+            if result.and_then(|()| self.await_more(number)).is_err() {
+                self.connections.remove(&number);
+            }
         }
+    }
+
+    /// Who has not taken all of an answer has no say before.
+    fn await_more(&self, number: u64) -> io::Result<()> {
+        let connection = &self.connections[&number];
+        let events = if connection.has_answer() { EventSet::OUT } else { EventSet::IN };
+        let event = EpollEvent::new(events, self.owner | number);
+        self.epoll.ctl(ControlOperation::Modify, connection.as_raw_fd(), event)
     }
 
     fn accept(&mut self) {
@@ -271,7 +278,7 @@ impl ControlSocket {
         self.next += 1;
         let event = EpollEvent::new(EventSet::IN, self.owner | self.next);
         if self.epoll.ctl(ControlOperation::Add, socket.as_raw_fd(), event).is_ok() {
-            self.connections.insert(self.next, Connection { socket, input: Vec::new() });
+            self.connections.insert(self.next, Connection::new(socket));
         }
     }
 }
@@ -280,31 +287,5 @@ impl Drop for ControlSocket {
     fn drop(&mut self) {
         // Somebody may have tidied up already.
         let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-impl Connection {
-    /// False if the connection is over.
-    fn handle(&mut self, execute: &mut impl FnMut(&str) -> Value) -> bool {
-        let mut bytes = [0; 4096];
-        match self.socket.read(&mut bytes) {
-            Ok(0) => return false,
-            Ok(count) => self.input.extend_from_slice(&bytes[..count]),
-            Err(error) => {
-                return matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted);
-            }
-        }
-        while let Some(end) = self.input.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.input.drain(..=end).collect();
-            let reply = match std::str::from_utf8(&line) {
-                Ok(line) => execute(line.trim_end()),
-                Err(_) => json!({ "ok": false, "error": "a command is UTF-8 text" }),
-            };
-            // A client that does not read its replies loses its connection.
-            if self.socket.write_all(format!("{reply}\n").as_bytes()).is_err() {
-                return false;
-            }
-        }
-        self.input.len() <= COMMAND_MAX_BYTES
     }
 }

@@ -79,6 +79,9 @@ pub struct Switch {
     /// When frames came last, the machines that they were of, and the switch, were more than that.
     is_crowded: bool,
     control: Option<ControlSocket>,
+    /// How often it has asked the kernel for events, and how often it has slept while frames gathered.
+    waits: u64,
+    naps: u64,
     clock: Clock,
     /// The time at which this turn began.
     now: Duration,
@@ -110,6 +113,8 @@ impl Switch {
             processors: std::thread::available_parallelism()?.get(),
             is_crowded: false,
             control: Some(control),
+            waits: 0,
+            naps: 0,
             clock: Clock::start(),
             now: Duration::ZERO,
             is_stopping: false,
@@ -141,6 +146,7 @@ impl Switch {
             self.expect_answers(frames);
             self.flush();
             if self.is_time_for_a_nap(frames) {
+                self.naps += 1;
                 std::thread::sleep(NAP);
             }
         }
@@ -151,6 +157,7 @@ impl Switch {
     fn take_events(&mut self) -> io::Result<()> {
         let mut events = [EpollEvent::default(); EVENTS];
         let timeout = self.timeout();
+        self.waits += 1;
         let count = match self.epoll.wait(timeout, &mut events) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
@@ -272,6 +279,12 @@ impl Switch {
     /// All ports.
     pub fn ports(&self) -> impl Iterator<Item = &Port> {
         self.ports.iter().map(|(_, port)| port)
+    }
+
+    /// How often it has asked the kernel for events, waiting for them or not, and how often it has slept
+    /// while frames gathered: the system calls of its loop that no port is counted for.
+    pub fn rests(&self) -> (u64, u64) {
+        (self.waits, self.naps)
     }
 
     /// All addresses: which, behind which port, how long ago it was heard.

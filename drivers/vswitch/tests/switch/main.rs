@@ -331,6 +331,39 @@ fn ports_come_and_go() {
     first.send(&frame(9, 1, b"alone"));
 }
 
+/// What is said of all of them is longer than a socket holds.
+#[test]
+fn a_switch_has_a_thousand_ports() {
+    let switch = Running::new("thousand", &[PortKind::Stream; vswitch::PORTS_MAX]);
+    for _ in 0..3 {
+        let answer = switch.ask(Request::Ports).unwrap();
+        let ports = answer["ports"].as_array().unwrap();
+        assert_eq!(ports.len(), vswitch::PORTS_MAX);
+        assert_eq!(ports[1023]["name"], "1024");
+    }
+    let late = Request::AddPort {
+        name: "late".into(),
+        kind: "stream".into(),
+        path: switch.folder.join("late"),
+        mac: None,
+    };
+    assert!(switch.ask(late).unwrap_err().to_string().contains("at most 1024 ports"));
+}
+
+#[test]
+fn a_switch_that_sleeps_does_not_look_for_events() {
+    let switch = Running::new("waits", &RINGS[..2]);
+    let (mut first, mut second) = (switch.plug_in(1), switch.plug_in(2));
+    first.send(&frame(2, 1, b"once"));
+    second.receive().unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let waits = || switch.ask(Request::Ports).unwrap()["waits"].as_u64().unwrap();
+    let before = waits();
+    std::thread::sleep(Duration::from_millis(100));
+    // The connections of both questions, their commands, and their ends.
+    assert!((1..10).contains(&(waits() - before)), "{} after {before}", waits());
+}
+
 #[test]
 fn a_second_switch_is_refused() {
     let switch = Running::new("twice", &RINGS[..1]);
