@@ -109,6 +109,14 @@ impl Steering {
         self.place_of(hash).wanted = None;
     }
 
+    /// The core that the flow of `hash` would leave if it were done with what it was given: whoever steers
+    /// can see whether it is by now.
+    pub fn holder(&self, hash: u32) -> Option<Core> {
+        let place = self.places[hash as usize % STEERED_PLACES];
+        let goal = place.wanted.unwrap_or(self.spread(hash));
+        place.current.filter(|core| *core != goal && !self.has_handled(*core, place.last))
+    }
+
     /// Says where the next frame of the flow of `hash` goes, and counts it as given to that core, in whose
     /// queue it must come behind all that were given before.
     pub fn steer(&mut self, hash: u32) -> Core {
@@ -192,9 +200,11 @@ mod tests {
 
         steering.consumed_on(4, Core(1));
         assert_eq!(steering.steer(4), Core(0), "two frames wait on the old core");
+        assert_eq!((steering.holder(4), steering.holder(5)), (Some(Core(0)), None));
         steering.handled(Core(0), 2);
         assert_eq!(steering.steer(4), Core(0), "the third waits");
         steering.handled(Core(0), 2);
+        assert_eq!(steering.holder(4), None);
         assert_eq!(steering.steer(4), Core(1));
 
         let expected = SteeringStatistics { spread: 4, steered: 1, moved: 1, held_back: 2 };

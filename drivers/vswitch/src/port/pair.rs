@@ -2,6 +2,7 @@
 
 use super::backlog::Backlog;
 use super::queue::{Given, Queue};
+use super::spread::Progress;
 use super::{Unplug, Watch};
 use crate::frame::Packet;
 use crate::statistics::Statistics;
@@ -68,5 +69,15 @@ impl Pair {
             self.receive.disarm();
         }
         Ok(self.transmit.arm()? || has_room)
+    }
+}
+
+impl Progress for Pair {
+    fn position(&self) -> Option<u16> {
+        self.waiting.is_empty().then(|| self.receive.used())
+    }
+
+    fn has_taken(&self, position: u16) -> bool {
+        self.receive.has_taken(position)
     }
 }

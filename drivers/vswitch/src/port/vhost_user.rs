@@ -154,7 +154,7 @@ impl Session {
 
     /// Tells the machine what has happened to its rings.
     pub(super) fn flush(&mut self, statistics: &mut Statistics) {
-        self.card().queues().for_each(|queue| queue.flush(statistics));
+        self.card().flush(statistics);
     }
 
     /// Whether part of the machine's memory turned out to be gone.

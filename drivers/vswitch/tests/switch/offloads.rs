@@ -133,21 +133,59 @@ fn headers_that_make_no_sense_cost_their_frame() {
     assert_eq!(receiver.receive().unwrap(), frame);
 }
 
+/// A machine with two pairs at port 2, all of whose buffers are offered, and another at port 1.
+fn plug_in_pairs(switch: &Running) -> (Guest, Guest) {
+    let one = plug_in(switch, 1, 0);
+    let mut two = Guest::plug_in_with(&switch.port(2), MQ, 2);
+    [RECEIVE, RECEIVE + 2].into_iter().for_each(|ring| two.offer_buffers_in(ring, RING));
+    (one, two)
+}
+
+/// The first half of a conversation, from this pair of the second machine.
+fn speak(two: &mut Guest, one: &mut Guest, pair: usize) {
+    two.send_with(TRANSMIT + 2 * pair, [0; HEADER_BYTES], &segment(1, 2, 10));
+    one.receive().expect("both pairs are served");
+    one.offer_buffers(1);
+}
+
+/// The other half: the ports are exchanged.
+fn answer(one: &mut Guest, payload: usize) -> Vec<u8> {
+    let mut answer = segment(2, 1, payload);
+    answer[34..38].rotate_left(2);
+    one.send(&answer);
+    answer
+}
+
 #[test]
 fn a_flow_comes_back_to_the_pair_that_it_is_sent_from() {
     let switch = Running::new("pairs", &RINGS[..2]);
-    let mut one = plug_in(&switch, 1, 0);
-    let mut two = Guest::plug_in_with(&switch.port(2), MQ, 2);
-    [RECEIVE, RECEIVE + 2].into_iter().for_each(|ring| two.offer_buffers_in(ring, RING));
+    let (mut one, mut two) = plug_in_pairs(&switch);
     for pair in [1, 0, 1] {
-        two.send_with(TRANSMIT + 2 * pair, [0; HEADER_BYTES], &segment(1, 2, 10));
-        one.receive().expect("both pairs are served");
-        one.offer_buffers(1);
-        // The other half of the conversation: the ports are exchanged.
-        let mut answer = segment(2, 1, 10);
-        answer[34..38].rotate_left(2);
-        one.send(&answer);
+        speak(&mut two, &mut one, pair);
+        let sent = answer(&mut one, 10);
         let (_, frame) = two.receive_in(RECEIVE + 2 * pair).expect("it comes where it is awaited");
-        assert_eq!(frame, answer);
+        assert_eq!(frame, sent);
+        // Whose buffer is offered again was taken.
+        two.offer_buffers_in(RECEIVE + 2 * pair, 1);
     }
+}
+
+/// Nobody works on the pair that a flow comes to, so it stays there: its frames come in order.
+#[test]
+fn a_flow_stays_where_earlier_frames_of_it_lie() {
+    let switch = Running::new("idle-pair", &RINGS[..2]);
+    let (mut one, mut two) = plug_in_pairs(&switch);
+    speak(&mut two, &mut one, 0);
+    // More than there are buffers: the last ones wait for some.
+    let payloads = 10..10 + usize::from(RING) + 4;
+    let sent: Vec<_> = payloads.map(|payload| answer(&mut one, payload)).collect();
+    speak(&mut two, &mut one, 1);
+    let sent = [sent, vec![answer(&mut one, 100)]].concat();
+    for frame in &sent {
+        assert_eq!(&two.receive_in(RECEIVE).expect("it lies where the flow was").1, frame);
+        two.offer_buffers_in(RECEIVE, 1);
+    }
+    // Now that all is taken, it goes to where the machine speaks.
+    let last = answer(&mut one, 101);
+    assert_eq!(two.receive_in(RECEIVE + 2).expect("it has moved").1, last);
 }

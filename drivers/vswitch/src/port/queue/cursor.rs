@@ -66,6 +66,23 @@ impl Cursor {
         self.next_used = self.next_used.wrapping_add(1);
     }
 
+    /// How many were used.
+    pub(super) fn used(&self) -> u16 {
+        self.next_used
+    }
+
+    /// Whether the machine has certainly taken everything that was used before `position`. It has if it
+    /// offers more since than there is room for beside what it would not have taken, or asks to be rung for
+    /// what comes next, as one does that has taken everything and goes to sleep.
+    pub(super) fn has_taken(&self, shared: &Shared<'_>, position: u16) -> bool {
+        let since = |index: u16| index.wrapping_sub(position);
+        let is_passed = since(self.next_used) >= shared.size();
+        // A hostile index may be anything: it spoils the order of its own frames.
+        let is_offered_again = since(shared.available_index()) >= shared.size();
+        let is_asleep = self.has_events && shared.call_event() == self.next_used;
+        is_passed || is_offered_again || (is_asleep && self.published == self.next_used)
+    }
+
     /// Shows the machine everything that was used.
     pub(super) fn publish(&mut self, shared: &Shared<'_>) {
         if self.published != self.next_used {

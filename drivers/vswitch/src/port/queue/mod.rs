@@ -205,6 +205,17 @@ impl Queue {
         Ok(Given::Taken)
     }
 
+    /// How many of its buffers were used, with wrapping.
+    pub(super) fn used(&self) -> u16 {
+        self.cursor.used()
+    }
+
+    /// Whether the machine has certainly taken all that was used before this one.
+    pub(super) fn has_taken(&self, position: u16) -> bool {
+        // Who has no ring takes nothing out of one.
+        self.mapped.as_ref().is_none_or(|mapped| self.cursor.has_taken(mapped.shared(), position))
+    }
+
     /// Asks to be rung when the machine has something. True if it has something already.
     pub(super) fn arm(&mut self) -> Result<bool, Unplug> {
         let Some((mapped, cursor)) = self.running() else { return Ok(false) };

@@ -132,6 +132,11 @@ impl<'m> Shared<'m> {
         Self::atomic(&self.available, ENTRIES + usize::from(self.size) * HEAD_BYTES)
     }
 
+    /// For which used entry the machine asks to be rung.
+    pub(super) fn call_event(&self) -> u16 {
+        self.used_event().load(Ordering::Relaxed)
+    }
+
     /// How far the machine has come. What it wrote before that may be read now.
     pub(super) fn available_index(&self) -> u16 {
         Self::atomic(&self.available, INDEX).load(Ordering::Acquire)

@@ -149,6 +149,17 @@ impl Card {
         Ok(has_something)
     }
 
+    /// See [`super::Session::flush`].
+    pub(super) fn flush(&mut self, statistics: &mut Statistics) {
+        let is_spread = self.active() > 1;
+        for (number, pair) in self.pairs.iter_mut().enumerate() {
+            pair.queues().into_iter().for_each(|queue| queue.flush(statistics));
+            if is_spread {
+                self.spread.mark(number, &*pair);
+            }
+        }
+    }
+
     /// See [`super::Session::send`].
     pub(super) fn send(
         &mut self,
@@ -163,7 +174,7 @@ impl Card {
             1 => 0,
             pairs => {
                 self.spread.set_pairs(pairs);
-                self.spread.pair_for(packet)
+                self.spread.pair_for(packet, &self.pairs)
             }
         };
         self.pairs[pair].send(packet, statistics)
