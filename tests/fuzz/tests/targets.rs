@@ -69,6 +69,15 @@ fn every_target_has_a_name_of_its_own() {
     assert_eq!(names.len(), TARGETS.len());
 }
 
+/// Each has a test below, by its name.
+#[test]
+fn every_target_is_run() {
+    let tests = include_str!("targets.rs");
+    for target in TARGETS {
+        assert!(tests.contains(&format!("    run(\"{}\");\n", target.name)), "{}", target.name);
+    }
+}
+
 #[test]
 fn card() {
     run("card");
@@ -177,4 +186,19 @@ fn member() {
 #[test]
 fn members() {
     run("members");
+}
+
+#[test]
+fn flow() {
+    run("flow");
+}
+
+#[test]
+fn offload() {
+    run("offload");
+}
+
+#[test]
+fn notice() {
+    run("notice");
 }

@@ -7,6 +7,7 @@ mod console;
 mod control;
 mod entry;
 mod envelope;
+mod flow;
 mod forward;
 mod header;
 mod http;
@@ -14,6 +15,8 @@ mod links;
 mod member;
 mod members;
 mod node;
+mod notice;
+mod offload;
 mod pci;
 mod raft;
 mod resp;
@@ -49,6 +52,14 @@ pub(crate) const ALL: &[Target] = &[
         stream::run,
     ),
     target("vhost", "a machine at the switch: it harms nobody else", 150, vhost::run),
+    target("flow", "which flow a frame is of: its beginning says so", 100_000, flow::run),
+    target(
+        "offload",
+        "segments, cut and merged: the same bytes, and no buffer is lost",
+        3_000,
+        offload::run,
+    ),
+    target("notice", "words of the switch: what is read is written back", 100_000, notice::run),
     // unikernel
     target(
         "envelope",

@@ -1,11 +1,12 @@
-//! A machine at a port of the switch that writes anything into its rings. Two others must still be able to
-//! talk.
+//! A machine at a port of the switch that writes anything into its rings, of two pairs, and leaves any work
+//! to its card. Two others must still be able to talk, one of which has a card that does nothing for it.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use vhost::vhost_user::message::VhostUserProtocolFeatures;
 use vhost::vhost_user::{Frontend, VhostUserFrontend};
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
@@ -15,19 +16,27 @@ use vswitch::switch::{Config, PortConfig, Switch};
 
 use super::control::Folder;
 use crate::input::Input;
+use crate::ip;
 
 const MEMORY_BYTES: u64 = 1 << 20;
 const RING: u16 = 16;
 const RECEIVE: usize = 0;
 const TRANSMIT: usize = 1;
+const PAIRS: usize = 2;
 const BUFFER_BYTES: u64 = 2048;
 const HEADER_BYTES: u64 = 12;
+/// Where frames of any length are.
+const LARGE: u64 = 0xc_0000;
+/// What a card may do for its machine when it receives: sum, take large segments, merge buffers.
+const RECEIVES: u64 = 1 << 1 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 15;
 const WRITE: u16 = 2;
 /// The hypervisor's view of the machine's memory begins here.
 const USER_BASE: u64 = 0x7000_0000;
 const STEPS_MAX: usize = 64;
-/// How often somebody looks whether a frame has come.
+/// How often somebody looks whether a frame has come, and sends it once more meanwhile: so much may wait for
+/// the receiver that there is no room for it.
 const LOOKS_MAX: usize = 10_000_000;
+const LOOKS_BETWEEN: usize = 100_000;
 
 /// The switch, and two machines that behave.
 struct World {
@@ -41,8 +50,9 @@ pub(super) fn run(bytes: &[u8]) {
     static WORLD: OnceLock<Mutex<World>> = OnceLock::new();
     let world = WORLD.get_or_init(|| Mutex::new(World::start()));
     let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut guest = Guest::plug_in(&world.folder.0.join("1"), &world.folder);
-    guest.offer_buffers(RING);
+    let mut guest = Guest::plug_in(&world.folder.0.join("1"), &world.folder, 0, PAIRS);
+    guest.offer_buffers(RECEIVE, RING);
+    guest.offer_buffers(RECEIVE + 2, RING);
     let mut input = Input::new(bytes);
     for _ in 0..STEPS_MAX {
         if input.is_empty() {
@@ -66,9 +76,9 @@ impl World {
         let config = Config { control: folder.0.join("control"), ports, seed: 1, stop: None };
         let mut switch = Switch::new(&config).expect("the folder is ours");
         std::thread::spawn(move || switch.run().expect("the switch never ends"));
-        let sender = Guest::plug_in(&folder.0.join("2"), &folder);
-        let mut receiver = Guest::plug_in(&folder.0.join("3"), &folder);
-        receiver.offer_buffers(RING);
+        let sender = Guest::plug_in(&folder.0.join("2"), &folder, 0, 1);
+        let mut receiver = Guest::plug_in(&folder.0.join("3"), &folder, RECEIVES, 1);
+        receiver.offer_buffers(RECEIVE, RING);
         World { folder, sender, receiver, count: 0 }
     }
 
@@ -79,8 +89,10 @@ impl World {
         frame.extend([2, 0, 0, 0, 0, 2, 0x88, 0xb5]);
         frame.extend(self.count.to_le_bytes());
         frame.resize(60, 0);
-        self.sender.send(&frame);
-        for _ in 0..LOOKS_MAX {
+        for look in 0..LOOKS_MAX {
+            if look % LOOKS_BETWEEN == 0 {
+                self.sender.send(TRANSMIT, &frame);
+            }
             match self.receiver.receive() {
                 Some(received) if received == frame => return,
                 Some(_) => {}
@@ -105,25 +117,29 @@ fn used(ring: usize) -> u64 {
 }
 
 fn buffer(ring: usize, slot: u16) -> u64 {
-    0x8_0000 + 0x4_0000 * ring as u64 + u64::from(slot) * BUFFER_BYTES
+    0x8_0000 + (ring as u64 * u64::from(RING) + u64::from(slot)) * BUFFER_BYTES
 }
 
 /// A machine, and its hypervisor's end of the connection.
 struct Guest {
     memory: GuestMemoryMmap,
-    kicks: [EventFd; 2],
-    next_available: [u16; 2],
+    kicks: [EventFd; 2 * PAIRS],
+    next_available: [u16; 2 * PAIRS],
     next_used: u16,
     frontend: Frontend,
 }
 
 impl Guest {
-    fn plug_in(path: &Path, folder: &Folder) -> Guest {
-        let mut frontend = Frontend::connect(path, 2).expect("the switch listens");
+    /// With all features that the switch offers, but for those, and so many pairs of rings.
+    fn plug_in(path: &Path, folder: &Folder, without: u64, pairs: usize) -> Guest {
+        let mut frontend = Frontend::connect(path, 2 * PAIRS as u64).expect("the switch listens");
         frontend.set_owner().expect("it is heard");
-        let features = frontend.get_features().expect("it is answered");
-        frontend.get_protocol_features().expect("it is answered");
+        let features = frontend.get_features().expect("it is answered") & !without;
+        let protocol = frontend.get_protocol_features().expect("it is answered");
         frontend.set_features(features).expect("it is heard");
+        let several = protocol & VhostUserProtocolFeatures::MQ;
+        frontend.set_protocol_features(several).expect("it is heard");
+        frontend.get_queue_num().expect("it is answered");
         let file = memory_file(folder);
         let offset = FileOffset::new(file.try_clone().expect("a descriptor is free"), 0);
         let ranges = [(GuestAddress(0), MEMORY_BYTES as usize, Some(offset))];
@@ -136,17 +152,17 @@ impl Guest {
             mmap_handle: file.as_raw_fd(),
         };
         frontend.set_mem_table(&[region]).expect("it is heard");
-        let kicks = [RECEIVE, TRANSMIT].map(|ring| start_ring(&mut frontend, ring));
+        let kicks = [0, 1, 2, 3].map(|ring| start_ring(&mut frontend, ring, ring / 2 < pairs));
         // Asks for something, so that everything before it is done.
         frontend.get_features().expect("it is answered");
-        Guest { memory, kicks, next_available: [0; 2], next_used: 0, frontend }
+        Guest { memory, kicks, next_available: [0; 2 * PAIRS], next_used: 0, frontend }
     }
 
-    fn offer_buffers(&mut self, count: u16) {
+    fn offer_buffers(&mut self, ring: usize, count: u16) {
         for _ in 0..count {
-            let slot = self.next_available[RECEIVE] % RING;
-            self.describe(RECEIVE, slot, buffer(RECEIVE, slot), BUFFER_BYTES as u32, WRITE, 0);
-            self.offer(RECEIVE, slot);
+            let slot = self.next_available[ring] % RING;
+            self.describe(ring, slot, buffer(ring, slot), BUFFER_BYTES as u32, WRITE, 0);
+            self.offer(ring, slot);
         }
     }
 
@@ -182,12 +198,36 @@ impl Guest {
         let _ = self.kicks[ring].write(1);
     }
 
-    fn send(&mut self, frame: &[u8]) {
-        let slot = self.next_available[TRANSMIT] % RING;
-        let place = buffer(TRANSMIT, slot);
+    fn send(&mut self, ring: usize, frame: &[u8]) {
+        let place = buffer(ring, self.next_available[ring] % RING);
+        self.send_from(ring, place, &[0; HEADER_BYTES as usize], frame);
+    }
+
+    /// Sends a frame with this header, in one buffer at this place.
+    fn send_from(&mut self, ring: usize, place: u64, header: &[u8], frame: &[u8]) {
+        let slot = self.next_available[ring] % RING;
+        self.write(place, header);
         self.write(place + HEADER_BYTES, frame);
-        self.describe(TRANSMIT, slot, place, (HEADER_BYTES as usize + frame.len()) as u32, 0, 0);
-        self.offer(TRANSMIT, slot);
+        self.describe(ring, slot, place, (header.len() + frame.len()) as u32, 0, 0);
+        self.offer(ring, slot);
+    }
+
+    /// Sends a frame of which something is left to do, or its header says so.
+    fn send_unfinished(&mut self, ring: usize, input: &mut Input<'_>) {
+        let choice = input.u8();
+        let mut header = [1, choice % 6, 54, 0, 0, 0, 34, 0, 16, 0, 0, 0];
+        header[4..6].copy_from_slice(&(input.u16() >> (choice % 8)).to_le_bytes());
+        if choice & 0x80 != 0 {
+            let place = usize::from(input.below(HEADER_BYTES as u8));
+            header[place] = input.u8();
+        }
+        let length = usize::from(input.u16() >> (choice % 8)).min(64_000);
+        let mut frame = ip::tcp(80, input.u32(), 1, ip::ACK, &vec![choice; length]);
+        if choice & 0x40 != 0 {
+            let place = usize::from(input.below(54));
+            frame[place] = input.u8();
+        }
+        self.send_from(ring, LARGE, &header, &frame);
     }
 
     /// The next frame, if one has come; its buffer is offered again.
@@ -204,15 +244,15 @@ impl Guest {
         let from = buffer(RECEIVE, u16::try_from(slot).expect("it was offered")) + HEADER_BYTES;
         let mut bytes = vec![0; length as usize - HEADER_BYTES as usize];
         self.memory.read_slice(&mut bytes, GuestAddress(from)).expect("it is in the memory");
-        self.offer_buffers(1);
+        self.offer_buffers(RECEIVE, 1);
         Some(bytes)
     }
 
     /// Something that a machine can do that is out of its mind.
     fn step(&mut self, input: &mut Input<'_>) {
         let choice = input.u8();
-        let ring = usize::from(choice >> 7);
-        match choice % 8 {
+        let ring = usize::from(choice >> 6);
+        match choice % 16 % 9 {
             0 => {
                 let address = match input.u8() {
                     near @ 0..200 => 0x8_0000 + u64::from(near) * 64,
@@ -228,8 +268,9 @@ impl Guest {
             3 => self.set_available(ring, input.u16()),
             4 => {
                 let length = usize::from(input.u8());
-                self.send(input.take(length));
+                self.send(ring, input.take(length));
             }
+            6 | 7 => self.send_unfinished(ring | 1, input),
             5 => {
                 let place = descriptors(ring) + u64::from(input.u16()) % 0x3000;
                 self.write(place, &input.u64().to_le_bytes());
@@ -242,9 +283,9 @@ impl Guest {
     fn tell(&mut self, ring: usize, input: &mut Input<'_>) {
         let index = if input.below(4) == 0 { usize::from(input.u8()) } else { ring };
         let _ = match input.below(5) {
-            0 => self.frontend.set_vring_num(index.min(1), input.u16()),
-            1 => self.frontend.set_vring_base(index.min(1), input.u16()),
-            2 => self.frontend.set_vring_enable(index.min(1), input.u8() & 1 == 0),
+            0 => self.frontend.set_vring_num(index.min(3), input.u16()),
+            1 => self.frontend.set_vring_base(index.min(3), input.u16()),
+            2 => self.frontend.set_vring_enable(index.min(3), input.u8() & 1 == 0),
             3 => self.frontend.set_features(input.u64()),
             _ => {
                 let address = |input: &mut Input<'_>| {
@@ -260,13 +301,13 @@ impl Guest {
                     avail_ring_addr: address(input),
                     log_addr: None,
                 };
-                self.frontend.set_vring_addr(index.min(1), &config)
+                self.frontend.set_vring_addr(index.min(3), &config)
             }
         };
     }
 }
 
-fn start_ring(frontend: &mut Frontend, ring: usize) -> EventFd {
+fn start_ring(frontend: &mut Frontend, ring: usize, is_enabled: bool) -> EventFd {
     let bell = || EventFd::new(EFD_NONBLOCK).expect("a descriptor is free");
     let (kick, call) = (bell(), bell());
     let config = VringConfigData {
@@ -283,7 +324,7 @@ fn start_ring(frontend: &mut Frontend, ring: usize) -> EventFd {
     frontend.set_vring_addr(ring, &config).expect("it is heard");
     frontend.set_vring_call(ring, &call).expect("it is heard");
     frontend.set_vring_kick(ring, &kick).expect("it is heard");
-    frontend.set_vring_enable(ring, true).expect("it is heard");
+    frontend.set_vring_enable(ring, is_enabled).expect("it is heard");
     kick
 }
 
