@@ -17,7 +17,7 @@ pub const SAMPLES_MAX: u32 = 65_536;
 #[derive(Debug)]
 pub struct Echo {
     template: Template,
-    run: u8,
+    run: u32,
     wanted: u32,
     sent: u32,
     /// The frame that is on its way: when it left.
@@ -43,7 +43,7 @@ pub struct Spans {
 
 impl Echo {
     /// Begins: `wanted` frames of `size` bytes to a station, [`SAMPLES_MAX`] at most.
-    pub fn new(to: [u8; 6], from: [u8; 6], size: usize, wanted: u32, run: u8) -> Echo {
+    pub fn new(to: [u8; 6], from: [u8; 6], size: usize, wanted: u32, run: u32) -> Echo {
         let wanted = wanted.min(SAMPLES_MAX);
         Echo {
             template: Template::new(from, to, size),
@@ -65,7 +65,7 @@ impl Echo {
         if self.waiting.is_some() || self.sent == self.wanted {
             return None;
         }
-        let (run, sequence, sent_ns) = (self.run, self.sent, now.as_nanos());
+        let (run, sequence, sent_ns) = (self.run, self.sent.into(), now.as_nanos() as u32);
         let probe = Probe { kind: Kind::Echo, run, lane: 0, sequence, sent_ns };
         let frame = self.template.frame(0, &probe, pool)?;
         self.waiting = Some(now);
@@ -75,7 +75,7 @@ impl Echo {
 
     /// A frame has come back.
     pub fn handle_reply(&mut self, probe: &Probe, now: Instant) {
-        let is_last = probe.run == self.run && probe.sequence + 1 == self.sent;
+        let is_last = probe.run == self.run && probe.sequence + 1 == u64::from(self.sent);
         if let Some(left) = self.waiting.filter(|_| is_last) {
             let span = now.since(left).as_nanos();
             self.spans_ns.push(u32::try_from(span).unwrap_or(u32::MAX));

@@ -1,31 +1,40 @@
-//! What a frame of ours carries: 16 bytes behind the UDP header, numbers in network order.
+//! What a frame carries: 18 bytes behind the UDP header, which is all that the shortest has room for. Numbers
+//! are in network order.
 //!
 //! ```text
-//!  0       2      3     4          8                 16
-//!  | magic | kind | run | sequence | sent, in ns     |
+//!  0       2            3          10    14            18
+//!  | magic | lane, kind | sequence | run | sent, in ns |
 //! ```
 //!
-//! Kind and lane share a byte, the lane in its upper half: stations of one card that send in the same run
+//! Lane and kind share a byte, the lane in its upper half: stations of one card that send in the same run
 //! number their frames each for itself.
 //!
-//! An answer has 24 bytes more: frames that arrived, those of them that came out of order, and the time from
-//! the first to the last in nanoseconds.
+//! Who sent a frame is in its Ethernet header: see [`RunKey`].
+//!
+//! An answer has 32 bytes more: different frames that arrived, those of them that came out of order, frames
+//! that came more than once, and the time from the first to the last in nanoseconds.
 
 use core::ops::Range;
 
 /// Where the UDP payload is: behind Ethernet, IPv4 without options, and UDP.
 pub const PAYLOAD: usize = 14 + 20 + 8;
 /// How long a probe is, and an answer.
-pub const PROBE_BYTES: usize = 16;
+pub const PROBE_BYTES: usize = 18;
 /// See the module.
-pub const ANSWER_BYTES: usize = PROBE_BYTES + 24;
+pub const ANSWER_BYTES: usize = PROBE_BYTES + 32;
 
 /// How many lanes there are.
 pub const LANES: usize = 16;
 const LANE_SHIFT: u32 = 4;
 const KIND_MASK: u8 = 0xf;
+/// How many frames a lane can number.
+pub const SEQUENCES: u64 = 1 << TAG_SHIFT;
+/// Lane and kind are above the sequence number, in a word with it.
+const TAG_SHIFT: u32 = 56;
 
-const MAGIC: [u8; 2] = *b"PG";
+/// The checksum of UDP, which is left out, and the magic behind it.
+const MARK: [u8; 4] = *b"\0\0PG";
+const IPV4: [u8; 2] = [0x08, 0x00];
 
 mod field {
     use super::{PAYLOAD, Range};
@@ -34,16 +43,19 @@ mod field {
         PAYLOAD + start..PAYLOAD + start + bytes
     }
 
-    /// All up to the sequence number, which it includes.
-    pub const FIRST: Range<usize> = at(0, 8);
+    /// The address of the sender, and the type behind it.
+    pub const SOURCE: Range<usize> = 6..14;
+    pub const TYPE: Range<usize> = 12..14;
+    pub const MARK: Range<usize> = PAYLOAD - 2..PAYLOAD + 2;
     pub const MAGIC: Range<usize> = at(0, 2);
-    pub const KIND: usize = PAYLOAD + 2;
-    pub const RUN: usize = PAYLOAD + 3;
-    pub const SEQUENCE: Range<usize> = at(4, 4);
-    pub const SENT: Range<usize> = at(8, 8);
-    pub const ARRIVED: Range<usize> = at(16, 8);
-    pub const REORDERED: Range<usize> = at(24, 8);
-    pub const SPAN: Range<usize> = at(32, 8);
+    /// Lane, kind and sequence.
+    pub const PLACE: Range<usize> = at(2, 8);
+    pub const RUN: Range<usize> = at(10, 4);
+    pub const SENT: Range<usize> = at(14, 4);
+    pub const ARRIVED: Range<usize> = at(18, 8);
+    pub const REORDERED: Range<usize> = at(26, 8);
+    pub const DUPLICATES: Range<usize> = at(34, 8);
+    pub const SPAN: Range<usize> = at(42, 8);
 }
 
 /// What a frame is for.
@@ -91,22 +103,32 @@ pub struct Probe {
     /// What it is for.
     pub kind: Kind,
     /// Which run of the sender it belongs to.
-    pub run: u8,
+    pub run: u32,
     /// Which of the sender's stations it comes from, below [`LANES`].
     pub lane: u8,
-    /// Its place in the run, from zero.
-    pub sequence: u32,
-    /// When it was sent, in nanoseconds of the sender's clock.
-    pub sent_ns: u64,
+    /// Its place in the run, from zero, below [`SEQUENCES`].
+    pub sequence: u64,
+    /// When it was sent, in nanoseconds of the sender's clock: the lower half of them.
+    pub sent_ns: u32,
+}
+
+/// Which run of which sender. The default is nobody's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RunKey {
+    /// The sender's address and the type behind it, which is that of IPv4: so the two are one read.
+    source: u64,
+    run: u32,
 }
 
 /// What has arrived of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Arrivals {
-    /// How many frames.
+    /// How many different frames.
     pub frames: u64,
     /// How many of them after one that was sent later.
     pub reordered: u64,
+    /// How many came again, or so late that nobody knows whether they did.
+    pub duplicates: u64,
     /// From the first to the last, in nanoseconds.
     pub span_ns: u64,
 }
@@ -122,16 +144,17 @@ impl Probe {
     #[inline]
     pub fn parse(frame: &[u8]) -> Option<Probe> {
         let frame: &[u8; PAYLOAD + PROBE_BYTES] = frame.first_chunk()?;
-        let [m0, m1, kind, run, sequence @ ..] = number::<8>(frame, field::FIRST);
-        if frame[12..14] != [0x08, 0x00] || [m0, m1] != MAGIC {
+        if frame[field::TYPE] != IPV4 || frame[field::MARK] != MARK {
             return None;
         }
+        let place = u64::from_be_bytes(number(frame, field::PLACE));
+        let tag = (place >> TAG_SHIFT) as u8;
         Some(Probe {
-            kind: Kind::of(kind & KIND_MASK)?,
-            run,
-            lane: kind >> LANE_SHIFT,
-            sequence: u32::from_be_bytes(sequence),
-            sent_ns: u64::from_be_bytes(number(frame, field::SENT)),
+            kind: Kind::of(tag & KIND_MASK)?,
+            run: u32::from_be_bytes(number(frame, field::RUN)),
+            lane: tag >> LANE_SHIFT,
+            sequence: place % SEQUENCES,
+            sent_ns: u32::from_be_bytes(number(frame, field::SENT)),
         })
     }
 
@@ -141,7 +164,9 @@ impl Probe {
     /// If the frame is too short.
     #[inline]
     pub fn emit_changes(&self, frame: &mut [u8]) {
-        frame[field::SEQUENCE].copy_from_slice(&self.sequence.to_be_bytes());
+        let tag = self.kind.number() | self.lane << LANE_SHIFT;
+        let place = (u64::from(tag) << TAG_SHIFT) | (self.sequence % SEQUENCES);
+        frame[field::PLACE].copy_from_slice(&place.to_be_bytes());
         frame[field::SENT].copy_from_slice(&self.sent_ns.to_be_bytes());
     }
 
@@ -151,20 +176,32 @@ impl Probe {
     /// If the frame is too short.
     #[inline]
     pub fn emit(&self, frame: &mut [u8]) {
-        frame[field::MAGIC].copy_from_slice(&MAGIC);
-        frame[field::KIND] = self.kind.number() | self.lane << LANE_SHIFT;
-        frame[field::RUN] = self.run;
+        frame[field::MAGIC].copy_from_slice(&MARK[2..]);
+        frame[field::RUN].copy_from_slice(&self.run.to_be_bytes());
         self.emit_changes(frame);
+    }
+}
+
+impl RunKey {
+    /// The run that a frame with this probe belongs to.
+    ///
+    /// # Panics
+    /// If the frame is too short for a probe.
+    #[inline]
+    pub fn of(frame: &[u8], probe: &Probe) -> RunKey {
+        RunKey { source: u64::from_be_bytes(number(frame, field::SOURCE)), run: probe.run }
     }
 }
 
 impl Arrivals {
     /// The rest of an answer; `None` if it is not all there.
     pub fn parse(frame: &[u8]) -> Option<Arrivals> {
+        let word = |place| u64::from_be_bytes(number(frame, place));
         (frame.len() >= PAYLOAD + ANSWER_BYTES).then(|| Arrivals {
-            frames: u64::from_be_bytes(number(frame, field::ARRIVED)),
-            reordered: u64::from_be_bytes(number(frame, field::REORDERED)),
-            span_ns: u64::from_be_bytes(number(frame, field::SPAN)),
+            frames: word(field::ARRIVED),
+            reordered: word(field::REORDERED),
+            duplicates: word(field::DUPLICATES),
+            span_ns: word(field::SPAN),
         })
     }
 
@@ -175,6 +212,7 @@ impl Arrivals {
     pub fn emit(&self, frame: &mut [u8]) {
         frame[field::ARRIVED].copy_from_slice(&self.frames.to_be_bytes());
         frame[field::REORDERED].copy_from_slice(&self.reordered.to_be_bytes());
+        frame[field::DUPLICATES].copy_from_slice(&self.duplicates.to_be_bytes());
         frame[field::SPAN].copy_from_slice(&self.span_ns.to_be_bytes());
     }
 
@@ -197,14 +235,15 @@ mod tests {
     #[test]
     fn comes_out_as_it_went_in() {
         let mut frame = [0; 96];
-        frame[12..14].copy_from_slice(&[8, 0]);
+        frame[field::TYPE].copy_from_slice(&IPV4);
         for kind in KINDS {
-            let probe =
-                Probe { kind, run: 7, lane: 15, sequence: 0x1234_5678, sent_ns: u64::MAX - 1 };
+            let sequence = SEQUENCES - 2;
+            let probe = Probe { kind, run: 0x9abc_def0, lane: 15, sequence, sent_ns: u32::MAX - 1 };
             probe.emit(&mut frame);
             assert_eq!(Probe::parse(&frame), Some(probe));
         }
-        let arrivals = Arrivals { frames: 1_000_001, reordered: 3, span_ns: 500_000_000 };
+        let arrivals =
+            Arrivals { frames: 1_000_001, reordered: 3, duplicates: 4, span_ns: 500_000_000 };
         arrivals.emit(&mut frame);
         assert_eq!(Arrivals::parse(&frame), Some(arrivals));
         assert_eq!(arrivals.per_second(), 2_000_000.0);
@@ -213,13 +252,31 @@ mod tests {
     #[test]
     fn other_frames_are_none() {
         let mut frame = [0; PAYLOAD + PROBE_BYTES];
-        frame[12..14].copy_from_slice(&[8, 0]);
+        frame[field::TYPE].copy_from_slice(&IPV4);
         assert_eq!(Probe::parse(&frame), None);
         Probe { kind: Kind::Data, run: 0, lane: 0, sequence: 0, sent_ns: 0 }.emit(&mut frame);
         assert!(Probe::parse(&frame).is_some());
         assert_eq!(Probe::parse(&frame[..frame.len() - 1]), None);
         assert_eq!(Arrivals::parse(&frame), None);
-        frame[field::KIND] = 6;
+        for place in [12, 13, PAYLOAD - 2, PAYLOAD - 1, PAYLOAD, PAYLOAD + 1] {
+            let mut other = frame;
+            other[place] ^= 1;
+            assert_eq!(Probe::parse(&other), None, "byte {place}");
+        }
+        frame[field::PLACE.start] = 6;
         assert_eq!(Probe::parse(&frame), None);
+    }
+
+    #[test]
+    fn a_run_is_of_one_sender() {
+        let mut frame = [0; PAYLOAD + PROBE_BYTES];
+        frame[field::TYPE].copy_from_slice(&IPV4);
+        let probe = Probe { kind: Kind::Data, run: 7, lane: 0, sequence: 0, sent_ns: 0 };
+        let key = RunKey::of(&frame, &probe);
+        assert_eq!(key, RunKey::of(&frame, &Probe { sequence: 5, lane: 2, ..probe }));
+        assert_ne!(key, RunKey::of(&frame, &Probe { run: 8, ..probe }));
+        assert_ne!(key, RunKey::default(), "not even a run 0 of the address zero is nobody's");
+        frame[6] = 1;
+        assert_ne!(key, RunKey::of(&frame, &probe));
     }
 }

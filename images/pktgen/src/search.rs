@@ -60,7 +60,7 @@ mod tests {
     fn outcome(rate: Option<u64>, fastest: u64, capacity: u64) -> Outcome {
         let sent = rate.unwrap_or(fastest).min(fastest);
         let frames = sent.min(capacity);
-        let arrivals = Arrivals { frames, reordered: 0, span_ns: 1_000_000_000 };
+        let arrivals = Arrivals { frames, span_ns: 1_000_000_000, ..Arrivals::default() };
         Outcome { sent, span_ns: 1_000_000_000, arrivals: Some(arrivals) }
     }
 

@@ -14,14 +14,17 @@ use base::Instant;
 use pool::{Frame, PoolStatistics};
 use spin::Mutex;
 
-use crate::meter::Meter;
-use crate::probe::{Arrivals, LANES, Probe};
+use crate::meter::{Meter, Meters, RUNS_MAX};
+use crate::probe::{Arrivals, LANES, Probe, RunKey};
 use crate::station::{Counters, Finished, Role};
 use crate::trial::{Outcome, Plan};
 
 /// The most stations of a card.
 pub const STATIONS_MAX: usize = 8;
 const _: () = assert!(STATIONS_MAX <= LANES);
+/// At most so many questions are known to be asked: as many as there are runs that are counted, and lanes of
+/// each.
+const ASKED_MAX: usize = RUNS_MAX * STATIONS_MAX;
 /// At most so many frames for the stack wait for the first station.
 pub const PACKETS_MAX: usize = 64;
 
@@ -29,15 +32,15 @@ pub const PACKETS_MAX: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub enum Order {
     /// Its share of a trial, as this run.
-    Trial(Plan, u8),
-    /// Another role, with the key for its hashes.
-    Become(Role, [u64; 2]),
+    Trial(Plan, u32),
+    /// Another role.
+    Become(Role),
     /// It has asked what has arrived, and another has heard the answer.
     Answer(Probe, Arrivals),
     /// It has sent an echo, and another has heard the reply, then.
     Reply(Probe, Instant),
-    /// To tell what it has counted, since another was asked for that by this probe.
-    Report(Probe),
+    /// To tell what it has counted, since another was asked for that.
+    Report(Asked),
     /// Nothing any more.
     Stop,
 }
@@ -49,16 +52,47 @@ pub struct Report {
     pub is_busy: bool,
     /// What it has counted.
     pub counters: Counters,
-    /// What has arrived of the run that it has heard last.
-    pub meter: Meter,
+    /// What has arrived.
+    pub meters: Meters,
     /// How many flows it hears, if it keeps account of them.
     pub flows: Option<usize>,
     /// Of its buffers.
     pub pool: PoolStatistics,
     /// What came of its last job.
     pub finished: Option<Finished>,
-    /// The last run of each lane for which there was an [`Order::Report`] before this one.
-    pub reported_for: [Option<u8>; LANES],
+    /// For what there was an [`Order::Report`] before this one.
+    pub reported: Reported,
+}
+
+/// A question: what has arrived of this run? Each lane of its sender asks for itself, when it has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// The run.
+    pub run: RunKey,
+    /// The lane.
+    pub lane: u8,
+}
+
+/// What was asked of late: several senders may ask at the same time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reported {
+    asked: [Option<Asked>; ASKED_MAX],
+    next: usize,
+}
+
+impl Reported {
+    /// Notes a question; the oldest is forgotten.
+    pub fn note(&mut self, asked: Asked) {
+        if !self.has(asked) {
+            self.asked[self.next] = Some(asked);
+            self.next = (self.next + 1) % ASKED_MAX;
+        }
+    }
+
+    /// Whether it was noted.
+    pub fn has(&self, asked: Asked) -> bool {
+        self.asked.contains(&Some(asked))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -148,6 +182,14 @@ impl Member {
         let others = others.filter(|(lane, _)| *lane != usize::from(self.lane));
         others.map(|(_, desk)| desk.lock().report)
     }
+}
+
+/// What all stations of a card have counted of the run that one of them heard last.
+pub fn heard_last(reports: &[Report]) -> Meter {
+    let latest = reports.iter().map(|report| report.meters.latest());
+    let Some(latest) = latest.max_by_key(Meter::last) else { return Meter::default() };
+    let all = reports.iter().map(|report| report.meters.of(latest.run()));
+    all.reduce(Meter::joined).unwrap_or(latest)
 }
 
 /// What came of two shares of a trial. Each station has told what it has sent, and has asked what has arrived

@@ -71,9 +71,9 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Frames that were sent and did not arrive.
+    /// Frames that were sent and did not arrive. If more arrived than were sent, nobody knows.
     pub fn lost(&self) -> Option<u64> {
-        self.arrivals.map(|arrivals| self.sent.saturating_sub(arrivals.frames))
+        self.arrivals.and_then(|arrivals| self.sent.checked_sub(arrivals.frames))
     }
 
     /// How many frames were sent in a second.
@@ -104,7 +104,7 @@ enum Phase {
 pub struct Trial {
     template: Template,
     question: Template,
-    run: u8,
+    run: u32,
     lane: u8,
     flows: Range<u16>,
     flow: u16,
@@ -118,7 +118,7 @@ pub struct Trial {
 impl Trial {
     /// Begins. `run` tells it from those before.
     /// `stamp` tells its template from all others.
-    pub fn new(plan: &Plan, from: [u8; 6], run: u8, stamp: NonZeroU64, now: Instant) -> Trial {
+    pub fn new(plan: &Plan, from: [u8; 6], run: u32, stamp: NonZeroU64, now: Instant) -> Trial {
         Trial {
             template: Template::new(from, plan.to, plan.size).stamped(stamp),
             question: Template::new(from, plan.to, *crate::SIZES.start()),
@@ -162,9 +162,8 @@ impl Trial {
     }
 
     fn probe(&self, kind: Kind, now: Instant) -> Probe {
-        // A run ends before 2^32 frames.
-        let sequence = self.pace.sent() as u32;
-        Probe { kind, run: self.run, lane: self.lane, sequence, sent_ns: now.as_nanos() }
+        let (sequence, sent_ns) = (self.pace.sent(), now.as_nanos() as u32);
+        Probe { kind, run: self.run, lane: self.lane, sequence, sent_ns }
     }
 
     fn send(&mut self, now: Instant, templates: &Pool, outgoing: &mut VecDeque<Frame>) {
@@ -175,7 +174,7 @@ impl Trial {
         let mut probe = self.probe(Kind::Data, now);
         for buffer in buffers.by_ref() {
             outgoing.push_back(self.template.refill(buffer, flow, &probe));
-            probe.sequence = probe.sequence.wrapping_add(1);
+            probe.sequence += 1;
             flow = if flow + 1 < last { flow + 1 } else { first };
         }
         self.flow = flow;
@@ -188,7 +187,7 @@ impl Trial {
     }
 
     /// The receiver has answered.
-    pub fn handle_answer(&mut self, run: u8, arrivals: Arrivals) {
+    pub fn handle_answer(&mut self, run: u32, arrivals: Arrivals) {
         if run == self.run && matches!(self.phase, Phase::Asking { .. }) {
             self.phase = Phase::Done { arrivals: Some(arrivals) };
         }
@@ -210,6 +209,17 @@ impl Trial {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_than_was_sent_is_no_confirmation() {
+        let outcome = |frames| {
+            let arrivals = Some(Arrivals { frames, ..Arrivals::default() });
+            Outcome { sent: 100, span_ns: 1, arrivals }
+        };
+        let lost = [99, 100, 101].map(|frames| outcome(frames).lost());
+        assert_eq!(lost, [Some(1), Some(0), None]);
+        assert_eq!(Outcome { arrivals: None, ..outcome(100) }.lost(), None);
+    }
 
     #[test]
     fn shares_are_the_whole_and_no_flow_is_in_two() {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use base::{Duration, Instant};
 use net::device::FrameDevice;
-use pktgen::station::{Finished, Role};
+use pktgen::station::{Finished, Role, Seed};
 use pktgen::tcp::Tcp;
 use pktgen::trial::Plan;
 use pktgen::{BURST, Station};
@@ -35,6 +35,7 @@ impl World {
                 pool.clone(),
                 Pool::on_heap(256, PAGE_BYTES),
                 Tcp::new(mac, device, 1, now),
+                Seed { run: 0, hash_key: [1, 2] },
             )
         };
         let stations = [station(FROM), station(TO)];
@@ -80,7 +81,7 @@ fn plan(rate: Option<u64>) -> Plan {
 #[test]
 fn what_arrives_is_what_was_sent_less_what_was_lost() {
     let mut world = World::new(20);
-    world.stations[1].set_role(Role::FlowSink, [1, 2]);
+    world.stations[1].set_role(Role::FlowSink);
     world.stations[0].start_trial(&plan(None), world.now);
     let Finished::Trial(outcome) = world.run() else { panic!("a trial was begun") };
     let arrivals = outcome.arrivals.expect("the receiver answered");
@@ -124,7 +125,7 @@ fn echoes_take_their_time() {
 #[test]
 fn a_forwarder_returns_everything_in_its_own_buffers() {
     let mut world = World::new(BURST);
-    world.stations[1].set_role(Role::Forwarder, [1, 2]);
+    world.stations[1].set_role(Role::Forwarder);
     world.stations[0].start_trial(&plan(None), world.now);
     for _ in 0..1_000 {
         world.step();
@@ -155,7 +156,7 @@ fn other_frames_are_counted_apart() {
         world.stations[1].poll(world.now);
     }
     assert_eq!(world.stations[1].counters().foreign, 7);
-    world.stations[1].set_role(Role::Forwarder, [1, 2]);
+    world.stations[1].set_role(Role::Forwarder);
     let mut short = pool.allocate_frame().unwrap();
     short.append(11).fill(1);
     world.stations[1].handle_frame(short, world.now);

@@ -8,7 +8,7 @@ use base::{Duration, Instant};
 use net::device::FrameDevice;
 use netio::{Core, FlowKey, MICROSOFT_KEY, Steering, SteeringStatistics, Toeplitz};
 use pktgen::probe::{Kind, Probe};
-use pktgen::station::{Finished, Role};
+use pktgen::station::{Finished, Role, Seed};
 use pktgen::tcp::{Ending, PORT, Tcp, WINDOW_BYTES};
 use pktgen::team::Member;
 use pktgen::trial::{Outcome, Plan};
@@ -34,7 +34,8 @@ impl Card {
             let [pool, templates] = [(); 2].map(|()| Pool::on_heap(256, PAGE_BYTES));
             pools.extend([pool.clone(), templates.clone()]);
             let device = FrameDevice::new(pool.clone(), 1500, None);
-            Station::of_team(mac, pool, templates, Tcp::new(mac, device, 1, now), member)
+            let (tcp, seed) = (Tcp::new(mac, device, 1, now), Seed { run: 0, hash_key: [1, 2] });
+            Station::of_team(mac, pool, templates, tcp, seed, member)
         });
         let stations = stations.collect();
         Card { steering: Steering::new(PAIRS as u8), rings: Default::default(), stations, pools }
@@ -49,7 +50,7 @@ struct World {
     per_step: [usize; PAIRS],
     /// The numbers of frames that have reached the second card, of each flow (its hash) and lane, in their
     /// order.
-    heard: BTreeMap<(u32, u8), Vec<u32>>,
+    heard: BTreeMap<(u32, u8), Vec<u64>>,
     /// Frames that were sent to the second card and are not the generator's.
     foreign: u64,
 }
@@ -142,14 +143,14 @@ impl World {
 
     /// Every frame that was sent has been heard once.
     fn assert_all_were_heard_once(&self, outcome: &Outcome) {
-        let mut lanes: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
+        let mut lanes: BTreeMap<u8, Vec<u64>> = BTreeMap::new();
         for ((_, lane), numbers) in &self.heard {
             lanes.entry(*lane).or_default().extend(numbers);
         }
         let mut sent = 0;
         for numbers in lanes.values_mut() {
             numbers.sort_unstable();
-            assert!(numbers.iter().copied().eq(0..numbers.len() as u32));
+            assert!(numbers.iter().copied().eq(0..numbers.len() as u64));
             sent += numbers.len() as u64;
         }
         assert_eq!(sent, outcome.sent);
@@ -167,13 +168,13 @@ impl World {
 #[test]
 fn two_stations_share_a_trial_and_each_hears_its_flows() {
     let mut world = World::new(Instant::from_millis(1));
-    world.cards[1].stations[0].set_role(Role::FlowSink, [1, 2]);
+    world.cards[1].stations[0].set_role(Role::FlowSink);
     let outcome = world.trial(1_000_000, 64, |_, _| ());
     world.assert_all_were_heard_once(&outcome);
     assert!((99_900..=100_100).contains(&outcome.sent), "{}", outcome.sent);
     assert_eq!(outcome.arrivals.map(|arrivals| arrivals.reordered), Some(0));
     let reports = world.cards[1].stations[0].reports();
-    assert!(reports.iter().all(|report| report.meter.latest().frames > 30_000));
+    assert!(reports.iter().all(|report| report.meters.latest().arrivals().frames > 30_000));
     let flows: usize = reports.iter().map(|report| report.flows.expect("it counts them")).sum();
     assert_eq!(flows, 64, "a flow in two places would count twice");
     assert_eq!(world.steering().moved, 0);

@@ -15,6 +15,7 @@ use base::limits::packet_buffers;
 use base::{Duration, Instant};
 use net::device::{FrameDevice, Offloads};
 use pktgen::settings::{Offloading, Settings};
+use pktgen::station::Seed;
 use pktgen::tcp::Tcp;
 use pktgen::{BURST, Station};
 use platform::clock::Clock;
@@ -154,6 +155,12 @@ fn start<T: Transport>(
     }
 }
 
+/// A station of the same address that ran before had another.
+fn seed() -> Seed {
+    let [run, hash_key @ ..] = [(); 3].map(|()| entropy::random_u64());
+    Seed { run: run as u32, hash_key }
+}
+
 /// Gives what has arrived to the station. A card that was asked for nothing hands up plain frames, which is
 /// faster.
 fn receive<T: Transport>(
@@ -189,7 +196,7 @@ fn send<T: Transport>(
 fn run<T: Transport>(mut card: VirtioNet<T>, pools: &Pools, clock: Clock) -> ! {
     let tcp = pools.tcp(&card, clock.now());
     let (packets, templates) = (pools.packets.clone(), pools.templates.clone());
-    let mut station = Station::new(card.mac().0, packets, templates, tcp);
+    let mut station = Station::new(card.mac().0, packets, templates, tcp, seed());
     station.note_card(card.statistics());
     let mut waiting = VecDeque::with_capacity(BURST);
     let mut terminal = Terminal::new(&format_args!("the card is {}", card.mac()));

@@ -19,7 +19,7 @@ use virtio::net::{CardConfig, CardPair, NetConfig, Packet, Rss, VirtioCard};
 use virtio::transport::{PciDevice, PciDoorbell};
 
 use crate::terminal::Terminal;
-use crate::{CHECK_EVERY, TURNS_BETWEEN_KEYS, cut_pool, refuse};
+use crate::{CHECK_EVERY, TURNS_BETWEEN_KEYS, cut_pool, refuse, seed};
 
 const _: () = assert!(PROCESSORS_MAX <= STATIONS_MAX);
 
@@ -89,12 +89,12 @@ fn start(
         Err(error) => refuse(&error),
     };
     let (mac, mtu) = (card.mac().0, usize::from(card.mtu()));
-    let members = Member::team(card_pairs.len()).into_iter();
+    let (seed, members) = (seed(), Member::team(card_pairs.len()).into_iter());
     let stations = members.zip(packets.into_iter().zip(templates)).map(|(member, pools)| {
         let (packets, templates) = pools;
         let device = FrameDevice::new(packets.clone(), mtu, None);
         let tcp = Tcp::new(mac, device, entropy::random_u64(), Clock::new().now());
-        Station::of_team(mac, packets, templates, tcp, member)
+        Station::of_team(mac, packets, templates, tcp, seed, member)
     });
     let mut workers = card_pairs.into_iter().zip(stations);
     let (first, station) = workers.next().expect("a card has a pair");

@@ -148,7 +148,7 @@ fn perform(
         }
         CommandId::Become(role) => {
             words.end()?;
-            station.set_role(role, [now.as_nanos(), 0]);
+            station.set_role(role);
             status::all(station)
         }
         CommandId::TcpSink => {
@@ -218,4 +218,5 @@ fn trial(record: Record, outcome: &Outcome) -> Record {
         .with("delivered_pps", arrivals.map(|arrivals| arrivals.per_second() as u64))
         .with("lost", outcome.lost())
         .with("reordered", arrivals.map(|arrivals| arrivals.reordered))
+        .with("duplicates", arrivals.map(|arrivals| arrivals.duplicates))
 }

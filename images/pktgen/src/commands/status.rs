@@ -3,8 +3,8 @@
 use pool::PoolStatistics;
 use shell::{Listing, Record, Report, Value};
 
-use crate::meter::Meter;
 use crate::station::{Counters, Role, Station};
+use crate::team;
 
 pub(super) fn all(station: &Station) -> Report {
     let role = match station.role() {
@@ -15,8 +15,8 @@ pub(super) fn all(station: &Station) -> Report {
     let mac = station.mac().map(|byte| alloc::format!("{byte:02x}")).join(":");
     let reports = station.reports();
     let counters = reports.iter().fold(Counters::default(), |sum, it| sum + it.counters);
-    let meter = reports.iter().map(|it| it.meter).reduce(Meter::joined).unwrap_or_default();
-    let (arrivals, costs) = (meter.latest(), station.costs());
+    let meter = team::heard_last(&reports);
+    let (arrivals, costs) = (meter.arrivals(), station.costs());
     let sum = |of: fn(&PoolStatistics) -> u64| reports.iter().map(|it| of(&it.pool)).sum::<u64>();
     Report::Record(
         Record::default()
@@ -30,6 +30,7 @@ pub(super) fn all(station: &Station) -> Report {
             .with("run_frames", arrivals.frames)
             .with("run_bytes", meter.bytes())
             .with("run_reordered", arrivals.reordered)
+            .with("run_duplicates", arrivals.duplicates)
             .with("run_pps", arrivals.per_second() as u64)
             .with("flows", reports.iter().map(|it| it.flows).sum::<Option<usize>>())
             .with("packet_ns_p50", costs.map(|(p50, _)| u64::from(p50 / 10)))
@@ -59,7 +60,7 @@ const PAIR_COLUMNS: &[&str] = &[
 pub(super) fn pairs(station: &Station) -> Report {
     let mut listing = Listing::new(PAIR_COLUMNS);
     for (pair, report) in station.reports().into_iter().enumerate() {
-        let (arrivals, counters) = (report.meter.latest(), report.counters);
+        let (arrivals, counters) = (report.meters.latest().arrivals(), report.counters);
         listing.push([
             pair.into(),
             report.is_busy.into(),

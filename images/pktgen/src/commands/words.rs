@@ -6,10 +6,13 @@ use core::net::Ipv4Addr;
 
 use base::Duration;
 
+use crate::probe::SEQUENCES;
 use crate::trial::Plan;
 use crate::{FLOWS_MAX, SIZES, tcp};
 
 const SECONDS_MAX: u64 = 3_600;
+const RATE_MAX: u64 = 1_000_000_000;
+const _: () = assert!(SECONDS_MAX * RATE_MAX < SEQUENCES, "frames of a run are numbered");
 /// A source sends for so long, unless something else is said.
 const TCP_SECONDS: Duration = Duration::from_secs(10);
 
@@ -55,7 +58,7 @@ impl<'a> Words<'a> {
             to: self.station()?,
             size: self.size()?,
             duration: Duration::from_secs(self.number("seconds", 1..=SECONDS_MAX)?.unwrap_or(1)),
-            per_second: self.number("rate", 1..=1_000_000_000)?,
+            per_second: self.number("rate", 1..=RATE_MAX)?,
             flows: self
                 .number("flows", 1..=FLOWS_MAX.into())?
                 .map_or(1, |flows| u16::try_from(flows).expect("it is within bounds")),

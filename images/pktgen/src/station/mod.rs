@@ -1,10 +1,10 @@
 //! A station on a network: what it does with frames that come, and which it sends.
 
+mod jobs;
 mod together;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::Ipv4Addr;
 use core::num::NonZeroU64;
 use core::ops::Add;
 
@@ -13,14 +13,14 @@ use netio::{FlowKey, FlowTable, NetStatistics, Outgoing};
 use pool::{Frame, FrameChain, Pool, Returns};
 
 use crate::BURST;
-use crate::echo::{Echo, Spans};
-use crate::meter::Meter;
-use crate::probe::{Arrivals, Kind, LANES, Probe};
-use crate::search::Search;
-use crate::tcp::{self, Tcp};
-use crate::team::Member;
+use crate::meter::Meters;
+use crate::probe::{Arrivals, Kind, Probe, RunKey};
+use crate::tcp::Tcp;
+use crate::team::{Asked, Member, Reported};
 use crate::template::{Template, clear_stamps};
-use crate::trial::{Outcome, Plan, Pools, Trial};
+use crate::trial::Pools;
+pub use jobs::Finished;
+use jobs::Job;
 
 /// An answer is a frame of this size, in bytes with its checksum.
 const ANSWER_SIZE: usize = 128;
@@ -47,25 +47,13 @@ pub enum Role {
     Forwarder,
 }
 
-/// What it sends.
-#[derive(Debug)]
-enum Job {
-    Trial(Trial),
-    Search(Plan, Search, Trial),
-    Echo(Echo),
-}
-
-/// What came of the last job.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Finished {
-    /// A trial.
-    Trial(Outcome),
-    /// A search: its end, and its last trial.
-    Search(Search, Outcome),
-    /// Echoes.
-    Echo(Spans),
-    /// A source of TCP.
-    Tcp(tcp::Outcome),
+/// What differs from one boot to the next; whoever has it draws it at random.
+#[derive(Clone, Copy, Debug)]
+pub struct Seed {
+    /// The number before that of the first run: a receiver tells it from what this address sent earlier.
+    pub run: u32,
+    /// The secret of the hash of flows, which strangers choose.
+    pub hash_key: [u64; 2],
 }
 
 /// What it has counted.
@@ -104,19 +92,20 @@ pub struct Station {
     team: Option<Member>,
     /// It has ordered something of them, which may sleep.
     is_calling: bool,
-    /// The last run of each lane for which it was told to report.
-    reported_for: [Option<u8>; LANES],
+    /// What it was told to report for.
+    reported: Reported,
     /// The number of the last template.
     last_stamp: NonZeroU64,
     /// Frames that were counted, until the end of the turn.
     counted: Returns,
     role: Role,
+    hash_key: [u64; 2],
     tcp: Tcp,
-    meter: Meter,
+    meters: Meters,
     flows: Option<FlowTable>,
     job: Option<Job>,
     finished: Option<Finished>,
-    last_run: u8,
+    last_run: u32,
     counters: Counters,
     card: NetStatistics,
     outgoing: VecDeque<Frame>,
@@ -129,7 +118,7 @@ pub struct Station {
 impl Station {
     /// A sink with nothing to send. What it sends to be counted lies in the buffers of `templates`, which
     /// nobody else has. What is none of its own frames is the affair of `tcp`.
-    pub fn new(mac: [u8; 6], pool: Pool, templates: Pool, tcp: Tcp) -> Station {
+    pub fn new(mac: [u8; 6], pool: Pool, templates: Pool, tcp: Tcp, seed: Seed) -> Station {
         clear_stamps(&templates);
         Station {
             mac,
@@ -137,16 +126,17 @@ impl Station {
             templates,
             team: None,
             is_calling: false,
-            reported_for: [None; LANES],
+            reported: Reported::default(),
             last_stamp: NonZeroU64::MIN,
             counted: Returns::default(),
             role: Role::Sink,
+            hash_key: seed.hash_key,
             tcp,
-            meter: Meter::default(),
+            meters: Meters::default(),
             flows: None,
             job: None,
             finished: None,
-            last_run: 0,
+            last_run: seed.run,
             counters: Counters::default(),
             card: NetStatistics::default(),
             outgoing: VecDeque::with_capacity(4 * BURST),
@@ -191,8 +181,8 @@ impl Station {
             self.account(&frame, now);
         }
         match Probe::parse(&frame) {
-            Some(Probe { kind: Kind::Data, run, lane, sequence, .. }) => {
-                self.meter.record(run, lane, sequence, frame.len(), now);
+            Some(probe) if probe.kind == Kind::Data => {
+                self.meters.record(RunKey::of(&frame, &probe), &probe, frame.len(), now);
                 self.counted.push(frame.into_buffer());
             }
             Some(probe) => self.handle_probe(frame, probe, now),
@@ -240,7 +230,8 @@ impl Station {
     }
 
     fn answer(&mut self, question: &Frame, probe: &Probe) {
-        if !self.have_all_reported(probe) {
+        let run = RunKey::of(question, probe);
+        if !self.have_all_reported(Asked { run, lane: probe.lane }) {
             return;
         }
         let to = question[6..12].try_into().expect("a probe has its header");
@@ -249,7 +240,7 @@ impl Station {
         // Without a buffer there is no answer now; the question comes again.
         if let Some(mut frame) = template.frame(0, &probe, &self.pool) {
             reverse_flow(&mut frame);
-            self.meter_of_all().arrivals(probe.run).emit(&mut frame);
+            self.meter_of_all(run).arrivals().emit(&mut frame);
             self.outgoing.push_back(frame);
         }
     }
@@ -271,25 +262,6 @@ impl Station {
         }
         if let Some(finished) = self.finish(now) {
             (self.finished, self.job) = (Some(finished), None);
-        }
-    }
-
-    /// What came of the job, if that is over; a search goes on with its next trial.
-    fn finish(&mut self, now: Instant) -> Option<Finished> {
-        match self.job.as_mut()? {
-            Job::Trial(trial) => trial.outcome().map(Finished::Trial),
-            Job::Echo(echo) => echo.outcome().map(Finished::Echo),
-            Job::Search(plan, search, trial) => {
-                let outcome = trial.outcome()?;
-                let Some(rate) = search.next_rate(&outcome) else {
-                    return Some(Finished::Search(*search, outcome));
-                };
-                self.last_run = self.last_run.wrapping_add(1);
-                let plan = Plan { per_second: Some(rate), ..*plan };
-                self.last_stamp = next(self.last_stamp);
-                *trial = Trial::new(&plan, self.mac, self.last_run, self.last_stamp, now);
-                None
-            }
         }
     }
 
@@ -338,9 +310,9 @@ impl Station {
         rank(50).copied().zip(rank(99).copied())
     }
 
-    fn take_role(&mut self, role: Role, hash_key: [u64; 2]) {
+    fn take_role(&mut self, role: Role) {
         self.role = role;
-        self.flows = (role == Role::FlowSink).then(|| FlowTable::new(hash_key, FLOW_IDLE_NS));
+        self.flows = (role == Role::FlowSink).then(|| FlowTable::new(self.hash_key, FLOW_IDLE_NS));
         self.counters = Counters::default();
         self.costs.clear();
         self.next_cost = 0;
@@ -351,54 +323,9 @@ impl Station {
         self.role
     }
 
-    fn next_run(&mut self) -> u8 {
-        self.finished = None;
-        self.costs.clear();
-        self.next_cost = 0;
-        self.last_run = self.last_run.wrapping_add(1);
-        self.last_run
-    }
-
-    fn begin_trial(&mut self, plan: &Plan, run: u8, now: Instant) {
-        self.last_stamp = next(self.last_stamp);
-        self.job = Some(Job::Trial(Trial::new(plan, self.mac, run, self.last_stamp, now)));
-    }
-
-    /// Begins a search; another job ends. The plan's rate is not looked at.
-    pub fn start_search(&mut self, plan: &Plan, now: Instant) {
-        let plan = Plan { per_second: None, ..*plan };
-        let run = self.next_run();
-        self.last_stamp = next(self.last_stamp);
-        let trial = Trial::new(&plan, self.mac, run, self.last_stamp, now);
-        self.job = Some(Job::Search(plan, Search::default(), trial));
-    }
-
-    /// Begins to send echoes; another job ends.
-    pub fn start_echo(&mut self, to: [u8; 6], size: usize, count: u32) {
-        let run = self.next_run();
-        self.job = Some(Job::Echo(Echo::new(to, self.mac, size, count, run)));
-    }
-
     /// Counts what is sent to a port by TCP.
     pub fn listen(&mut self, port: u16) {
         self.tcp.listen(port);
-    }
-
-    /// Begins to send by TCP; another job ends.
-    pub fn start_tcp(&mut self, to: Ipv4Addr, port: u16, duration: Duration, now: Instant) {
-        self.next_run();
-        self.job = None;
-        self.tcp.connect(to, port, duration, now);
-    }
-
-    fn end_job(&mut self, now: Instant) {
-        self.job = None;
-        self.tcp.stop(now);
-    }
-
-    /// Whether a job runs.
-    pub fn is_busy(&self) -> bool {
-        self.job.is_some() || self.tcp.is_busy()
     }
 
     /// What it knows of TCP.
@@ -406,14 +333,9 @@ impl Station {
         &self.tcp
     }
 
-    /// What came of the last job.
-    pub fn finished(&self) -> Option<&Finished> {
-        self.finished.as_ref()
-    }
-
-    /// What has arrived of the run that was heard last.
-    pub fn meter(&self) -> &Meter {
-        &self.meter
+    /// What has arrived.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     /// What was counted since the role was given.
@@ -446,11 +368,6 @@ impl Station {
         let is_short = self.pool.free() < BURST || self.templates.free() < BURST;
         is_short || self.tcp.is_short_of_buffers()
     }
-}
-
-/// Nobody begins 2^64 trials.
-fn next(stamp: NonZeroU64) -> NonZeroU64 {
-    stamp.saturating_add(1)
 }
 
 /// Makes it a frame of the other half of its conversation: IPv4 addresses and ports change places, which no

@@ -5,18 +5,25 @@ use alloc::vec::Vec;
 use base::Instant;
 use pool::{Frame, Pool};
 
-use super::{Finished, Job, Role, Station};
+use super::{Finished, Job, Role, Seed, Station};
 use crate::meter::Meter;
-use crate::probe::{Arrivals, Probe};
+use crate::probe::{Arrivals, Probe, RunKey};
 use crate::tcp::Tcp;
-use crate::team::{self, Member, Order, Report};
+use crate::team::{self, Asked, Member, Order, Report};
 use crate::trial::{Outcome, Plan};
 
 impl Station {
     /// One of several stations of a card, each with a pair of queues of its own. The first has the stack: the
     /// `tcp` of the others has nothing to do.
-    pub fn of_team(mac: [u8; 6], pool: Pool, templates: Pool, tcp: Tcp, member: Member) -> Station {
-        Station { team: Some(member), ..Station::new(mac, pool, templates, tcp) }
+    pub fn of_team(
+        mac: [u8; 6],
+        pool: Pool,
+        templates: Pool,
+        tcp: Tcp,
+        seed: Seed,
+        member: Member,
+    ) -> Station {
+        Station { team: Some(member), ..Station::new(mac, pool, templates, tcp, seed) }
     }
 
     /// Its place among the stations of its card, if it is not the only one.
@@ -52,12 +59,10 @@ impl Station {
                 let run = self.next_run();
                 self.begin_trial(&plan, run, now);
             }
-            Order::Become(role, hash_key) => self.take_role(role, hash_key),
+            Order::Become(role) => self.take_role(role),
             Order::Answer(probe, arrivals) => self.handle_answer(&probe, arrivals),
             Order::Reply(probe, at) => self.handle_reply(&probe, at),
-            Order::Report(Probe { run, lane, .. }) => {
-                self.reported_for[usize::from(lane)] = Some(run);
-            }
+            Order::Report(asked) => self.reported.note(asked),
             Order::Stop => {
                 self.end_job(now);
                 self.finished = None;
@@ -84,11 +89,11 @@ impl Station {
         Report {
             is_busy: self.is_busy(),
             counters: self.counters,
-            meter: self.meter,
+            meters: self.meters,
             flows: self.flows(),
             pool: self.pool.statistics(),
             finished: self.finished,
-            reported_for: self.reported_for,
+            reported: self.reported,
         }
     }
 
@@ -98,20 +103,19 @@ impl Station {
         core::iter::once(self.report()).chain(others).collect()
     }
 
-    /// What all have counted of the run that was heard last.
-    pub(super) fn meter_of_all(&self) -> Meter {
+    /// What all have counted of a run.
+    pub(super) fn meter_of_all(&self, run: RunKey) -> Meter {
         let others = self.team.iter().flat_map(Member::others);
-        others.fold(self.meter, |sum, other| sum.joined(other.meter))
+        others.fold(self.meters.of(run), |sum, other| sum.joined(other.meters.of(run)))
     }
 
-    /// Whether the others have reported since this question was first asked. If not they are told to; it is
-    /// asked again, until it is answered.
-    pub(super) fn have_all_reported(&mut self, probe: &Probe) -> bool {
-        let lane = usize::from(probe.lane);
-        let has_reported = |other: Report| other.reported_for[lane] == Some(probe.run);
+    /// Whether the others have reported since this was first asked. If not they are told to; it is asked
+    /// again, until it is answered.
+    pub(super) fn have_all_reported(&mut self, asked: Asked) -> bool {
+        let has_reported = |other: Report| other.reported.has(asked);
         let have_all = self.team.iter().flat_map(Member::others).all(has_reported);
         if !have_all {
-            self.order_others(Order::Report(*probe));
+            self.order_others(Order::Report(asked));
         }
         have_all
     }
@@ -151,9 +155,9 @@ impl Station {
     }
 
     /// Changes what all stations of the card do with frames that come, and begins to count anew.
-    pub fn set_role(&mut self, role: Role, hash_key: [u64; 2]) {
-        self.take_role(role, hash_key);
-        self.order_others(Order::Become(role, hash_key));
+    pub fn set_role(&mut self, role: Role) {
+        self.take_role(role);
+        self.order_others(Order::Become(role));
     }
 
     /// Begins a trial, in which all stations of the card have a share; another job ends.
