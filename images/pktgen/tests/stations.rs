@@ -115,7 +115,7 @@ fn a_search_finds_what_the_wire_carries() {
 #[test]
 fn echoes_take_their_time() {
     let mut world = World::new(20);
-    world.stations[0].start_echo(TO, 128, 500);
+    world.stations[0].start_echo(TO, 128, 500, world.now);
     let Finished::Echo(spans) = world.run() else { panic!("echoes were begun") };
     // A step there, and one back.
     assert_eq!((spans.count, spans.lost), (500, 0));

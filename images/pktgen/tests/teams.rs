@@ -230,3 +230,45 @@ fn a_connection_that_begins_at_another_pair_moves_to_the_one_that_serves_it() {
     }
     assert!((1..8).contains(&handed_over), "some begin there, some elsewhere: {handed_over}");
 }
+
+#[test]
+fn another_job_ends_that_of_all_stations() {
+    let whole = |duration| {
+        let to = MACS[1];
+        Plan { to, size: 64, duration, per_second: Some(1), flows: 64, first_flow: 0, lane: 0 }
+    };
+    let others: [fn(&mut Station, Instant, Plan); 4] = [
+        |station, now, plan| station.start_search(&plan, now),
+        |station, now, _| station.start_echo(MACS[1], 64, 10, now),
+        |station, now, _| {
+            let to = station.tcp().address();
+            station.start_tcp(to, PORT, Duration::from_secs(1), now);
+        },
+        // One flow is for one station.
+        |station, now, plan| station.start_trial(&Plan { flows: 1, ..plan }, now),
+    ];
+    for start in others {
+        let mut world = World::new(Instant::from_millis(1));
+        let now = world.now;
+        world.cards[0].stations[0].start_trial(&whole(Duration::from_secs(100)), now);
+        (0..10).for_each(|_| world.step());
+        assert!(world.cards[0].stations[1].is_busy(), "it has a share");
+        start(&mut world.cards[0].stations[0], world.now, whole(Duration::from_millis(1)));
+        (0..10).for_each(|_| world.step());
+        assert!(!world.cards[0].stations[1].is_busy());
+        assert!(world.cards[0].stations[0].is_busy());
+    }
+}
+
+#[test]
+fn a_trial_ends_what_is_sent_by_tcp() {
+    let mut world = World::new(Instant::from_millis(1));
+    world.cards[1].stations[0].listen(PORT);
+    let to = world.cards[1].stations[0].tcp().address();
+    let (now, duration) = (world.now, Duration::from_secs(100));
+    world.cards[0].stations[0].start_tcp(to, PORT, duration, now);
+    (0..10).for_each(|_| world.step());
+    assert!(world.cards[0].stations[0].tcp().is_busy());
+    world.trial(100_000, 2, |_, _| ());
+    assert!(!world.cards[0].stations[0].tcp().is_busy());
+}

@@ -143,7 +143,8 @@ fn perform(
             let (to, size) = (words.station()?, words.size()?);
             let count = words.number("count", 1..=SAMPLES_MAX.into())?.unwrap_or(1_000);
             words.end()?;
-            station.start_echo(to, size, u32::try_from(count).expect("it is within bounds"));
+            let count = u32::try_from(count).expect("it is within bounds");
+            station.start_echo(to, size, count, now);
             began()
         }
         CommandId::Become(role) => {

@@ -67,6 +67,7 @@ impl Station {
 
     /// Begins a search; another job ends. The plan's rate is not looked at.
     pub fn start_search(&mut self, plan: &Plan, now: Instant) {
+        self.stop(now);
         let plan = Plan { per_second: None, ..*plan };
         let run = self.next_run();
         self.last_stamp = next(self.last_stamp);
@@ -75,15 +76,16 @@ impl Station {
     }
 
     /// Begins to send echoes; another job ends.
-    pub fn start_echo(&mut self, to: [u8; 6], size: usize, count: u32) {
+    pub fn start_echo(&mut self, to: [u8; 6], size: usize, count: u32, now: Instant) {
+        self.stop(now);
         let run = self.next_run();
         self.job = Some(Job::Echo(Echo::new(to, self.mac, size, count, run)));
     }
 
     /// Begins to send by TCP; another job ends.
     pub fn start_tcp(&mut self, to: Ipv4Addr, port: u16, duration: Duration, now: Instant) {
+        self.stop(now);
         self.next_run();
-        self.job = None;
         self.tcp.connect(to, port, duration, now);
     }
 

@@ -162,6 +162,7 @@ impl Station {
 
     /// Begins a trial, in which all stations of the card have a share; another job ends.
     pub fn start_trial(&mut self, plan: &Plan, now: Instant) {
+        self.end_job(now);
         let run = self.next_run();
         let lanes = self.team.as_ref().map_or(1, Member::lanes);
         for lane in 1..lanes {
