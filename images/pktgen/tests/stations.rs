@@ -81,7 +81,7 @@ fn plan(rate: Option<u64>) -> Plan {
 #[test]
 fn what_arrives_is_what_was_sent_less_what_was_lost() {
     let mut world = World::new(20);
-    world.stations[1].set_role(Role::FlowSink);
+    world.stations[1].set_role(Role::FlowSink).unwrap();
     world.stations[0].start_trial(&plan(None), world.now);
     let Finished::Trial(outcome) = world.run() else { panic!("a trial was begun") };
     let arrivals = outcome.arrivals.expect("the receiver answered");
@@ -125,7 +125,7 @@ fn echoes_take_their_time() {
 #[test]
 fn a_forwarder_returns_everything_in_its_own_buffers() {
     let mut world = World::new(BURST);
-    world.stations[1].set_role(Role::Forwarder);
+    world.stations[1].set_role(Role::Forwarder).unwrap();
     world.stations[0].start_trial(&plan(None), world.now);
     for _ in 0..1_000 {
         world.step();
@@ -156,7 +156,7 @@ fn other_frames_are_counted_apart() {
         world.stations[1].poll(world.now);
     }
     assert_eq!(world.stations[1].counters().foreign, 7);
-    world.stations[1].set_role(Role::Forwarder);
+    world.stations[1].set_role(Role::Forwarder).unwrap();
     let mut short = pool.allocate_frame().unwrap();
     short.append(11).fill(1);
     world.stations[1].handle_frame(short, world.now);

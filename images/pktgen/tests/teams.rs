@@ -168,7 +168,7 @@ impl World {
 #[test]
 fn two_stations_share_a_trial_and_each_hears_its_flows() {
     let mut world = World::new(Instant::from_millis(1));
-    world.cards[1].stations[0].set_role(Role::FlowSink);
+    world.cards[1].stations[0].set_role(Role::FlowSink).unwrap();
     let outcome = world.trial(1_000_000, 64, |_, _| ());
     world.assert_all_were_heard_once(&outcome);
     assert!((99_900..=100_100).contains(&outcome.sent), "{}", outcome.sent);

@@ -4,7 +4,7 @@ mod status;
 mod tcp;
 mod words;
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use base::Instant;
@@ -149,7 +149,7 @@ fn perform(
         }
         CommandId::Become(role) => {
             words.end()?;
-            station.set_role(role);
+            station.set_role(role).map_err(|error| error.to_string())?;
             status::all(station)
         }
         CommandId::TcpSink => {

@@ -5,6 +5,7 @@ mod together;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::fmt;
 use core::num::NonZeroU64;
 use core::ops::Add;
 
@@ -45,6 +46,18 @@ pub enum Role {
     FlowSink,
     /// It sends every frame back to where it came from, its two Ethernet addresses exchanged.
     Forwarder,
+}
+
+/// Frames come without their checksums, or several as one: sent back like that they would be wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unfinished;
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "this card leaves checksums to us; only with pktgen.offloads=none frames are forwarded",
+        )
+    }
 }
 
 /// What differs from one boot to the next; whoever has it draws it at random.

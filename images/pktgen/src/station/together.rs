@@ -3,9 +3,10 @@
 use alloc::vec::Vec;
 
 use base::Instant;
+use netio::OffloadSet;
 use pool::{Frame, Pool};
 
-use super::{Finished, Job, Role, Seed, Station};
+use super::{Finished, Job, Role, Seed, Station, Unfinished};
 use crate::meter::Meter;
 use crate::probe::{Arrivals, Probe, RunKey};
 use crate::tcp::Tcp;
@@ -155,9 +156,18 @@ impl Station {
     }
 
     /// Changes what all stations of the card do with frames that come, and begins to count anew.
-    pub fn set_role(&mut self, role: Role) {
+    ///
+    /// # Errors
+    /// If it is to forward what the card does not hand up as it was on the wire; nothing has changed then.
+    pub fn set_role(&mut self, role: Role) -> Result<(), Unfinished> {
+        let OffloadSet { receive_checksum, mergeable_buffers, .. } =
+            self.tcp.offload_status().negotiated;
+        if role == Role::Forwarder && (receive_checksum || mergeable_buffers) {
+            return Err(Unfinished);
+        }
         self.take_role(role);
         self.order_others(Order::Become(role));
+        Ok(())
     }
 
     /// Begins a trial, in which all stations of the card have a share; another job ends.
