@@ -85,16 +85,19 @@ impl Echo {
 
     /// What came of it, once it is over.
     pub fn outcome(&mut self) -> Option<Spans> {
-        if self.sent < self.wanted || self.waiting.is_some() {
-            return None;
-        }
+        let is_over = self.sent == self.wanted && self.waiting.is_none();
+        is_over.then(|| self.spans())
+    }
+
+    /// What has come of it until now.
+    pub fn spans(&mut self) -> Spans {
         self.spans_ns.sort_unstable();
         let rank = |percent: usize| {
             let rank = (self.spans_ns.len() * percent).div_ceil(100).max(1);
             self.spans_ns.get(rank - 1).copied().unwrap_or(0)
         };
         let (count, lost) = (self.spans_ns.len(), self.lost);
-        Some(Spans { count, lost, p50_ns: rank(50), p99_ns: rank(99), max_ns: rank(100) })
+        Spans { count, lost, p50_ns: rank(50), p99_ns: rank(99), max_ns: rank(100) }
     }
 }
 

@@ -8,6 +8,7 @@
 //! - [`pace`] says how many are due, [`meter`] counts those that come.
 //! - [`trial`] sends for a while, then asks what arrived; [`search`] looks for the highest rate without loss
 //!   (RFC 2544, section 26.1) by such trials; [`echo`] takes the time of single frames there and back.
+//! - [`rfc2544`] does both for all frame sizes of that document.
 //! - [`tcp`] is a sink and a source of TCP, in the manner of iperf3.
 //! - [`settings`] is what a station is told when it boots.
 //! - [`station`] is the whole; [`commands`] are its shell.
@@ -23,6 +24,7 @@ pub mod echo;
 pub mod meter;
 pub mod pace;
 pub mod probe;
+pub mod rfc2544;
 pub mod search;
 pub mod settings;
 pub mod station;

@@ -8,6 +8,7 @@ use base::{Duration, Instant};
 use pool::{Frame, Pool};
 
 use crate::BURST;
+use crate::echo::Echo;
 use crate::pace::Pace;
 use crate::probe::{Arrivals, Kind, Probe};
 use crate::template::Template;
@@ -89,6 +90,53 @@ pub struct Pools<'a> {
     pub templates: &'a Pool,
     /// Those of everything else.
     pub others: &'a Pool,
+}
+
+/// Numbers the runs of a station, and the templates of its trials.
+#[derive(Debug)]
+pub struct Runs {
+    mac: [u8; 6],
+    last_run: u32,
+    last_stamp: u64,
+}
+
+impl Runs {
+    /// Of the station with this address. `last_run` tells its runs from those before its boot.
+    pub fn new(mac: [u8; 6], last_run: u32) -> Runs {
+        Runs { mac, last_run, last_stamp: 0 }
+    }
+
+    /// The address of their station.
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// The number of the next run.
+    pub fn next_run(&mut self) -> u32 {
+        self.last_run = self.last_run.wrapping_add(1);
+        self.last_run
+    }
+
+    /// A trial, as the next run.
+    pub fn trial(&mut self, plan: &Plan, now: Instant) -> Trial {
+        let run = self.next_run();
+        self.trial_as(plan, run, now)
+    }
+
+    /// A trial, as this run: another station of the card has numbered it.
+    pub fn trial_as(&mut self, plan: &Plan, run: u32, now: Instant) -> Trial {
+        self.last_run = run;
+        // Nobody begins 2^64 trials.
+        let stamp = NonZeroU64::MIN.saturating_add(self.last_stamp);
+        self.last_stamp = stamp.get();
+        Trial::new(plan, self.mac, run, stamp, now)
+    }
+
+    /// Echoes, as the next run.
+    pub fn echo(&mut self, to: [u8; 6], size: usize, count: u32) -> Echo {
+        let run = self.next_run();
+        Echo::new(to, self.mac, size, count, run)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -181,9 +229,9 @@ impl Trial {
         self.pace.note(count);
     }
 
-    /// Which of the stations that send together this is.
-    pub fn lane(&self) -> u8 {
-        self.lane
+    /// Whether the time for which it sends is not over.
+    pub fn is_sending(&self) -> bool {
+        matches!(self.phase, Phase::Sending)
     }
 
     /// The receiver has answered.

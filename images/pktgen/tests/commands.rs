@@ -54,3 +54,17 @@ fn only_complete_frames_are_forwarded() {
     assert_eq!(ask(&mut station, "forward", NOW).1, 0);
     assert_eq!(station.role(), Role::Forwarder);
 }
+
+#[test]
+fn sizes_of_rfc_2544_are_asked_for_and_progress_is_told() {
+    let mut station = station(Offloading::None);
+    let to = "02:77:00:00:00:02";
+    let (answer, status) = ask(&mut station, &format!("rfc2544 {to} size=64"), NOW);
+    assert_eq!((answer.starts_with("error: 'size=64' means nothing here"), status), (true, 1));
+    assert_eq!(ask(&mut station, &format!("rfc2544 {to} ms=100 flows=4"), NOW).1, 0);
+    let status = ask(&mut station, "status --json", NOW).0;
+    assert!(status.contains(r#""progress":"size 1 of 7: 64 bytes""#), "{status}");
+    assert_eq!(ask(&mut station, "result", NOW).1, 1);
+    let status = ask(&mut station, "stop --json", NOW).0;
+    assert!(status.contains(r#""busy":false,"progress":null"#), "{status}");
+}

@@ -8,7 +8,7 @@ use net::device::FrameDevice;
 use pktgen::station::{Finished, Role, Seed};
 use pktgen::tcp::Tcp;
 use pktgen::trial::Plan;
-use pktgen::{BURST, Station};
+use pktgen::{BURST, SIZES_RFC2544, Station};
 use pool::{Frame, PAGE_BYTES, Pool};
 
 const FROM: [u8; 6] = [2, 0x77, 0, 0, 0, 1];
@@ -110,6 +110,39 @@ fn a_search_finds_what_the_wire_carries() {
     let Finished::Search(search, _) = world.run() else { panic!("a search was begun") };
     // 20 frames in 10 microseconds.
     assert!((1_900_000..=2_050_000).contains(&search.best()), "{}", search.best());
+}
+
+#[test]
+fn all_sizes_of_rfc_2544_are_searched_and_timed_under_load() {
+    let mut world = World::new(10);
+    let plan = Plan { duration: Duration::from_millis(10), ..plan(None) };
+    world.stations[0].start_survey(&plan, world.now);
+    let mut seen = Vec::new();
+    while world.stations[0].is_busy() {
+        world.step();
+        seen.extend(world.stations[0].progress());
+        seen.dedup();
+    }
+    assert_eq!(seen, (1..=7).map(|place| (place, 7)).collect::<Vec<_>>());
+    let Some(Finished::Survey(rows)) = world.stations[0].finished() else { panic!("it was begun") };
+    for (row, size) in rows.iter().zip(SIZES_RFC2544) {
+        let row = row.expect("the receiver has answered");
+        // Ten frames in 10 microseconds, of whatever size.
+        let best = row.best;
+        assert!((950_000..=1_010_000).contains(&best), "{best} of {size} bytes");
+        assert_eq!((usize::from(row.size), row.bits_per_second()), (size, best * size as u64 * 8));
+        let latency = row.latency.expect("there is a rate");
+        // One at a time, 20 microseconds there and back, for 10 ms.
+        assert!((450..=500).contains(&latency.echoes), "{}", latency.echoes);
+        assert_eq!((latency.p50_ns, latency.p99_ns, latency.lost), (20_000, 20_000, Some(0)));
+    }
+}
+
+#[test]
+fn sizes_that_nobody_counts_are_not_measured() {
+    let mut world = World::new(0);
+    world.stations[0].start_survey(&plan(None), world.now);
+    assert_eq!(world.run(), Finished::Survey([None; 7]));
 }
 
 #[test]

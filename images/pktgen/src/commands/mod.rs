@@ -1,5 +1,6 @@
 //! The shell of a station.
 
+mod rfc2544;
 mod status;
 mod tcp;
 mod words;
@@ -20,6 +21,7 @@ use words::Words;
 enum CommandId {
     Generate,
     Search,
+    Rfc2544,
     Echo,
     Become(Role),
     TcpSink,
@@ -32,7 +34,7 @@ enum CommandId {
     PowerOff,
 }
 
-const PLAN: &str = "MAC [size=64] [seconds=1] [rate=FRAMES/S] [flows=1]";
+const PLAN: &str = "MAC [size=64] [seconds=1|ms=N] [rate=FRAMES/S] [flows=1]";
 
 const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
     Command::new(
@@ -44,8 +46,14 @@ const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
     Command::new(
         "search",
         CommandId::Search,
-        "MAC [size=64] [seconds=1] [flows=1]",
+        "MAC [size=64] [seconds=1|ms=N] [flows=1]",
         "look for the highest rate without loss (RFC 2544)",
+    ),
+    Command::new(
+        "rfc2544",
+        CommandId::Rfc2544,
+        "MAC [seconds=1|ms=N] [flows=1]",
+        "do so for each frame size of RFC 2544, with latencies at 90 % of the rate",
     ),
     Command::new(
         "echo",
@@ -139,6 +147,12 @@ fn perform(
             station.start_search(&plan, now);
             began()
         }
+        CommandId::Rfc2544 => {
+            let plan = words.plan_of_all_sizes()?;
+            words.end()?;
+            station.start_survey(&plan, now);
+            began()
+        }
         CommandId::Echo => {
             let (to, size) = (words.station()?, words.size()?);
             let count = words.number("count", 1..=SAMPLES_MAX.into())?.unwrap_or(1_000);
@@ -193,6 +207,8 @@ fn result(finished: &Finished, station: &Station) -> Result<Report, String> {
                 .with("trials", u64::from(search.trials())),
             last,
         ),
+        Finished::Survey(rows) if rows[0].is_none() => return Err("nobody has answered".into()),
+        Finished::Survey(rows) => return Ok(rfc2544::result(rows)),
         Finished::Tcp(outcome) => return tcp::result(outcome),
         Finished::Echo(spans) => Record::default()
             .with("echoes", spans.count)

@@ -23,6 +23,7 @@ pub(super) fn all(station: &Station) -> Report {
             .with("mac", Value::text(mac))
             .with("role", role)
             .with("busy", station.is_any_busy())
+            .with("progress", station.progress().map(progress))
             .with("pairs", reports.len())
             .with("received", counters.received)
             .with("returned", counters.returned)
@@ -42,6 +43,11 @@ pub(super) fn all(station: &Station) -> Report {
             .with("pool_exhausted", sum(|pool| pool.exhausted))
             .with("copied_bytes", sum(|pool| pool.copied_bytes)),
     )
+}
+
+fn progress((place, count): (usize, usize)) -> Value {
+    let size = crate::SIZES_RFC2544[place - 1];
+    Value::text(alloc::format!("size {place} of {count}: {size} bytes"))
 }
 
 const PAIR_COLUMNS: &[&str] = &[

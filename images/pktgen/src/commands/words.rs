@@ -11,6 +11,8 @@ use crate::trial::Plan;
 use crate::{FLOWS_MAX, SIZES, tcp};
 
 const SECONDS_MAX: u64 = 3_600;
+/// A shorter trial says nothing.
+const MILLIS_MIN: u64 = 10;
 const RATE_MAX: u64 = 1_000_000_000;
 const _: () = assert!(SECONDS_MAX * RATE_MAX < SEQUENCES, "frames of a run are numbered");
 /// A source sends for so long, unless something else is said.
@@ -54,17 +56,33 @@ impl<'a> Words<'a> {
     }
 
     pub(super) fn plan(&mut self) -> Result<Plan, String> {
+        let (size, per_second) = (self.size()?, self.number("rate", 1..=RATE_MAX)?);
+        Ok(Plan { size, per_second, ..self.plan_of_all_sizes()? })
+    }
+
+    /// A plan without a size and a rate of its own.
+    pub(super) fn plan_of_all_sizes(&mut self) -> Result<Plan, String> {
         Ok(Plan {
             to: self.station()?,
-            size: self.size()?,
-            duration: Duration::from_secs(self.number("seconds", 1..=SECONDS_MAX)?.unwrap_or(1)),
-            per_second: self.number("rate", 1..=RATE_MAX)?,
+            size: *SIZES.start(),
+            duration: self.duration()?,
+            per_second: None,
             flows: self
                 .number("flows", 1..=FLOWS_MAX.into())?
                 .map_or(1, |flows| u16::try_from(flows).expect("it is within bounds")),
             first_flow: 0,
             lane: 0,
         })
+    }
+
+    /// How long a trial is: a second, unless something else is said.
+    fn duration(&mut self) -> Result<Duration, String> {
+        let seconds = self.number("seconds", 1..=SECONDS_MAX)?.map(Duration::from_secs);
+        let millis = self.number("ms", MILLIS_MIN..=SECONDS_MAX * 1_000)?;
+        match (seconds, millis.map(Duration::from_millis)) {
+            (Some(_), Some(_)) => Err("seconds and ms are both how long it takes".into()),
+            (seconds, millis) => Ok(seconds.or(millis).unwrap_or(Duration::from_secs(1))),
+        }
     }
 
     /// The next word without a name, if there is one.
@@ -136,12 +154,22 @@ mod tests {
     }
 
     #[test]
+    fn all_sizes_have_none_of_their_own() {
+        let line = words("02:77:00:00:00:01 ms=100 flows=7 size=64");
+        let mut words = Words::new(&line).unwrap();
+        let plan = words.plan_of_all_sizes().unwrap();
+        assert_eq!((plan.duration, plan.flows), (Duration::from_millis(100), 7));
+        assert_eq!(words.end().unwrap_err(), "'size=64' means nothing here");
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         for (line, error) in [
             ("size=64", "no station was named"),
             ("02:77", "'02:77' is no address as 02:77:00:00:00:01"),
             ("02:77:00:00:00:01 size=63", "size is a number from 64 to 1518"),
             ("02:77:00:00:00:01 flows=1025", "flows is a number from 1 to 1024"),
+            ("02:77:00:00:00:01 seconds=1 ms=1000", "seconds and ms are both how long it takes"),
             ("02:77:00:00:00:01 rate=fast", "rate is a number from 1 to 1000000000"),
         ] {
             let line = words(line);

@@ -1,12 +1,13 @@
 //! What a station sends, and what comes of it.
 
+use alloc::boxed::Box;
 use core::net::Ipv4Addr;
-use core::num::NonZeroU64;
 
 use base::{Duration, Instant};
 
 use super::Station;
 use crate::echo::{Echo, Spans};
+use crate::rfc2544::{Rows, SIZES_COUNT, Survey};
 use crate::search::Search;
 use crate::tcp;
 use crate::trial::{Outcome, Plan, Trial};
@@ -17,6 +18,7 @@ pub(super) enum Job {
     Trial(Trial),
     Search(Plan, Search, Trial),
     Echo(Echo),
+    Survey(Box<Survey>),
 }
 
 /// What came of the last job.
@@ -28,64 +30,70 @@ pub enum Finished {
     Search(Search, Outcome),
     /// Echoes.
     Echo(Spans),
+    /// All sizes of RFC 2544.
+    Survey(Rows),
     /// A source of TCP.
     Tcp(tcp::Outcome),
 }
 
 impl Station {
-    /// What came of the job, if that is over; a search goes on with its next trial.
+    /// What came of the job, if that is over; one of several trials goes on with the next.
     pub(super) fn finish(&mut self, now: Instant) -> Option<Finished> {
         match self.job.as_mut()? {
             Job::Trial(trial) => trial.outcome().map(Finished::Trial),
             Job::Echo(echo) => echo.outcome().map(Finished::Echo),
+            Job::Survey(survey) => survey.advance(&mut self.runs, now).map(Finished::Survey),
             Job::Search(plan, search, trial) => {
                 let outcome = trial.outcome()?;
                 let Some(rate) = search.next_rate(&outcome) else {
                     return Some(Finished::Search(*search, outcome));
                 };
-                self.last_run = self.last_run.wrapping_add(1);
                 let plan = Plan { per_second: Some(rate), ..*plan };
-                self.last_stamp = next(self.last_stamp);
-                *trial = Trial::new(&plan, self.mac, self.last_run, self.last_stamp, now);
+                *trial = self.runs.trial(&plan, now);
                 None
             }
         }
     }
 
-    pub(super) fn next_run(&mut self) -> u32 {
+    /// What was measured before is not asked for any more.
+    pub(super) fn forget(&mut self) {
         self.finished = None;
         self.costs.clear();
         self.next_cost = 0;
-        self.last_run = self.last_run.wrapping_add(1);
-        self.last_run
     }
 
     pub(super) fn begin_trial(&mut self, plan: &Plan, run: u32, now: Instant) {
-        self.last_stamp = next(self.last_stamp);
-        self.job = Some(Job::Trial(Trial::new(plan, self.mac, run, self.last_stamp, now)));
+        self.forget();
+        self.job = Some(Job::Trial(self.runs.trial_as(plan, run, now)));
     }
 
     /// Begins a search; another job ends. The plan's rate is not looked at.
     pub fn start_search(&mut self, plan: &Plan, now: Instant) {
         self.stop(now);
+        self.forget();
         let plan = Plan { per_second: None, ..*plan };
-        let run = self.next_run();
-        self.last_stamp = next(self.last_stamp);
-        let trial = Trial::new(&plan, self.mac, run, self.last_stamp, now);
+        let trial = self.runs.trial(&plan, now);
         self.job = Some(Job::Search(plan, Search::default(), trial));
+    }
+
+    /// Begins with all sizes of RFC 2544; another job ends. Size and rate of the plan are not looked at.
+    pub fn start_survey(&mut self, plan: &Plan, now: Instant) {
+        self.stop(now);
+        self.forget();
+        self.job = Some(Job::Survey(Box::new(Survey::new(plan, &mut self.runs, now))));
     }
 
     /// Begins to send echoes; another job ends.
     pub fn start_echo(&mut self, to: [u8; 6], size: usize, count: u32, now: Instant) {
         self.stop(now);
-        let run = self.next_run();
-        self.job = Some(Job::Echo(Echo::new(to, self.mac, size, count, run)));
+        self.forget();
+        self.job = Some(Job::Echo(self.runs.echo(to, size, count)));
     }
 
     /// Begins to send by TCP; another job ends.
     pub fn start_tcp(&mut self, to: Ipv4Addr, port: u16, duration: Duration, now: Instant) {
         self.stop(now);
-        self.next_run();
+        self.forget();
         self.tcp.connect(to, port, duration, now);
     }
 
@@ -99,13 +107,16 @@ impl Station {
         self.job.is_some() || self.tcp.is_busy()
     }
 
+    /// Which of how many sizes is being measured, if several are.
+    pub fn progress(&self) -> Option<(usize, usize)> {
+        match &self.job {
+            Some(Job::Survey(survey)) => Some((survey.place(), SIZES_COUNT)),
+            _ => None,
+        }
+    }
+
     /// What came of the last job.
     pub fn finished(&self) -> Option<&Finished> {
         self.finished.as_ref()
     }
-}
-
-/// Nobody begins 2^64 trials.
-fn next(stamp: NonZeroU64) -> NonZeroU64 {
-    stamp.saturating_add(1)
 }

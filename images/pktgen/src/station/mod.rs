@@ -6,7 +6,6 @@ mod together;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
-use core::num::NonZeroU64;
 use core::ops::Add;
 
 use base::{Duration, Instant};
@@ -19,7 +18,7 @@ use crate::probe::{Arrivals, Kind, Probe, RunKey};
 use crate::tcp::Tcp;
 use crate::team::{Asked, Member, Reported};
 use crate::template::{Template, clear_stamps};
-use crate::trial::Pools;
+use crate::trial::{Pools, Runs};
 pub use jobs::Finished;
 use jobs::Job;
 
@@ -107,8 +106,6 @@ pub struct Station {
     is_calling: bool,
     /// What it was told to report for.
     reported: Reported,
-    /// The number of the last template.
-    last_stamp: NonZeroU64,
     /// Frames that were counted, until the end of the turn.
     counted: Returns,
     role: Role,
@@ -118,7 +115,7 @@ pub struct Station {
     flows: Option<FlowTable>,
     job: Option<Job>,
     finished: Option<Finished>,
-    last_run: u32,
+    runs: Runs,
     counters: Counters,
     card: NetStatistics,
     outgoing: VecDeque<Frame>,
@@ -140,7 +137,6 @@ impl Station {
             team: None,
             is_calling: false,
             reported: Reported::default(),
-            last_stamp: NonZeroU64::MIN,
             counted: Returns::default(),
             role: Role::Sink,
             hash_key: seed.hash_key,
@@ -149,7 +145,7 @@ impl Station {
             flows: None,
             job: None,
             finished: None,
-            last_run: seed.run,
+            runs: Runs::new(mac, seed.run),
             counters: Counters::default(),
             card: NetStatistics::default(),
             outgoing: VecDeque::with_capacity(4 * BURST),
@@ -271,6 +267,7 @@ impl Station {
             Some(Job::Trial(trial) | Job::Search(_, _, trial)) => {
                 trial.poll(now, pools, &mut self.outgoing);
             }
+            Some(Job::Survey(survey)) => survey.poll(now, pools, &mut self.outgoing),
             Some(Job::Echo(echo)) => self.outgoing.extend(echo.poll(now, &self.pool)),
         }
         if let Some(finished) = self.finish(now) {

@@ -55,11 +55,7 @@ impl Station {
 
     fn obey(&mut self, order: Order, now: Instant) {
         match order {
-            Order::Trial(plan, run) => {
-                self.last_run = run.wrapping_sub(1);
-                let run = self.next_run();
-                self.begin_trial(&plan, run, now);
-            }
+            Order::Trial(plan, run) => self.begin_trial(&plan, run, now),
             Order::Become(role) => self.take_role(role),
             Order::Answer(probe, arrivals) => self.handle_answer(&probe, arrivals),
             Order::Reply(probe, at) => self.handle_reply(&probe, at),
@@ -136,8 +132,12 @@ impl Station {
     pub(super) fn handle_reply(&mut self, probe: &Probe, at: Instant) {
         if self.lane() != probe.lane {
             self.order(probe.lane, Order::Reply(*probe, at));
-        } else if let Some(Job::Echo(echo)) = &mut self.job {
-            echo.handle_reply(probe, at);
+            return;
+        }
+        match &mut self.job {
+            Some(Job::Echo(echo)) => echo.handle_reply(probe, at),
+            Some(Job::Survey(survey)) => survey.handle_reply(probe, at),
+            Some(Job::Trial(_) | Job::Search(..)) | None => {}
         }
     }
 
@@ -145,8 +145,14 @@ impl Station {
     pub(super) fn handle_answer(&mut self, probe: &Probe, arrivals: Arrivals) {
         if self.lane() != probe.lane {
             self.order(probe.lane, Order::Answer(*probe, arrivals));
-        } else if let Some(Job::Trial(trial) | Job::Search(_, _, trial)) = &mut self.job {
-            trial.handle_answer(probe.run, arrivals);
+            return;
+        }
+        match &mut self.job {
+            Some(Job::Trial(trial) | Job::Search(_, _, trial)) => {
+                trial.handle_answer(probe.run, arrivals);
+            }
+            Some(Job::Survey(survey)) => survey.handle_answer(probe.run, arrivals),
+            Some(Job::Echo(_)) | None => {}
         }
     }
 
@@ -173,7 +179,7 @@ impl Station {
     /// Begins a trial, in which all stations of the card have a share; another job ends.
     pub fn start_trial(&mut self, plan: &Plan, now: Instant) {
         self.end_job(now);
-        let run = self.next_run();
+        let run = self.runs.next_run();
         let lanes = self.team.as_ref().map_or(1, Member::lanes);
         for lane in 1..lanes {
             let share = plan.share(lane, lanes);
@@ -199,7 +205,10 @@ impl Station {
         let others = self.team.iter().flat_map(Member::others);
         let others = others.filter_map(|report| match report.finished {
             Some(Finished::Trial(outcome)) => Some(outcome),
-            Some(Finished::Search(..) | Finished::Echo(_) | Finished::Tcp(_)) | None => None,
+            Some(
+                Finished::Search(..) | Finished::Survey(_) | Finished::Echo(_) | Finished::Tcp(_),
+            )
+            | None => None,
         });
         others.fold(own, team::together)
     }

@@ -4,6 +4,7 @@ mod apart;
 mod paths;
 pub(super) mod peers;
 pub(super) mod queues;
+mod rfc2544;
 mod rig;
 mod rings;
 mod tcp;
@@ -50,6 +51,7 @@ pub fn measure(is_quick: bool) -> anyhow::Result<Figures> {
     figures.condition("rounds", format!("{} of {} s, medians", plan.rounds, plan.seconds));
     to_switch(&plan, &mut figures)?;
     through_switch(&plan, &mut figures)?;
+    rfc2544::measure(&plan, &mut figures)?;
     rings::measure(&plan, &mut figures)?;
     paths::measure(&plan, &mut figures)?;
     tcp::measure(&plan, &mut figures)?;
