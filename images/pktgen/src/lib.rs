@@ -11,6 +11,7 @@
 //! - [`rfc2544`] does both for all frame sizes of that document.
 //! - [`tcp`] is a sink and a source of TCP, in the manner of iperf3.
 //! - [`settings`] is what a station is told when it boots.
+//! - [`card`] is what it knows of the card below.
 //! - [`station`] is the whole; [`commands`] are its shell.
 //! - [`team`] is for a card with several pairs of queues: a station for each, which share the work and know
 //!   together what has come.
@@ -19,6 +20,7 @@
 
 extern crate alloc;
 
+pub mod card;
 pub mod commands;
 pub mod echo;
 pub mod meter;

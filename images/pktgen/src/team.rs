@@ -14,6 +14,7 @@ use base::Instant;
 use pool::{Frame, PoolStatistics};
 use spin::Mutex;
 
+use crate::card::Card;
 use crate::meter::{Meter, Meters, RUNS_MAX};
 use crate::probe::{Arrivals, LANES, Probe, RunKey};
 use crate::station::{Counters, Finished, Role};
@@ -52,6 +53,8 @@ pub struct Report {
     pub is_busy: bool,
     /// What it has counted.
     pub counters: Counters,
+    /// What the card has told it.
+    pub card: Card,
     /// What has arrived.
     pub meters: Meters,
     /// How many flows it hears, if it keeps account of them.

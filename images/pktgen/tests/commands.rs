@@ -3,6 +3,8 @@
 
 use base::Instant;
 use net::device::{FrameDevice, Offloads};
+use netio::NetStatistics;
+use pktgen::card::Card;
 use pktgen::settings::Offloading;
 use pktgen::station::{Role, Seed};
 use pktgen::tcp::Tcp;
@@ -67,4 +69,38 @@ fn sizes_of_rfc_2544_are_asked_for_and_progress_is_told() {
     assert_eq!(ask(&mut station, "result", NOW).1, 1);
     let status = ask(&mut station, "stop --json", NOW).0;
     assert!(status.contains(r#""busy":false,"progress":null"#), "{status}");
+}
+
+#[test]
+fn the_card_tells_what_it_has_counted() {
+    let mut station = station(Offloading::None);
+    let statistics = NetStatistics {
+        kicks: 11,
+        receive_polls: 12,
+        receive_polls_empty: 13,
+        receive_bad_length: 14,
+        send_ring_full: 15,
+        receive_ring: 256,
+        ..NetStatistics::default()
+    };
+    let card = Card { statistics, is_link_up: Some(false), is_packed: Some(true) };
+    station.note_card(card);
+    let pool = station.pool().clone();
+    let held: Vec<_> = std::iter::from_fn(|| pool.allocate()).collect();
+    assert_eq!(held.len(), 64);
+    let (answer, status) = ask(&mut station, "stats --json", NOW);
+    assert_eq!(status, 0);
+    for field in [
+        r#""link_up":false"#,
+        r#""ring_format":"packed""#,
+        r#""receive_ring":256"#,
+        r#""kicks":11"#,
+        r#""polls":12"#,
+        r#""polls_empty":13"#,
+        r#""dropped_bad_length":14"#,
+        r#""ring_full":15"#,
+        r#""pool_exhausted":1"#,
+    ] {
+        assert!(answer.contains(field), "{field}: {answer}");
+    }
 }

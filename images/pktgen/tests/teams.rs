@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use base::{Duration, Instant};
 use net::device::FrameDevice;
-use netio::{Core, FlowKey, MICROSOFT_KEY, Steering, SteeringStatistics, Toeplitz};
+use netio::{Core, FlowKey, MICROSOFT_KEY, NetStatistics, Steering, SteeringStatistics, Toeplitz};
+use pktgen::card;
 use pktgen::probe::{Kind, Probe};
 use pktgen::station::{Finished, Role, Seed};
 use pktgen::tcp::{Ending, PORT, Tcp, WINDOW_BYTES};
@@ -271,4 +272,20 @@ fn a_trial_ends_what_is_sent_by_tcp() {
     assert!(world.cards[0].stations[0].tcp().is_busy());
     world.trial(100_000, 2, |_, _| ());
     assert!(!world.cards[0].stations[0].tcp().is_busy());
+}
+
+#[test]
+fn what_the_card_tells_each_station_is_told_together() {
+    let mut world = World::new(Instant::from_millis(1));
+    let told = |kicks, is_link_up| {
+        let statistics = NetStatistics { kicks, receive_ring: 256, ..NetStatistics::default() };
+        card::Card { statistics, is_link_up, is_packed: None }
+    };
+    let [first, second] = &mut world.cards[0].stations[..] else { panic!("there are two") };
+    first.note_card(told(3, Some(true)));
+    second.note_card(told(4, None));
+    world.step();
+    let reports = world.cards[0].stations[0].reports();
+    let whole = card::Card::whole(reports.iter().map(|report| report.card));
+    assert_eq!(whole, told(7, Some(true)));
 }

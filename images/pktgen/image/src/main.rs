@@ -14,6 +14,7 @@ use core::fmt::{Display, Write};
 use base::limits::packet_buffers;
 use base::{Duration, Instant};
 use net::device::{FrameDevice, Offloads};
+use pktgen::card::Card;
 use pktgen::settings::{Offloading, Settings};
 use pktgen::station::Seed;
 use pktgen::tcp::Tcp;
@@ -28,7 +29,8 @@ use platform::serial::Serial;
 use platform::{boot, entropy, memory};
 use pool::{LARGE_BUFFER_BYTES, PAGE_BYTES, Pool, Region};
 use virtio::VirtioNet;
-use virtio::net::{Checksum, NetConfig, Packet};
+use virtio::net::{Checksum, LinkState, NetConfig, Packet};
+use virtio::queue::RingFormat;
 use virtio::transport::{DeviceType, Transport};
 
 use crate::terminal::Terminal;
@@ -197,7 +199,7 @@ fn run<T: Transport>(mut card: VirtioNet<T>, pools: &Pools, clock: Clock) -> ! {
     let tcp = pools.tcp(&card, clock.now());
     let (packets, templates) = (pools.packets.clone(), pools.templates.clone());
     let mut station = Station::new(card.mac().0, packets, templates, tcp, seed());
-    station.note_card(card.statistics());
+    let mut link = card.check_link();
     let mut waiting = VecDeque::with_capacity(BURST);
     let mut terminal = Terminal::new(&format_args!("the card is {}", card.mac()));
     let mut idle = Idle::new(clock);
@@ -222,6 +224,7 @@ fn run<T: Transport>(mut card: VirtioNet<T>, pools: &Pools, clock: Clock) -> ! {
         if is_awake && !turns.is_multiple_of(TURNS_BETWEEN_KEYS) {
             continue;
         }
+        station.note_card(told(&card, link));
         let is_console_quiet = terminal.serve(&mut station, clock);
         if now >= check_at {
             check_at = now + CHECK_EVERY;
@@ -229,7 +232,7 @@ fn run<T: Transport>(mut card: VirtioNet<T>, pools: &Pools, clock: Clock) -> ! {
                 // Every buffer is a page of its own: more than QEMU remembers at first.
                 memory::flush_translations();
             }
-            card.check_link();
+            link = card.check_link();
             if let Some(fault) = card.fault() {
                 refuse(&fault);
             }
@@ -239,6 +242,15 @@ fn run<T: Transport>(mut card: VirtioNet<T>, pools: &Pools, clock: Clock) -> ! {
             idle.wait(Instant::earliest(due));
             card.disarm_interrupts();
         }
+    }
+}
+
+/// What the station is told of its card.
+fn told<T: Transport>(card: &VirtioNet<T>, link: LinkState) -> Card {
+    Card {
+        statistics: card.statistics(),
+        is_link_up: Some(link == LinkState::Up),
+        is_packed: Some(card.ring_format() == RingFormat::Packed),
     }
 }
 

@@ -7,6 +7,8 @@ use alloc::vec::Vec;
 use base::Instant;
 use base::limits::{PACKET_BUFFERS, RING_SIZE};
 use net::device::FrameDevice;
+use netio::NetStatistics;
+use pktgen::card::Card;
 use pktgen::tcp::Tcp;
 use pktgen::team::{Member, STATIONS_MAX};
 use pktgen::{BURST, Station};
@@ -15,7 +17,7 @@ use platform::idle::Idle;
 use platform::processors::{PROCESSORS_MAX, Processors};
 use platform::{devices, entropy, memory};
 use pool::{PAGE_BYTES, Region};
-use virtio::net::{CardConfig, CardPair, NetConfig, Packet, Rss, VirtioCard};
+use virtio::net::{CardConfig, CardPair, LinkState, NetConfig, Packet, Rss, VirtioCard};
 use virtio::transport::{PciDevice, PciDoorbell};
 
 use crate::terminal::Terminal;
@@ -115,13 +117,18 @@ struct Worker {
     clock: Clock,
     turns: u32,
     check_at: Instant,
+    /// What the first counts of the card as a whole.
+    card: NetStatistics,
+    /// Whether the card has a link, if it is the first.
+    is_link_up: Option<bool>,
 }
 
 impl Worker {
     fn new(processors: Processors, pair: CardPair<PciDoorbell>, station: Station) -> Worker {
         let (clock, waiting) = (Clock::new(), VecDeque::with_capacity(BURST));
         let check_at = clock.now() + CHECK_EVERY;
-        Worker { processors, pair, station, waiting, clock, turns: 0, check_at }
+        let (card, is_link_up) = (NetStatistics::default(), None);
+        Worker { processors, pair, station, waiting, clock, turns: 0, check_at, card, is_link_up }
     }
 
     /// Takes a burst, does what is to be done, gives a burst. True if there is time for what is rare.
@@ -160,6 +167,7 @@ impl Worker {
     /// What is rare. True if a quarter of a second has passed.
     fn look_around(&mut self) -> bool {
         let now = self.clock.now();
+        self.station.note_card(self.told());
         self.station.confer(now);
         if self.station.take_call() {
             self.call_others();
@@ -176,6 +184,20 @@ impl Worker {
             refuse(&fault);
         }
         true
+    }
+
+    /// What the station is told of the card.
+    fn told(&self) -> Card {
+        let NetStatistics { link_changes, .. } = self.card;
+        let statistics = NetStatistics { link_changes, ..self.pair.statistics() };
+        Card { statistics, is_link_up: self.is_link_up, is_packed: None }
+    }
+
+    /// The first sees whether the card has a link.
+    fn note_link(&mut self, link: LinkState) {
+        let is_up = link == LinkState::Up;
+        let has_changed = self.is_link_up.replace(is_up).is_some_and(|was_up| was_up != is_up);
+        self.card.link_changes += u64::from(has_changed);
     }
 
     /// Wakes the other workers.
@@ -225,14 +247,18 @@ fn lead(mut card: VirtioCard<PciDevice>, has_line: bool, mut worker: Worker) -> 
         worker.station.team().map_or(1, Member::lanes),
         worker.processors.count(),
     ));
+    worker.note_link(card.link());
     let mut idle = Idle::new(worker.clock);
     loop {
         if !worker.turn() {
             continue;
         }
         let is_console_quiet = terminal.serve(&mut worker.station, worker.clock);
-        if worker.look_around() && card.needs_reset() {
-            refuse(&"the card needs a reset");
+        if worker.look_around() {
+            if card.needs_reset() {
+                refuse(&"the card needs a reset");
+            }
+            worker.note_link(card.link());
         }
         if has_line {
             pass_on(&mut card, &worker);

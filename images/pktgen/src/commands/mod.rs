@@ -1,6 +1,7 @@
 //! The shell of a station.
 
 mod rfc2544;
+mod stats;
 mod status;
 mod tcp;
 mod words;
@@ -30,6 +31,7 @@ enum CommandId {
     Stop,
     Status,
     Pairs,
+    Stats,
     Result,
     PowerOff,
 }
@@ -95,6 +97,7 @@ const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
     Command::new("stop", CommandId::Stop, "", "end what was begun"),
     Command::new("status", CommandId::Status, "", "what this station does and has counted"),
     Command::new("pairs", CommandId::Pairs, "", "the same for each pair of queues of the card"),
+    Command::new("stats", CommandId::Stats, "", "what the card has counted: drops, kicks, polls"),
     Command::new("result", CommandId::Result, "", "what came of the last measurement"),
     Command::new("poweroff", CommandId::PowerOff, "", "end the machine"),
 ]);
@@ -188,6 +191,7 @@ fn perform(
         }
         CommandId::Status => status::all(station),
         CommandId::Pairs => status::pairs(station),
+        CommandId::Stats => stats::all(station),
         CommandId::Result if station.is_any_busy() => return Err("it is not over yet".into()),
         CommandId::Result => match station.finished() {
             Some(finished) => result(finished, station)?,

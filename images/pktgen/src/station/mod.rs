@@ -9,10 +9,11 @@ use core::fmt;
 use core::ops::Add;
 
 use base::{Duration, Instant};
-use netio::{FlowKey, FlowTable, NetStatistics, Outgoing};
+use netio::{FlowKey, FlowTable, Outgoing};
 use pool::{Frame, FrameChain, Pool, Returns};
 
 use crate::BURST;
+use crate::card::Card;
 use crate::meter::Meters;
 use crate::probe::{Arrivals, Kind, Probe, RunKey};
 use crate::tcp::Tcp;
@@ -117,7 +118,7 @@ pub struct Station {
     finished: Option<Finished>,
     runs: Runs,
     counters: Counters,
-    card: NetStatistics,
+    card: Card,
     outgoing: VecDeque<Frame>,
     awake_until: Instant,
     /// What a frame of a full burst cost, in tenths of a nanosecond; the oldest are overwritten.
@@ -147,7 +148,7 @@ impl Station {
             finished: None,
             runs: Runs::new(mac, seed.run),
             counters: Counters::default(),
-            card: NetStatistics::default(),
+            card: Card::default(),
             outgoing: VecDeque::with_capacity(4 * BURST),
             awake_until: Instant::default(),
             costs: Vec::with_capacity(COSTS_MAX),
@@ -354,12 +355,12 @@ impl Station {
     }
 
     /// The card tells of itself.
-    pub fn note_card(&mut self, statistics: NetStatistics) {
-        self.card = statistics;
+    pub fn note_card(&mut self, card: Card) {
+        self.card = card;
     }
 
     /// What the card has told last.
-    pub fn card(&self) -> &NetStatistics {
+    pub fn card(&self) -> &Card {
         &self.card
     }
 

@@ -86,6 +86,7 @@ impl Station {
         Report {
             is_busy: self.is_busy(),
             counters: self.counters,
+            card: self.card,
             meters: self.meters,
             flows: self.flows(),
             pool: self.pool.statistics(),
