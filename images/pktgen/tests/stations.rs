@@ -94,6 +94,27 @@ fn what_arrives_is_what_was_sent_less_what_was_lost() {
 }
 
 #[test]
+fn flows_that_are_silent_are_forgotten() {
+    let mut world = World::new(20);
+    world.stations[1].set_role(Role::FlowSink).unwrap();
+    world.stations[0].start_trial(&plan(Some(100_000)), world.now);
+    world.run();
+    assert_eq!(world.stations[1].flows(), Some(16));
+    let sink = &mut world.stations[1];
+    // No frame comes any more: the station says itself when it wants to be called.
+    let mut calls = 0;
+    while sink.flows() != Some(0) {
+        let due = sink.poll_timeout(world.now).expect("flows grow old");
+        assert!(due > world.now, "it has nothing to do");
+        world.now = due;
+        sink.poll(world.now);
+        calls += 1;
+    }
+    assert!((1..=32).contains(&calls), "{calls} calls");
+    assert_eq!(sink.poll_timeout(world.now), None);
+}
+
+#[test]
 fn a_rate_is_kept_and_nothing_is_lost() {
     let mut world = World::new(20);
     world.stations[0].start_trial(&plan(Some(1_000_000)), world.now);

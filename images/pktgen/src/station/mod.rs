@@ -34,8 +34,8 @@ const AWAKE_FOR_TCP: Duration = Duration::from_micros(50);
 const COSTS_MAX: usize = 4096;
 /// Where in a frame of ours are both addresses of IPv4 and both ports.
 const FLOW: core::ops::Range<usize> = 26..38;
-/// A flow that is silent for this long is forgotten, in nanoseconds.
-const FLOW_IDLE_NS: u64 = 10_000_000_000;
+/// A flow that is silent for this long is forgotten.
+const FLOW_IDLE: Duration = Duration::from_secs(10);
 
 /// What it does with frames that come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,6 +114,8 @@ pub struct Station {
     tcp: Tcp,
     meters: Meters,
     flows: Option<FlowTable>,
+    /// When the oldest of them may have been silent for too long; no sooner than that one has been.
+    flows_due: Instant,
     job: Option<Job>,
     finished: Option<Finished>,
     runs: Runs,
@@ -144,6 +146,7 @@ impl Station {
             tcp,
             meters: Meters::default(),
             flows: None,
+            flows_due: Instant::default(),
             job: None,
             finished: None,
             runs: Runs::new(mac, seed.run),
@@ -258,6 +261,9 @@ impl Station {
     /// Does what is due. Then [`Station::outgoing`] has what is to be sent.
     pub fn poll(&mut self, now: Instant) {
         self.counted.give_back();
+        if now >= self.flows_due {
+            self.forget_silent_flows(now);
+        }
         self.tcp.poll(now);
         if let Some(outcome) = self.tcp.take_outcome() {
             self.finished = Some(Finished::Tcp(outcome));
@@ -276,6 +282,15 @@ impl Station {
         }
     }
 
+    fn forget_silent_flows(&mut self, now: Instant) {
+        let oldest = self.flows.as_mut().and_then(|flows| {
+            flows.handle_timeout(now.as_nanos());
+            flows.poll_timeout()
+        });
+        // A flow that comes from now on stays for longer than until then.
+        self.flows_due = oldest.map_or(now + FLOW_IDLE, Instant::from_nanos);
+    }
+
     /// Frames to send; those that the card does not take stay.
     pub fn outgoing(&mut self) -> &mut VecDeque<Frame> {
         &mut self.outgoing
@@ -288,7 +303,8 @@ impl Station {
 
     /// When [`Station::poll`] wants to be called if nothing comes.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        self.tcp.poll_timeout(now)
+        let flows_due = self.flows().filter(|flows| *flows > 0).map(|_| self.flows_due);
+        Instant::earliest([self.tcp.poll_timeout(now), flows_due])
     }
 
     /// A turn of the loop is over: so many frames were taken and given, in so long a time.
@@ -323,7 +339,8 @@ impl Station {
 
     fn take_role(&mut self, role: Role) {
         self.role = role;
-        self.flows = (role == Role::FlowSink).then(|| FlowTable::new(self.hash_key, FLOW_IDLE_NS));
+        self.flows =
+            (role == Role::FlowSink).then(|| FlowTable::new(self.hash_key, FLOW_IDLE.as_nanos()));
         self.counters = Counters::default();
         self.costs.clear();
         self.next_cost = 0;
@@ -366,7 +383,7 @@ impl Station {
 
     /// How many flows are being heard, if it keeps account of them.
     pub fn flows(&self) -> Option<usize> {
-        self.flows.as_ref().map(|flows| flows.iter().count())
+        self.flows.as_ref().map(|flows| flows.statistics().active)
     }
 
     /// Its buffers, without those of templates.
