@@ -228,6 +228,8 @@ impl Arrivals {
 
 #[cfg(test)]
 mod tests {
+    use base::Prng;
+
     use super::*;
 
     const KINDS: [Kind; 5] = [Kind::Data, Kind::Echo, Kind::Reply, Kind::Question, Kind::Answer];
@@ -265,6 +267,58 @@ mod tests {
         }
         frame[field::PLACE.start] = 6;
         assert_eq!(Probe::parse(&frame), None);
+    }
+
+    #[test]
+    fn whatever_is_written_is_read() {
+        let mut prng = Prng::new(1);
+        let mut frame = [0; PAYLOAD + ANSWER_BYTES];
+        frame[field::TYPE].copy_from_slice(&IPV4);
+        for round in 0..10_000 {
+            // Of all lengths.
+            let mut random = || prng.next_u64() >> (prng.next_u64() % 64);
+            let probe = Probe {
+                kind: KINDS[round % KINDS.len()],
+                run: random() as u32,
+                lane: random() as u8 % LANES as u8,
+                sequence: random() % SEQUENCES,
+                sent_ns: random() as u32,
+            };
+            let [frames, reordered, duplicates, span_ns] = [(); 4].map(|()| random());
+            let arrivals = Arrivals { frames, reordered, duplicates, span_ns };
+            probe.emit(&mut frame);
+            arrivals.emit(&mut frame);
+            assert_eq!(Probe::parse(&frame), Some(probe));
+            assert_eq!(Arrivals::parse(&frame), Some(arrivals));
+        }
+    }
+
+    #[test]
+    fn whatever_is_read_is_what_is_there() {
+        let mut prng = Prng::new(2);
+        let mut read = [0; 2];
+        for _ in 0..20_000 {
+            let length = prng.below(128) as usize;
+            let mut frame: Vec<u8> = (0..length).map(|_| prng.next_u64() as u8).collect();
+            // Chance alone would hardly ever make one of ours.
+            if length >= field::MARK.end && prng.chance(1, 2) {
+                frame[field::TYPE].copy_from_slice(&IPV4);
+                frame[field::MARK].copy_from_slice(&MARK);
+            }
+            let mut again = frame.clone();
+            if let Some(probe) = Probe::parse(&frame) {
+                probe.emit(&mut again);
+                let _ = RunKey::of(&frame, &probe);
+                read[0] += 1;
+            }
+            if let Some(arrivals) = Arrivals::parse(&frame) {
+                assert!(arrivals.per_second() >= 0.0);
+                arrivals.emit(&mut again);
+                read[1] += 1;
+            }
+            assert_eq!(again, frame);
+        }
+        assert!(read.iter().all(|count| *count > 1_000), "{read:?}");
     }
 
     #[test]

@@ -44,6 +44,8 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use base::Prng;
+
     use super::*;
 
     #[test]
@@ -57,5 +59,24 @@ mod tests {
         let mut other = bytes;
         other[7] = 2;
         assert_eq!(Report::parse(&other), None);
+    }
+
+    #[test]
+    fn whatever_is_read_is_what_is_there() {
+        let mut prng = Prng::new(3);
+        let mut read = 0;
+        for _ in 0..20_000 {
+            let length = if prng.chance(1, 2) { Report::BYTES as u64 } else { prng.below(80) };
+            let mut bytes: Vec<u8> = (0..length).map(|_| prng.next_u64() as u8).collect();
+            if bytes.len() >= MAGIC.len() && prng.chance(1, 2) {
+                bytes[..MAGIC.len()].copy_from_slice(&MAGIC);
+            }
+            if let Some(report) = Report::parse(&bytes) {
+                assert_eq!(report.emit()[..], bytes);
+                assert!(report.bits_per_second() >= 0.0);
+                read += 1;
+            }
+        }
+        assert!(read > 1_000, "{read}");
     }
 }
