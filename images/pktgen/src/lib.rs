@@ -14,7 +14,7 @@
 //! - [`card`] is what it knows of the card below.
 //! - [`station`] is the whole; [`commands`] are its shell.
 //! - [`team`] is for a card with several pairs of queues: a station for each, which share the work and know
-//!   together what has come.
+//!   together what has come; [`recall`] brings together what they have of the card, for its restart.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -26,6 +26,7 @@ pub mod echo;
 pub mod meter;
 pub mod pace;
 pub mod probe;
+pub mod recall;
 pub mod rfc2544;
 pub mod search;
 pub mod settings;

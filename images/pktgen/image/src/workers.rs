@@ -9,6 +9,7 @@ use base::limits::{PACKET_BUFFERS, RING_SIZE};
 use net::device::FrameDevice;
 use netio::NetStatistics;
 use pktgen::card::Card;
+use pktgen::recall::Recall;
 use pktgen::tcp::Tcp;
 use pktgen::team::{Member, STATIONS_MAX};
 use pktgen::{BURST, Station};
@@ -51,8 +52,11 @@ pub(crate) fn start_several(
 ) {
     let processors = Processors::start();
     if let Some(mut card) = card.take_if(|card| pairs(processors, card) > 1) {
+        if ring_size > RING_SIZE {
+            refuse(&format_args!("with several processors rings have {RING_SIZE} places at most"));
+        }
         let pairs = pairs(processors, &mut card);
-        start(processors, card, (pairs, ring_size.min(RING_SIZE)), arena)
+        start(processors, card, (pairs, ring_size), arena)
     }
 }
 
@@ -98,20 +102,25 @@ fn start(
         let tcp = Tcp::new(mac, device, entropy::random_u64(), Clock::new().now());
         Station::of_team(mac, packets, templates, tcp, seed, member)
     });
-    let mut workers = card_pairs.into_iter().zip(stations);
-    let (first, station) = workers.next().expect("a card has a pair");
-    let first = Worker::new(processors, first, station);
-    for (processor, (pair, station)) in (1..).zip(workers) {
-        processors.run(processor, move |idle| Worker::new(processors, pair, station).run(idle));
+    let recall = Recall::new(card_pairs.len());
+    let workers = card_pairs.into_iter().zip(stations);
+    let mut workers =
+        workers.map(|(pair, station)| Worker::new(processors, pair, station, recall.clone()));
+    let first = workers.next().expect("a card has a pair");
+    for (processor, worker) in (1..).zip(workers) {
+        processors.run(processor, move |idle| worker.run(idle));
     }
     lead(card, has_line, first)
 }
 
+type Pair = CardPair<PciDoorbell>;
+
 /// What one processor works with.
 struct Worker {
     processors: Processors,
-    pair: CardPair<PciDoorbell>,
+    pair: Pair,
     station: Station,
+    recall: Recall<Pair>,
     /// Frames of the stack that are to be sent.
     waiting: VecDeque<Packet>,
     clock: Clock,
@@ -124,11 +133,23 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(processors: Processors, pair: CardPair<PciDoorbell>, station: Station) -> Worker {
+    fn new(processors: Processors, pair: Pair, station: Station, recall: Recall<Pair>) -> Worker {
         let (clock, waiting) = (Clock::new(), VecDeque::with_capacity(BURST));
         let check_at = clock.now() + CHECK_EVERY;
         let (card, is_link_up) = (NetStatistics::default(), None);
-        Worker { processors, pair, station, waiting, clock, turns: 0, check_at, card, is_link_up }
+        let turns = 0;
+        Worker {
+            processors,
+            pair,
+            station,
+            recall,
+            waiting,
+            clock,
+            turns,
+            check_at,
+            card,
+            is_link_up,
+        }
     }
 
     /// Takes a burst, does what is to be done, gives a burst. True if there is time for what is rare.
@@ -188,8 +209,8 @@ impl Worker {
 
     /// What the station is told of the card.
     fn told(&self) -> Card {
-        let NetStatistics { link_changes, .. } = self.card;
-        let statistics = NetStatistics { link_changes, ..self.pair.statistics() };
+        let NetStatistics { link_changes, restarts, .. } = self.card;
+        let statistics = NetStatistics { link_changes, restarts, ..self.pair.statistics() };
         Card { statistics, is_link_up: self.is_link_up, is_packed: None }
     }
 
@@ -228,11 +249,34 @@ impl Worker {
 
     fn run(mut self, mut idle: Idle) {
         loop {
-            if self.turn() {
-                self.look_around();
-                self.rest(&mut idle, None, |_| false);
+            if !self.turn() {
+                continue;
             }
+            if self.recall.is_on() {
+                self = self.lend();
+            }
+            self.look_around();
+            self.rest(&mut idle, None, |worker| worker.recall.is_on());
         }
+    }
+
+    /// Lends its pair to the first.
+    fn lend(self) -> Worker {
+        let pair = self.recall.lend(self.pair.number().into(), self.pair);
+        Worker { pair, ..self }
+    }
+
+    /// Starts the card again, with the pairs of all.
+    fn restart(mut self, card: &mut VirtioCard<PciDevice>) -> Worker {
+        self.card.restarts += 1;
+        let (processors, pair) = (self.processors, self.pair);
+        let wake = || (1..self.recall.workers()).for_each(|other| processors.call(other));
+        let pair = self.recall.with_all(pair, wake, |pairs| {
+            if card.restart(pairs).is_err() {
+                refuse(&"the card needs a reset");
+            }
+        });
+        Worker { pair, ..self }
     }
 }
 
@@ -256,7 +300,7 @@ fn lead(mut card: VirtioCard<PciDevice>, has_line: bool, mut worker: Worker) -> 
         let is_console_quiet = terminal.serve(&mut worker.station, worker.clock);
         if worker.look_around() {
             if card.needs_reset() {
-                refuse(&"the card needs a reset");
+                worker = worker.restart(&mut card);
             }
             worker.note_link(card.link());
         }
