@@ -96,7 +96,8 @@ impl Meter {
         }
     }
 
-    /// What two stations have counted of one run.
+    /// What two stations have counted of one run. A frame that has come to both counts twice: a flow comes to
+    /// one of them.
     #[must_use]
     pub fn joined(self, other: Meter) -> Meter {
         Meter {

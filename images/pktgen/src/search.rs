@@ -95,4 +95,13 @@ mod tests {
         assert_eq!(search.next_rate(&silent), None);
         assert_eq!(search.best(), 0);
     }
+
+    #[test]
+    fn more_than_was_sent_is_not_without_loss() {
+        let arrivals = Arrivals { frames: 11, span_ns: 1_000_000_000, ..Arrivals::default() };
+        let outcome = Outcome { sent: 10, span_ns: 1_000_000_000, arrivals: Some(arrivals) };
+        let mut search = Search::default();
+        assert!(search.next_rate(&outcome).is_some());
+        assert_eq!(search.best(), 0);
+    }
 }

@@ -114,7 +114,7 @@ pub struct Station {
     tcp: Tcp,
     meters: Meters,
     flows: Option<FlowTable>,
-    /// When the oldest of them may have been silent for too long; no sooner than that one has been.
+    /// When to look for those that were silent for too long: no later than the first of them was.
     flows_due: Instant,
     job: Option<Job>,
     finished: Option<Finished>,
