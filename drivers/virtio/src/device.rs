@@ -3,10 +3,11 @@
 use core::fmt;
 
 use pool::Region;
-use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
+use virtio_drivers::transport::{DeviceStatus, InterruptStatus};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::queue::{Queue, QueueError, RingFormat, SIZE_MAX, Suppression};
+use crate::transport::{DeviceType, Transport};
 
 /// The device may ask for notifications by index, and so may the driver (`VIRTIO_F_EVENT_IDX`).
 pub(crate) const FEATURE_EVENT_INDEX: u64 = 1 << 29;
@@ -113,7 +114,8 @@ impl<T: Transport> Device<T> {
     }
 
     /// Resets the device and takes those features that `select` picks of those that it offers; version 1,
-    /// event indices and packed rings are always taken (Virtio 1.3, section 3.1.1, steps 1 to 6).
+    /// event indices and packed rings are always taken, and what the transport cannot do is not (Virtio 1.3,
+    /// section 3.1.1, steps 1 to 6).
     pub(crate) fn negotiate(&mut self, select: impl FnOnce(u64) -> u64) -> Result<(), InitError> {
         if self.transport.device_type() != self.device_type {
             return Err(InitError::WrongDevice);
@@ -124,6 +126,9 @@ impl<T: Transport> Device<T> {
         self.add_status(DeviceStatus::ACKNOWLEDGE);
         self.add_status(DeviceStatus::DRIVER);
         self.offered = self.transport.read_device_features();
+        if !self.transport.resets_queues() {
+            self.offered &= !FEATURE_RING_RESET;
+        }
         let always = FEATURE_VERSION_1 | FEATURE_EVENT_INDEX | FEATURE_PACKED;
         self.features = self.offered & (select(self.offered) | always);
         if !self.has(FEATURE_VERSION_1) {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ptr::NonNull;
 
 use virtio::transport::{DeviceType, MMIO_BYTES, MmioError, Transport, open_mmio};
+use virtio_drivers::transport::Transport as _;
 
 const MAGIC: u32 = 0x7472_6976;
 
@@ -34,6 +35,7 @@ fn a_disk_is_found_and_kicked_with_one_store() {
     let (device_type, mut transport) = unsafe { open_mmio(place(&registers)) }.unwrap();
     assert_eq!(device_type, DeviceType::Block);
     assert_eq!(transport.read_config_space::<u32>(0), Ok(77));
+    assert!(!transport.resets_queues(), "its queues are never forgotten one by one");
     transport.notify(3);
     assert_eq!(registers[0x50 / 4].get(), 3);
     registers[0x60 / 4].set(1);

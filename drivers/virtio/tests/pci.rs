@@ -14,6 +14,7 @@ use virtio::transport::{
     InterruptMessage, InterruptSource, Pci, PciDevice, PciDeviceError, Transport,
 };
 use virtio::{InitError, VirtioNet};
+use virtio_drivers::transport::Transport as _;
 
 /// Configuration space of one function: words, and for the base addresses which bits are fixed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -323,6 +324,7 @@ fn a_single_queue_is_reset_only_where_there_is_a_register_for_it() {
         capability(&mut space, CAP_COMMON, CAP_NOTIFY, 1, (COMMON, bytes));
         let memory = Memory::new();
         let mut device = open(&Spaces::default().with(0, 3, space), &memory).unwrap();
+        assert_eq!(device.resets_queues(), written == 1);
         device.queue_set(1, 64, 0x1000, 0x2000, 0x3000);
         device.queue_unset(1);
         assert_eq!(memory.get::<u16>(COMMON + 0x16), 1);

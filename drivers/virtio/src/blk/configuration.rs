@@ -1,8 +1,7 @@
 //! What a disk and its driver agree on (Virtio 1.3, sections 5.2.3 and 5.2.4).
 
-use virtio_drivers::transport::Transport;
-
 use crate::device::{Device, InitError};
+use crate::transport::Transport;
 
 const FEATURE_SIZE_MAX: u64 = 1 << 1;
 pub(super) const FEATURE_READ_ONLY: u64 = 1 << 5;

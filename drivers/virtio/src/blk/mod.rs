@@ -15,10 +15,10 @@ use alloc::collections::VecDeque;
 
 use block::{BlockCompletion, BlockDevice, BlockError, BlockRequest, Operation, SECTOR_BYTES};
 use pool::{PacketBuffer, Region};
-use virtio_drivers::transport::{DeviceType, Transport};
 
 use crate::device::{Device, Fault, InitError};
 use crate::queue::{Completion, Direction, Queue, Segment};
+use crate::transport::{DeviceType, Transport};
 use area::{RequestArea, SlotIndex};
 pub use configuration::{BlkConfig, WithoutFlush};
 

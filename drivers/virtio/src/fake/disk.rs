@@ -46,6 +46,7 @@ impl FakeDisk {
             ignores_reset: false,
             refuses_features: false,
             refuses_queues: false,
+            keeps_queues: false,
             is_restless: false,
         }
     }

@@ -35,6 +35,7 @@ impl FakeNetwork {
             ignores_reset: false,
             refuses_features: false,
             refuses_queues: false,
+            keeps_queues: false,
             is_restless: false,
         }
     }

@@ -4,13 +4,13 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
-use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
+use virtio_drivers::transport::{DeviceStatus, InterruptStatus};
 use virtio_drivers::{Error, PhysAddr};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{Bell, DeviceRing, EVENT_INDEX, PACKED};
 use crate::queue::{RingAddresses, RingFormat};
-use crate::transport::{Doorbell, Doorbells};
+use crate::transport::{DeviceType, Doorbell, Doorbells, Transport};
 
 /// How a device interrupts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +40,8 @@ pub struct FakeOptions {
     pub refuses_features: bool,
     /// It does not enable queues.
     pub refuses_queues: bool,
+    /// A queue that is unset is not forgotten: it goes on where it stood (QEMU's devices on the board).
+    pub keeps_queues: bool,
     /// Its configuration changes whenever it is looked at.
     pub is_restless: bool,
 }
@@ -50,6 +52,8 @@ struct Registers {
     status: DeviceStatus,
     accepted: u64,
     rings: Vec<Option<DeviceRing>>,
+    /// Queues that are unset, and not forgotten.
+    unset: Vec<bool>,
     line_is_high: bool,
     generation_reads: u32,
     resets: u64,
@@ -78,6 +82,7 @@ pub fn device(options: FakeOptions) -> (FakeTransport, FakeDevice) {
             status: DeviceStatus::empty(),
             accepted: 0,
             rings: (0..queues).map(|_| None).collect(),
+            unset: std::vec![false; queues],
             line_is_high: false,
             generation_reads: 0,
             resets: 0,
@@ -101,7 +106,10 @@ impl FakeDevice {
         if !registers.status.contains(DeviceStatus::DRIVER_OK) {
             return None;
         }
-        let ring = registers.rings.get_mut(usize::from(queue))?.as_mut()?;
+        if *registers.unset.get(usize::from(queue))? {
+            return None;
+        }
+        let ring = registers.rings[usize::from(queue)].as_mut()?;
         let result = work(ring);
         let is_wanted = ring.take_interrupt();
         let is_seen = match registers.options.interrupts {
@@ -186,6 +194,12 @@ impl Doorbells for FakeTransport {
 }
 
 impl Transport for FakeTransport {
+    fn resets_queues(&self) -> bool {
+        !self.0.registers().options.keeps_queues
+    }
+}
+
+impl virtio_drivers::transport::Transport for FakeTransport {
     fn device_type(&self) -> DeviceType {
         self.0.registers().options.device_type
     }
@@ -222,6 +236,7 @@ impl Transport for FakeTransport {
             registers.resets += 1;
             registers.accepted = 0;
             registers.rings.fill_with(|| None);
+            registers.unset.fill(false);
             registers.line_is_high = false;
         }
     }
@@ -244,6 +259,9 @@ impl Transport for FakeTransport {
         if registers.options.refuses_queues {
             return;
         }
+        if core::mem::take(&mut registers.unset[usize::from(queue)]) {
+            return;
+        }
         let addresses = RingAddresses { descriptors, driver: driver_area, device: device_area };
         let has_event_index = registers.accepted & EVENT_INDEX != 0;
         let is_packed = registers.accepted & PACKED != 0;
@@ -254,11 +272,17 @@ impl Transport for FakeTransport {
     }
 
     fn queue_unset(&mut self, queue: u16) {
-        self.0.registers().rings[usize::from(queue)] = None;
+        let mut registers = self.0.registers();
+        if registers.options.keeps_queues {
+            registers.unset[usize::from(queue)] = true;
+        } else {
+            registers.rings[usize::from(queue)] = None;
+        }
     }
 
     fn queue_used(&mut self, queue: u16) -> bool {
-        self.0.registers().rings[usize::from(queue)].is_some()
+        let registers = self.0.registers();
+        registers.rings[usize::from(queue)].is_some() && !registers.unset[usize::from(queue)]
     }
 
     fn ack_interrupt(&mut self) -> InterruptStatus {

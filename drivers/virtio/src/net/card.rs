@@ -8,7 +8,6 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use pool::{Pool, Region};
-use virtio_drivers::transport::{DeviceType, Transport};
 
 use super::card_pair::{Bells, CardPair};
 use super::configuration::{self, LinkState, MacAddress, NetConfig};
@@ -18,7 +17,7 @@ use super::pair::{QueuePair, receive_queue};
 use super::receive::Receiver;
 use super::transmit::Transmitter;
 use crate::device::{Device, InitError};
-use crate::transport::Doorbells;
+use crate::transport::{DeviceType, Doorbells, Transport};
 
 /// How many pairs are used at most: a core has one, and `netio` knows of so many cores.
 pub const PAIRS_MAX: u16 = netio::limits::CORES_MAX as u16;

@@ -5,12 +5,12 @@ use core::fmt;
 use netio::limits::INDIRECTION_ENTRIES;
 use netio::{KEY_BYTES, OffloadSet};
 use pool::HEADROOM_BYTES;
-use virtio_drivers::transport::Transport;
 
 use super::header::HEADER_BYTES;
 use super::offloads;
 use crate::device::{Device, FEATURE_RING_RESET, InitError};
 use crate::queue::SIZE_MAX;
+use crate::transport::Transport;
 
 /// The shortest frame on an Ethernet, its checksum not counted: shorter ones are padded.
 pub const FRAME_BYTES_MIN: usize = 60;

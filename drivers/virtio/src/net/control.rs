@@ -6,11 +6,11 @@ use core::sync::atomic::Ordering;
 use netio::limits::INDIRECTION_ENTRIES;
 use netio::{Core, KEY_BYTES};
 use pool::{PAGE_BYTES, Region};
-use virtio_drivers::transport::Transport;
 
 use crate::device::{Device, InitError};
 use crate::memory::SharedMemory;
 use crate::queue::{Direction, Queue, Segment};
+use crate::transport::Transport;
 
 /// The class of commands about queue pairs, and its commands.
 const CLASS_PAIRS: u8 = 4;

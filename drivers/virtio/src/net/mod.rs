@@ -46,10 +46,10 @@ mod transmit;
 use alloc::collections::VecDeque;
 
 use pool::{Frame, Pool, Region};
-use virtio_drivers::transport::{DeviceType, Transport};
 
 use crate::device::{Device, Fault, InitError};
 use crate::queue::RingFormat;
+use crate::transport::{DeviceType, Transport};
 pub use card::{CardConfig, PAIRS_MAX, Spreading, Started, VirtioCard};
 pub use card_pair::CardPair;
 pub use configuration::{FRAME_BYTES_MIN, LinkState, MacAddress, NetConfig};

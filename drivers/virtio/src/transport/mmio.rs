@@ -2,13 +2,21 @@
 
 use core::ptr::NonNull;
 
-use virtio_drivers::transport::Transport;
+use virtio_drivers::transport::Transport as _;
 use virtio_drivers::transport::mmio::{MmioError, MmioTransport, MmioVersion, VirtIOHeader};
 
-use super::DeviceType;
+use super::{DeviceType, Transport};
 
 /// How much room the registers of a device take, configuration space included.
 pub const MMIO_BYTES: usize = 0x200;
+
+impl Transport for MmioTransport<'_> {
+    /// The crate's transport does not write the register for that (`QueueReset`), QEMU's devices do not have
+    /// it, and a queue that is only no longer ready goes on where it stood when it is ready again.
+    fn resets_queues(&self) -> bool {
+        false
+    }
+}
 
 /// The device whose registers are at `base`, and its kind.
 ///

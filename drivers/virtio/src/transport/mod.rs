@@ -1,6 +1,7 @@
 //! How devices are found and their registers reached.
 //!
-//! The drivers are generic over the [`Transport`] trait of `virtio-drivers`. There are two of them:
+//! The drivers are generic over [`Transport`], which is the trait of that name of `virtio-drivers` and one
+//! question more. There are two of them:
 //!
 //! - [`PciDevice`], ours: found by [`Pci::discover`]. It interrupts by message (MSI-X): say where to with
 //!   [`PciDevice::set_interrupt`] before you give it to a driver. One that cannot has an interrupt line.
@@ -20,6 +21,13 @@ pub use pci::{
     Found, InterruptError, InterruptMessage, InterruptSource, Pci, PciDevice, PciDeviceError,
     PciDoorbell,
 };
+pub use virtio_drivers::transport::DeviceType;
 pub use virtio_drivers::transport::mmio::{MmioError, MmioTransport};
 pub use virtio_drivers::transport::pci::bus::{ConfigurationAccess, DeviceFunction};
-pub use virtio_drivers::transport::{DeviceType, Transport};
+
+/// A way to the registers of a device.
+pub trait Transport: virtio_drivers::transport::Transport {
+    /// Whether the device forgets a queue that is unset, so that `VIRTIO_F_RING_RESET` may be taken (Virtio
+    /// 1.3, section 2.6.1). Devices offer that whether they can be told so or not.
+    fn resets_queues(&self) -> bool;
+}

@@ -6,7 +6,7 @@ use virtio_drivers::transport::pci::{
     VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_DEVICE_CFG, VIRTIO_PCI_CAP_ISR_CFG,
     VIRTIO_PCI_CAP_NOTIFY_CFG,
 };
-use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
+use virtio_drivers::transport::{DeviceStatus, InterruptStatus};
 use virtio_drivers::{Error, PhysAddr};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -14,7 +14,7 @@ use super::PciDeviceError;
 use super::capability::{Structures, Window};
 use super::msix::{InterruptError, InterruptMessage, InterruptSource, Table};
 use crate::transport::registers::Registers;
-use crate::transport::{Doorbell, Doorbells};
+use crate::transport::{DeviceType, Doorbell, Doorbells, Transport};
 
 /// Offsets in the common configuration.
 mod common {
@@ -175,6 +175,13 @@ impl PciDevice {
 }
 
 impl Transport for PciDevice {
+    /// If the device has the register for that (section 4.1.4.3.2).
+    fn resets_queues(&self) -> bool {
+        self.common.length() >= common::QUEUE_RESET + size_of::<u16>()
+    }
+}
+
+impl virtio_drivers::transport::Transport for PciDevice {
     fn device_type(&self) -> DeviceType {
         self.device_type
     }
@@ -226,7 +233,7 @@ impl Transport for PciDevice {
     }
 
     /// Leaves the queue disabled if the device does not take its interrupts, or has no place to kick it:
-    /// ask [`Transport::queue_used`].
+    /// ask `queue_used`.
     fn queue_set(
         &mut self,
         queue: u16,
@@ -254,11 +261,10 @@ impl Transport for PciDevice {
         self.common.write(common::QUEUE_ENABLE, 1_u16);
     }
 
-    /// Resets the queue, if the device has the register for that; ask [`Transport::queue_used`] whether it
-    /// did.
+    /// Resets the queue, if the device has the register for that; ask `queue_used` whether it did.
     fn queue_unset(&mut self, queue: u16) {
-        if self.common.length() < common::QUEUE_RESET + size_of::<u16>() {
-            // Then only a reset of the device takes a queue back (section 4.1.4.3.2).
+        if !self.resets_queues() {
+            // Then only a reset of the device takes a queue back.
             return;
         }
         self.select(queue);
