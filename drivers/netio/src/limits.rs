@@ -37,15 +37,6 @@ const _: () = assert!(FLOW_CHAINS.is_power_of_two() && FLOW_FRONTS.is_power_of_t
 // Places in the table are 16 bits wide, and one number means "none".
 const _: () = assert!(FLOWS_MAX < u16::MAX as usize);
 
-/// How many packet buffers a node's pool has; `base::limits` says the same to what lies above.
-pub const PACKET_BUFFERS: usize = 512;
-
-/// How many of them wait for frames to arrive: QEMU's receive rings have 256 entries.
-pub const RECEIVE_BUFFERS: usize = 256;
-
-/// How many of them may be in the transmit ring.
-pub const TRANSMIT_BUFFERS: usize = 64;
-
 /// How many classes of traffic there are; class 0 goes first.
 pub const CLASSES: usize = 8;
 
@@ -64,9 +55,6 @@ pub const SHAPE_MAX_BYTES_PER_SECOND: u64 = 12_500_000_000;
 /// The largest burst of a shaped class, in bytes.
 pub const SHAPE_MAX_BURST_BYTES: u64 = 1 << 30;
 
-// Even when every class is full, the card can receive and send.
-const _: () =
-    assert!(RECEIVE_BUFFERS + TRANSMIT_BUFFERS + CLASSES * CLASS_FRAMES <= PACKET_BUFFERS);
 const _: () = assert!(CLASS_FRAMES <= CLASS_FRAMES_MAX);
 // A set of classes fits the bits of a byte.
 const _: () = assert!(CLASSES <= u8::BITS as usize);
