@@ -91,7 +91,8 @@ pub struct ClassStatistics {
     pub refused_full: u64,
     /// Frames that were refused: longer than the burst.
     pub refused_long: u64,
-    /// How often the shape kept a frame back when nothing else would have.
+    /// Frames that the shape kept back when nothing else would have. Each is counted once, however often it
+    /// is looked at while it waits.
     pub shaped: u64,
     /// How often a frame that might have left was passed over for one of a higher class.
     pub passed_over: u64,
@@ -115,6 +116,8 @@ struct Queue {
     packets: VecDeque<NetworkPacket>,
     frames_max: usize,
     bucket: Option<Bucket>,
+    /// The first packet was counted as kept back by the shape.
+    is_shaped_counted: bool,
     spell: Option<Spell>,
     statistics: ClassStatistics,
 }
@@ -177,7 +180,7 @@ impl Classes {
             let index = rest.trailing_zeros() as usize;
             rest &= rest - 1;
             if !self.queues[index].may_send(now_ns) {
-                self.queues[index].statistics.shaped += 1;
+                self.queues[index].be_shaped();
                 continue;
             }
             let packet = self.queues[index].pop(now_ns);
@@ -233,6 +236,7 @@ impl Queue {
             packets: VecDeque::with_capacity(config.frames_max),
             frames_max: config.frames_max,
             bucket: config.shape.map(|shape| Bucket::new(shape, now_ns)),
+            is_shaped_counted: false,
             spell: None,
             statistics: ClassStatistics::default(),
         }
@@ -267,6 +271,7 @@ impl Queue {
         if let Some(bucket) = &mut self.bucket {
             bucket.pay(bytes);
         }
+        self.is_shaped_counted = false;
         self.spell = None;
         let statistics = &mut self.statistics;
         statistics.sent_frames += 1;
@@ -274,6 +279,11 @@ impl Queue {
         let waited_ns = now_ns.saturating_sub(packet.since_ns);
         statistics.longest_wait_ns = statistics.longest_wait_ns.max(waited_ns);
         packet
+    }
+
+    fn be_shaped(&mut self) {
+        self.statistics.shaped += u64::from(!self.is_shaped_counted);
+        self.is_shaped_counted = true;
     }
 
     fn be_passed_over(&mut self, now_ns: u64) {

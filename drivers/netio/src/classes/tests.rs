@@ -105,12 +105,30 @@ fn a_shaped_class_lets_the_next_one_send_and_says_when_it_can() {
     }
     let order: Vec<_> = (0..3).map(|_| classes.dequeue(0).map(|packet| packet.class)).collect();
     assert_eq!(order, [Some(Class::FIRST), Some(BULK), None]);
-    assert_eq!(classes.statistics(Class::FIRST).shaped, 2);
 
     assert_eq!(classes.poll_timeout(), Some(SECOND_NS));
     assert!(classes.dequeue(SECOND_NS - 1).is_none());
     assert!(classes.dequeue(SECOND_NS).is_some());
     assert_eq!(classes.statistics(Class::FIRST).longest_wait_ns, SECOND_NS);
+}
+
+#[test]
+fn a_frame_that_waits_for_its_shape_is_counted_once_however_often_it_is_looked_at() {
+    let pool = Pool::on_heap(8, PAGE_BYTES);
+    let mut classes = Classes::new(shaped(BULK, 1_000, 1_000), 0);
+    for _ in 0..3 {
+        classes.enqueue(packet(&pool, BULK, 1_000, 0)).expect("there is room");
+    }
+    // The first leaves at once, and each of the others a second after the one before.
+    assert!(classes.dequeue(0).is_some());
+    for (second, counted) in [(1, 1), (2, 2)] {
+        for look in 0..1_000 {
+            assert!(classes.dequeue((second - 1) * SECOND_NS + look).is_none());
+            assert_eq!(classes.statistics(BULK).shaped, counted);
+        }
+        assert!(classes.dequeue(second * SECOND_NS).is_some());
+    }
+    assert_eq!(classes.statistics(BULK).shaped, 2, "who does not wait is not counted");
 }
 
 #[test]
