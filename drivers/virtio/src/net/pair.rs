@@ -91,6 +91,7 @@ impl QueuePair {
             return 0;
         }
         let received = receive(&mut self.receiver);
+        self.receiver.note_poll(matches!(received, Ok(1..)));
         self.refill(bell);
         self.or_fail(received)
     }

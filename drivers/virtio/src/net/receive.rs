@@ -103,9 +103,13 @@ impl Receiver {
                 delivered += 1;
             }
         }
-        self.statistics.receive_polls += 1;
-        self.statistics.receive_polls_empty += u64::from(delivered == 0);
         Ok(delivered)
+    }
+
+    /// Counts that frames were looked for.
+    pub(super) fn note_poll(&mut self, has_found: bool) {
+        self.statistics.receive_polls += 1;
+        self.statistics.receive_polls_empty += u64::from(!has_found);
     }
 
     /// The packet that starts with this buffer, if the card's header is one.

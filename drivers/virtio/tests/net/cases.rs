@@ -151,6 +151,20 @@ fn a_burst_has_an_end() {
 }
 
 #[test]
+fn looks_for_frames_are_counted_and_those_in_vain() {
+    let (mut card, network, _pool) = start(card_options());
+    assert_eq!(card.receive_burst(8, drop), 0);
+    network.deliver(&numbered(3));
+    assert_eq!(card.receive_burst(8, drop), 3);
+    assert_eq!(card.receive_burst(8, drop), 0);
+    network.deliver(&numbered(1));
+    assert_eq!(card.receive_packets(8, drop), 1);
+    assert_eq!(card.receive_packets(8, drop), 0);
+    let statistics = card.statistics();
+    assert_eq!((statistics.receive_polls, statistics.receive_polls_empty), (5, 3));
+}
+
+#[test]
 fn a_burst_is_sent_with_one_notification() {
     let (mut card, network, pool) = start(card_options());
     let frames = numbered(20);
