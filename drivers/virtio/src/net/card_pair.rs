@@ -100,6 +100,11 @@ impl<B: Doorbell> CardPair<B> {
         self.pair.transmitter.poll_timeout()
     }
 
+    /// See [`super::VirtioNet::has_input`].
+    pub fn has_input(&self) -> bool {
+        self.pair.has_input()
+    }
+
     /// See [`super::VirtioNet::arm_interrupts`]. A line, if the card
     /// has one, is acknowledged by [`super::VirtioCard::acknowledge_interrupt`].
     #[must_use = "what is there already causes no interrupt"]

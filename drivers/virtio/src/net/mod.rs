@@ -232,6 +232,12 @@ impl<T: Transport> VirtioNet<T> {
         self.pair.transmitter.poll_timeout()
     }
 
+    /// Whether frames have arrived that nobody has taken, or there is room for which frames wait. Only memory is
+    /// looked at: while this is so there is no need to ask for interrupts.
+    pub fn has_input(&self) -> bool {
+        self.pair.has_input()
+    }
+
     /// Asks for an interrupt when the next frame arrives, and, if frames wait for room, when there is room.
     /// True if there is something to do already: then look again before you halt.
     #[must_use = "what is there already causes no interrupt"]

@@ -165,7 +165,12 @@ impl QueuePair {
         // Acknowledged before the last look: what happens after it makes the line rise again. And the access
         // to a register is a fence where `full_fence` is none.
         acknowledge(bell);
-        has_received || has_room || self.receiver.has_arrivals() || self.transmitter.has_room()
+        has_received || has_room || self.has_input()
+    }
+
+    /// See [`super::VirtioNet::has_input`].
+    pub(super) fn has_input(&self) -> bool {
+        !self.is_idle() && (self.receiver.has_arrivals() || self.transmitter.has_room())
     }
 
     /// Notifies the device again of what it should have dealt with since this was called last: that it was

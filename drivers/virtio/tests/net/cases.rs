@@ -189,10 +189,10 @@ fn what_does_not_fit_stays_with_the_caller() {
 
     // Somebody waits for room: the card interrupts when there is some.
     let interrupts = network.device().interrupted().count();
-    assert!(!card.arm_interrupts());
+    assert!(!card.has_input() && !card.arm_interrupts());
     assert_eq!(network.take_sent(3).len(), 3);
     assert_eq!(network.device().interrupted().count(), interrupts + 1);
-    assert!(card.arm_interrupts(), "there is room");
+    assert!(card.has_input() && card.arm_interrupts(), "there is room");
     assert_eq!(card.send_burst(&mut queue), 3);
     network.take_sent(usize::MAX);
     assert_eq!(card.send_burst(&mut queue), 5);
@@ -274,8 +274,9 @@ fn an_armed_card_interrupts_once_and_a_disarmed_one_not() {
     let interrupted = || network.device().interrupted().count();
     network.deliver(&numbered(2));
     assert_eq!(interrupted(), 0, "a new card is not armed");
-    assert!(card.arm_interrupts(), "there are frames");
+    assert!(card.has_input() && card.arm_interrupts(), "there are frames");
     assert_eq!(receive_all(&mut card).len(), 2);
+    assert!(!card.has_input());
     assert!(!card.arm_interrupts());
     network.deliver(&numbered(3));
     network.deliver(&numbered(3));
@@ -331,7 +332,7 @@ fn a_card_that_lies_is_reset_and_gives_everything_back() {
         let held = outgoing.len();
         assert_eq!(pool.free() + held, BUFFERS, "every buffer came back");
         // A card that was given up does nothing, and harms nobody.
-        assert!(!card.arm_interrupts());
+        assert!(!card.has_input() && !card.arm_interrupts());
         card.disarm_interrupts();
         assert_eq!(card.send_burst(&mut outgoing), 0);
         assert_eq!((card.receive_burst(1, drop), card.reclaim()), (0, 0));
@@ -362,6 +363,7 @@ fn a_card_that_cannot_be_reset_keeps_its_buffers() {
     });
     assert_eq!(card.receive_burst(1, drop), 0);
     assert_eq!(card.fault(), Some(Fault::Queue(QueueError::NotOutstanding)));
+    assert!(!card.has_input(), "what is in its ring is of no interest any more");
     drop(card);
     assert_eq!(pool.free(), BUFFERS - 16, "it may still write to them");
 }

@@ -78,14 +78,25 @@ pub fn run<T: Transport>(mut node: Node, mut devices: Devices<T>, clock: Clock) 
                 return stop;
             }
         }
-        if has_input(&mut devices) {
+        if has_input(&devices) {
             continue;
         }
         let console_at = (!waiting.console.is_empty()).then(|| now + Duration::from_millis(1));
-        let next = Instant::earliest([node.poll_timeout(now), console_at]);
-        idle.wait(Some(next.map_or(check_at, |next| next.min(check_at))));
-        disarm(&mut devices);
+        let next = Instant::earliest([node.poll_timeout(now), console_at, Some(check_at)]);
+        if next.is_some_and(|next| next > now) {
+            rest(&mut devices, &mut idle, next);
+        }
     }
+}
+
+/// Halts until a device has something, at the latest at `deadline`. Interrupts are asked for only here: while
+/// there is work, and each time that it is finished, a look into memory tells as much, and one that is not
+/// wanted would end the next halt.
+fn rest<T: Transport>(devices: &mut Devices<T>, idle: &mut Idle, deadline: Option<Instant>) {
+    if !arm(devices) {
+        idle.wait(deadline);
+    }
+    disarm(devices);
 }
 
 /// Everything that has come since the last time, a burst from each device. Answers how many frames.
@@ -177,8 +188,14 @@ fn send<T: Transport>(
     sent
 }
 
+/// Whether a device has something to do already. No register is read for it, and nothing asked for.
+fn has_input<T: Transport>(devices: &Devices<T>) -> bool {
+    let outside = devices.outside.as_ref().is_some_and(VirtioNet::has_input);
+    devices.cluster.has_input() || outside || devices.disk.has_completions()
+}
+
 /// Asks for interrupts, then looks once more: true if there is something to do.
-fn has_input<T: Transport>(devices: &mut Devices<T>) -> bool {
+fn arm<T: Transport>(devices: &mut Devices<T>) -> bool {
     let cluster = devices.cluster.arm_interrupts();
     let outside = devices.outside.as_mut().is_some_and(VirtioNet::arm_interrupts);
     let disk = devices.disk.arm_interrupts();
