@@ -90,16 +90,6 @@ impl<B: Doorbell> CardPair<B> {
         self.pair.reclaim()
     }
 
-    /// See [`super::VirtioNet::handle_timeout`].
-    pub fn handle_timeout(&mut self, now_ns: u64) -> usize {
-        self.pair.handle_timeout(now_ns)
-    }
-
-    /// See [`super::VirtioNet::poll_timeout`].
-    pub fn poll_timeout(&self) -> Option<u64> {
-        self.pair.transmitter.poll_timeout()
-    }
-
     /// See [`super::VirtioNet::has_input`].
     pub fn has_input(&self) -> bool {
         self.pair.has_input()
@@ -113,7 +103,8 @@ impl<B: Doorbell> CardPair<B> {
     }
 
     /// Notifies the card again of what it should have dealt with since this was called last, for once in a
-    /// while: that it was notified may have been missed (see [`crate::memory::full_fence`]).
+    /// while: that it was notified may have been missed (see [`crate::memory::full_fence`]). Buffers of
+    /// frames that have left come back.
     pub fn remind(&mut self) {
         self.pair.remind(&mut self.bells);
     }

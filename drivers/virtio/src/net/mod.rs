@@ -30,8 +30,10 @@
 //! another core may have.
 //!
 //! Buffers that were sent come back when many are on their way and the next burst starts, when the receive
-//! side finds the pool empty, or in time by [`VirtioNet::handle_timeout`]; interrupts for them are asked for
-//! only while frames wait for room.
+//! side finds the pool empty, at the latest with the next [`VirtioNet::check_link`], and before that whenever
+//! a loop that turns anyway asks for them with [`VirtioNet::reclaim`]. There is no timer for them: who sleeps
+//! needs no buffers, and is not woken to get some. Interrupts for them are asked for only while frames wait
+//! for room.
 
 mod card;
 mod card_pair;
@@ -62,8 +64,6 @@ use offloads::Agreement;
 pub use offloads::{CardOffloads, OffloadCounts, Packet, Received, TransmitOffload};
 use pair::{Kick, QueuePair};
 use receive::Receiver;
-
-pub use transmit::RECLAIM_WITHIN_NS;
 use transmit::Transmitter;
 
 /// The number of the queue that brings frames in.
@@ -219,19 +219,6 @@ impl<T: Transport> VirtioNet<T> {
         reclaimed
     }
 
-    /// Does so if that is due: at most [`RECLAIM_WITHIN_NS`] pass from the first call after a frame was sent
-    /// until its buffer is looked for. Returns how many came back.
-    pub fn handle_timeout(&mut self, now_ns: u64) -> usize {
-        let reclaimed = self.pair.handle_timeout(now_ns);
-        self.notice_fault();
-        reclaimed
-    }
-
-    /// When [`VirtioNet::handle_timeout`] has something to do, in nanoseconds.
-    pub fn poll_timeout(&self) -> Option<u64> {
-        self.pair.transmitter.poll_timeout()
-    }
-
     /// Whether frames have arrived that nobody has taken, or there is room for which frames wait. Only memory is
     /// looked at: while this is so there is no need to ask for interrupts.
     pub fn has_input(&self) -> bool {
@@ -263,7 +250,8 @@ impl<T: Transport> VirtioNet<T> {
     /// When the link goes down the card has to give back what it was sending, if it can do that without being
     /// reset as a whole: those frames would be old when they leave, and others need the buffers.
     ///
-    /// If nothing has moved since the last time, the card is notified again.
+    /// If nothing has moved since the last time, the card is notified again. Buffers of frames that have left
+    /// come back.
     pub fn check_link(&mut self) -> LinkState {
         if self.fault.is_none() && self.device.needs_reset() {
             match self.restart() {

@@ -138,15 +138,6 @@ impl QueuePair {
         self.or_fail(reclaimed)
     }
 
-    /// See [`super::VirtioNet::handle_timeout`].
-    pub(super) fn handle_timeout(&mut self, now_ns: u64) -> usize {
-        if self.is_idle() {
-            return 0;
-        }
-        let reclaimed = self.transmitter.reclaim_due(now_ns);
-        self.or_fail(reclaimed)
-    }
-
     /// See [`super::VirtioNet::arm_interrupts`]. `acknowledge` lets an interrupt line fall.
     pub(super) fn arm_interrupts<B: Kick>(
         &mut self,

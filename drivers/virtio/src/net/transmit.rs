@@ -14,10 +14,6 @@ use netio::NetStatistics;
 /// the device writes, and is cheaper for many at once.
 const RECLAIM_ABOVE: u16 = 32;
 
-/// Frames that have left are looked for at the latest so long after somebody has asked for the time, in
-/// nanoseconds: others want the buffers.
-pub const RECLAIM_WITHIN_NS: u64 = 1_000_000;
-
 /// The transmit ring and the frames in it.
 #[derive(Debug)]
 pub(super) struct Transmitter {
@@ -26,8 +22,6 @@ pub(super) struct Transmitter {
     frame_bytes_max: usize,
     /// Frames were left with the caller, who wants to know when there is room.
     is_room_awaited: bool,
-    /// When frames are looked for that have left, in nanoseconds, if any are on their way.
-    reclaim_at: Option<u64>,
     statistics: NetStatistics,
     used: OffloadCounts,
 }
@@ -40,7 +34,6 @@ impl Transmitter {
             agreement,
             frame_bytes_max: frame_bytes_max(mtu),
             is_room_awaited: false,
-            reclaim_at: None,
             statistics: NetStatistics::default(),
             used: OffloadCounts::default(),
         }
@@ -78,24 +71,6 @@ impl Transmitter {
             reclaimed += 1;
             true
         })?;
-        Ok(reclaimed)
-    }
-
-    /// When [`Transmitter::reclaim_due`] has something to do, in nanoseconds.
-    pub(super) fn poll_timeout(&self) -> Option<u64> {
-        self.reclaim_at
-    }
-
-    /// Gives back what has left, if frames have been on their way for [`RECLAIM_WITHIN_NS`].
-    pub(super) fn reclaim_due(&mut self, now_ns: u64) -> Result<usize, QueueError> {
-        let mut reclaimed = 0;
-        if self.reclaim_at.is_some_and(|at| at <= now_ns) {
-            reclaimed = self.reclaim()?;
-            self.reclaim_at = None;
-        }
-        if self.reclaim_at.is_none() && self.queue.outstanding() > 0 {
-            self.reclaim_at = Some(now_ns.saturating_add(RECLAIM_WITHIN_NS));
-        }
         Ok(reclaimed)
     }
 
@@ -192,7 +167,6 @@ impl Transmitter {
     pub(super) unsafe fn detach(&mut self) {
         // SAFETY: the caller's promise.
         unsafe { self.queue.detach(drop) };
-        self.reclaim_at = None;
     }
 }
 
