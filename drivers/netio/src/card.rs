@@ -43,6 +43,9 @@ pub struct NetStatistics {
     pub restarts: u64,
     /// How often the link was found to have come or gone.
     pub link_changes: u64,
+    /// The network was there when the card was asked last. Of a card with several pairs the card knows that,
+    /// and not a pair.
+    pub link_up: bool,
     /// How many buffers wait for frames to arrive, now.
     pub receive_buffers: u16,
     /// How many buffers are being sent, now.
@@ -75,6 +78,7 @@ impl Add for NetStatistics {
             interrupts_overtaken: self.interrupts_overtaken + other.interrupts_overtaken,
             restarts: self.restarts + other.restarts,
             link_changes: self.link_changes + other.link_changes,
+            link_up: self.link_up || other.link_up,
             receive_buffers: self.receive_buffers + other.receive_buffers,
             transmit_buffers: self.transmit_buffers + other.transmit_buffers,
             receive_ring: self.receive_ring + other.receive_ring,

@@ -105,12 +105,13 @@ pub(crate) struct Device<T: Transport> {
     offered: u64,
     features: u64,
     kicks: u64,
+    is_changed: bool,
 }
 
 impl<T: Transport> Device<T> {
     /// The device behind `transport`, of which nothing is known yet but what it is.
     pub(crate) fn new(transport: T, device_type: DeviceType) -> Device<T> {
-        Device { transport, device_type, offered: 0, features: 0, kicks: 0 }
+        Device { transport, device_type, offered: 0, features: 0, kicks: 0, is_changed: false }
     }
 
     /// Resets the device and takes those features that `select` picks of those that it offers; version 1,
@@ -255,7 +256,19 @@ impl<T: Transport> Device<T> {
     /// Lets the interrupt line fall, where there is one (see [`crate::transport`]).
     /// True if a queue had raised it.
     pub(crate) fn acknowledge_interrupt(&mut self) -> bool {
-        self.transport.ack_interrupt().contains(InterruptStatus::QUEUE_INTERRUPT)
+        let causes = self.transport.ack_interrupt();
+        self.is_changed |= causes.contains(InterruptStatus::DEVICE_CONFIGURATION_INTERRUPT);
+        causes.contains(InterruptStatus::QUEUE_INTERRUPT)
+    }
+
+    /// Whether the line was raised for a change of the configuration.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.is_changed
+    }
+
+    /// The configuration is about to be looked at.
+    pub(crate) fn forget_change(&mut self) {
+        self.is_changed = false;
     }
 
     /// Whether the device has given up.

@@ -5,5 +5,7 @@ const RINGS: u64 = 0;
 
 #[path = "net/cases.rs"]
 mod cases;
+#[path = "net/link.rs"]
+mod link;
 #[path = "net/sizes.rs"]
 mod sizes;

@@ -58,7 +58,7 @@ pub fn on_pci<E: From<DiscoveryError>>(
     Ok(())
 }
 
-/// Each queue that is used sends a message of its own.
+/// Each queue that is used sends a message of its own. That of a changed configuration is for all devices.
 fn send_messages(
     device: &mut PciDevice,
     device_type: DeviceType,
@@ -75,6 +75,10 @@ fn send_messages(
             .set_interrupt(InterruptSource::Queue(queue), message)
             .map_err(|_| DiscoveryError::NoInterruptMessage)?;
     }
+    let message = interrupts.change_message();
+    let message = InterruptMessage { address: message.address, data: message.data };
+    // A device without room for it is asked once in a while, as all are.
+    let _ = device.set_interrupt(InterruptSource::Configuration, message);
     Ok(())
 }
 

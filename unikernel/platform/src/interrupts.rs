@@ -24,12 +24,14 @@ const VECTOR_SERIAL: u8 = VECTOR_FIRST;
 const VECTOR_DEVICE_FIRST: u8 = VECTOR_FIRST + 1;
 /// How many vectors devices may have.
 const DEVICE_VECTORS: u8 = 64;
+/// The vector by which any device says that its configuration has changed.
+const VECTOR_CHANGE: u8 = VECTOR_DEVICE_FIRST + DEVICE_VECTORS;
 /// The most processors that do something.
 pub const PROCESSORS_MAX: usize = 8;
 /// The vectors of the processors' timers, and those by which devices and other processors call them.
 const VECTOR_TICK_FIRST: u8 = 0xd0;
 const VECTOR_CALL_FIRST: u8 = 0xe0;
-const _: () = assert!(VECTOR_DEVICE_FIRST + DEVICE_VECTORS <= VECTOR_TICK_FIRST);
+const _: () = assert!(VECTOR_CHANGE < VECTOR_TICK_FIRST);
 const _: () = assert!(PROCESSORS_MAX <= (VECTOR_CALL_FIRST - VECTOR_TICK_FIRST) as usize);
 
 /// The board's line of COM1.
@@ -44,6 +46,8 @@ struct Counts {
 
 static COUNTS: [Counts; PROCESSORS_MAX] =
     [const { Counts { devices: AtomicU64::new(0), ticks: AtomicU64::new(0) } }; PROCESSORS_MAX];
+/// How often a device has said that its configuration has changed.
+static CHANGES: AtomicU64 = AtomicU64::new(0);
 static TABLE: Once<InterruptDescriptorTable> = Once::new();
 
 /// The node's interrupts, with vectors to give away.
@@ -98,6 +102,11 @@ impl Interrupts {
         Some(message_to(apic::id(), vector))
     }
 
+    /// A message for all devices, by which each says that its configuration has changed: see [`changes`].
+    pub fn change_message(&self) -> Message {
+        message_to(apic::id(), VECTOR_CHANGE)
+    }
+
     /// Lets the board's interrupt line `line` through.
     pub fn line(&mut self, line: u8) -> Option<()> {
         let vector = self.take_vector()?;
@@ -139,6 +148,12 @@ pub(crate) fn devices(processor: usize) -> u64 {
     COUNTS[processor].devices.load(Ordering::Relaxed)
 }
 
+/// How often devices have said by message that their configuration has changed: that a link has come or gone,
+/// or that one needs a reset.
+pub fn changes() -> u64 {
+    CHANGES.load(Ordering::Relaxed)
+}
+
 /// How often a processor's timer has fired.
 pub(crate) fn ticks(processor: usize) -> u64 {
     COUNTS[processor].ticks.load(Ordering::Relaxed)
@@ -163,6 +178,7 @@ unsafe fn set_handlers(table: &mut InterruptDescriptorTable) {
     for vector in VECTOR_SERIAL..VECTOR_DEVICE_FIRST + DEVICE_VECTORS {
         table[vector].set_handler_fn(WAKE[0]);
     }
+    table[VECTOR_CHANGE].set_handler_fn(change);
     for processor in 0..PROCESSORS_MAX {
         table[VECTOR_TICK_FIRST + processor as u8].set_handler_fn(TICK[processor]);
         table[VECTOR_CALL_FIRST + processor as u8].set_handler_fn(WAKE[processor]);
@@ -181,6 +197,13 @@ extern "x86-interrupt" fn tick<const PROCESSOR: usize>(_frame: InterruptStackFra
 
 extern "x86-interrupt" fn wake<const PROCESSOR: usize>(_frame: InterruptStackFrame) {
     COUNTS[PROCESSOR].devices.fetch_add(1, Ordering::Relaxed);
+    apic::end_of_interrupt();
+}
+
+extern "x86-interrupt" fn change(_frame: InterruptStackFrame) {
+    CHANGES.fetch_add(1, Ordering::Relaxed);
+    // Whoever sleeps is to look.
+    COUNTS[0].devices.fetch_add(1, Ordering::Relaxed);
     apic::end_of_interrupt();
 }
 

@@ -54,7 +54,8 @@ struct Registers {
     rings: Vec<Option<DeviceRing>>,
     /// Queues that are unset, and not forgotten.
     unset: Vec<bool>,
-    line_is_high: bool,
+    /// Why the interrupt line is high, as the device's register says it: 0 if it is not.
+    line: u32,
     generation_reads: u32,
     resets: u64,
 }
@@ -83,7 +84,7 @@ pub fn device(options: FakeOptions) -> (FakeTransport, FakeDevice) {
             accepted: 0,
             rings: (0..queues).map(|_| None).collect(),
             unset: std::vec![false; queues],
-            line_is_high: false,
+            line: 0,
             generation_reads: 0,
             resets: 0,
         }),
@@ -114,9 +115,11 @@ impl FakeDevice {
         let is_wanted = ring.take_interrupt();
         let is_seen = match registers.options.interrupts {
             InterruptKind::Message => true,
-            InterruptKind::Line => !registers.line_is_high,
+            InterruptKind::Line => registers.line == 0,
         };
-        registers.line_is_high |= is_wanted;
+        if is_wanted {
+            registers.line |= InterruptStatus::QUEUE_INTERRUPT.bits();
+        }
         drop(registers);
         if is_wanted && is_seen {
             self.0.interrupted.ring();
@@ -147,6 +150,21 @@ impl FakeDevice {
     /// Changes what it is like.
     pub fn change(&self, change: impl FnOnce(&mut FakeOptions)) {
         change(&mut self.0.registers().options);
+    }
+
+    /// As [`FakeDevice::change`], and the device says so.
+    pub fn announce_change(&self, change: impl FnOnce(&mut FakeOptions)) {
+        let mut registers = self.0.registers();
+        change(&mut registers.options);
+        let is_line = registers.options.interrupts == InterruptKind::Line;
+        let is_seen = !is_line || registers.line == 0;
+        if is_line {
+            registers.line |= InterruptStatus::DEVICE_CONFIGURATION_INTERRUPT.bits();
+        }
+        drop(registers);
+        if is_seen {
+            self.0.interrupted.ring();
+        }
     }
 
     /// How often the driver has notified it of `queue`.
@@ -237,7 +255,7 @@ impl virtio_drivers::transport::Transport for FakeTransport {
             registers.accepted = 0;
             registers.rings.fill_with(|| None);
             registers.unset.fill(false);
-            registers.line_is_high = false;
+            registers.line = 0;
         }
     }
 
@@ -287,11 +305,7 @@ impl virtio_drivers::transport::Transport for FakeTransport {
 
     fn ack_interrupt(&mut self) -> InterruptStatus {
         let mut registers = self.0.registers();
-        if core::mem::take(&mut registers.line_is_high) {
-            InterruptStatus::QUEUE_INTERRUPT
-        } else {
-            InterruptStatus::empty()
-        }
+        InterruptStatus::from_bits_truncate(core::mem::take(&mut registers.line))
     }
 
     fn read_config_generation(&self) -> u32 {

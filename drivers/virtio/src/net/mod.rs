@@ -153,6 +153,7 @@ impl<T: Transport> VirtioNet<T> {
             kicks: self.device.kicks(),
             restarts: self.restarts,
             link_changes: self.link_changes,
+            link_up: self.link == LinkState::Up && self.fault.is_none(),
             ..self.pair.statistics()
         }
     }
@@ -219,10 +220,17 @@ impl<T: Transport> VirtioNet<T> {
         reclaimed
     }
 
-    /// Whether frames have arrived that nobody has taken, or there is room for which frames wait. Only memory is
-    /// looked at: while this is so there is no need to ask for interrupts.
+    /// Whether frames have arrived that nobody has taken, or there is room for which frames wait. Only memory
+    /// is looked at: while this is so there is no need to ask for interrupts.
     pub fn has_input(&self) -> bool {
         self.pair.has_input()
+    }
+
+    /// Whether the card has said that something about it has changed, so that it is worth asking with
+    /// [`VirtioNet::check_link`] at once. One that sends messages says so with one that says nothing else
+    /// (see [`crate::transport::InterruptSource`]), and not here.
+    pub fn is_changed(&self) -> bool {
+        self.device.is_changed()
     }
 
     /// Asks for an interrupt when the next frame arrives, and, if frames wait for room, when there is room.
@@ -235,7 +243,7 @@ impl<T: Transport> VirtioNet<T> {
         let is_overtaken =
             self.pair.arm_interrupts(&mut self.device, |device| _ = device.acknowledge_interrupt());
         self.notice_fault();
-        is_overtaken
+        is_overtaken || self.is_changed()
     }
 
     /// Declines interrupts while the caller looks by itself.
@@ -253,6 +261,8 @@ impl<T: Transport> VirtioNet<T> {
     /// If nothing has moved since the last time, the card is notified again. Buffers of frames that have left
     /// come back.
     pub fn check_link(&mut self) -> LinkState {
+        // Before the card is asked: what it says from now on is new.
+        self.device.forget_change();
         if self.fault.is_none() && self.device.needs_reset() {
             match self.restart() {
                 Ok(()) => self.restarts += 1,

@@ -9,6 +9,7 @@ use block::{BlockDevice, BlockRequest};
 use node::{CardReport, Node, Output, Port, Stop};
 use platform::clock::Clock;
 use platform::idle::Idle;
+use platform::interrupts;
 use platform::serial::Serial;
 use platform::{heap, memory};
 use pool::Frame;
@@ -22,7 +23,8 @@ const BURST: usize = 32;
 /// How many bytes the console may have waiting; the oldest go first. A person who does not read must not
 /// stop a node.
 const CONSOLE_MAX_BYTES: usize = 64 * 1024;
-/// How often the devices are asked whether they need a reset.
+/// How often the devices are asked whether they need a reset, and the cards for their links, if they say
+/// nothing themselves.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// A loop that turns more often than this between two checks is under load.
 const BUSY_TURNS: u32 = 500;
@@ -42,6 +44,7 @@ pub fn run<T: Transport>(mut node: Node, mut devices: Devices<T>, clock: Clock) 
     let mut serial = Serial::new();
     let mut waiting = Waiting::default();
     let mut check_at = clock.now() + CHECK_EVERY;
+    let mut changes = interrupts::changes();
     let mut turns = 0_u32;
     loop {
         turns = turns.saturating_add(1);
@@ -66,17 +69,18 @@ pub fn run<T: Transport>(mut node: Node, mut devices: Devices<T>, clock: Clock) 
         if received + sent > 0 {
             node.handle_turn((received + sent) as u64, clock.now().since(now));
         }
-        if now >= check_at {
+        if now >= check_at || changes != interrupts::changes() || is_changed(&devices) {
             check_at = now + CHECK_EVERY;
+            changes = interrupts::changes();
+            if let Some(stop) = check(&mut devices) {
+                return stop;
+            }
             node.handle_heap(heap::in_use() as u64);
             tell_of_cards(&mut node, &devices, now);
             if turns > BUSY_TURNS {
                 memory::flush_translations();
             }
             turns = 0;
-            if let Some(stop) = check(&mut devices) {
-                return stop;
-            }
         }
         if has_input(&devices) {
             continue;
@@ -208,6 +212,11 @@ fn disarm<T: Transport>(devices: &mut Devices<T>) {
         outside.disarm_interrupts();
     }
     devices.disk.disarm_interrupts();
+}
+
+/// Whether a card has said by its line that it has changed.
+fn is_changed<T: Transport>(devices: &Devices<T>) -> bool {
+    devices.cluster.is_changed() || devices.outside.as_ref().is_some_and(VirtioNet::is_changed)
 }
 
 /// A device that has failed ends the node: its peers do better without it.
