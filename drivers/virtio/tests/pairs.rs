@@ -165,6 +165,15 @@ fn a_card_that_hashes_is_told_the_key_and_the_table() {
     assert_eq!(rest[3..], MICROSOFT_KEY);
     drop((card, pairs));
 
+    // It has fewer pairs than there are in the table: they share what the others would have had.
+    let mut fewer = options.clone();
+    fewer.configuration[8] = 2;
+    fewer.queue_sizes.truncate(5);
+    let (started, _, commands) = start_with(fewer, config, &pools(3), OK);
+    assert_eq!(started.unwrap().1.len(), 2);
+    let entry = |entry: usize| commands[0][10 + 2 * entry];
+    assert_eq!([0, 1, 2, 3, 4, 5].map(entry), [0, 1, 0, 0, 1, 0]);
+
     // Nobody asked, or it cannot: flows are spread as the card likes.
     let (started, ..) = start_with(options.clone(), CONFIG, &pools(3), OK);
     assert_eq!(started.unwrap().0.spreading(), Spreading::Automatic);

@@ -59,7 +59,7 @@ impl Rss {
         put(&hash_types.to_le_bytes());
         put(&(INDIRECTION_ENTRIES as u16 - 1).to_le_bytes());
         put(&0_u16.to_le_bytes());
-        self.table.iter().for_each(|core| put(&u16::from(core.0).to_le_bytes()));
+        self.table.iter().for_each(|core| put(&(u16::from(core.0) % pairs).to_le_bytes()));
         put(&pairs.to_le_bytes());
         put(&[KEY_BYTES as u8]);
         put(&self.key);
