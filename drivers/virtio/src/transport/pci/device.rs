@@ -1,6 +1,6 @@
 //! The registers of a virtio device on a bus (Virtio 1.3, section 4.1.4.3).
 
-use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use virtio_drivers::transport::pci::{
     VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_DEVICE_CFG, VIRTIO_PCI_CAP_ISR_CFG,
@@ -53,8 +53,8 @@ pub struct PciDevice {
     interrupts: Option<Table>,
     /// The status of the interrupt line, if the device cannot send messages.
     line: Option<Registers>,
-    /// The entry of the table for each source that has one.
-    routes: BTreeMap<InterruptSource, u16>,
+    /// The entry of the table for each source that has one: few, and only looked up when queues are set up.
+    routes: Vec<(InterruptSource, u16)>,
     /// Where in `notify` each queue is kicked, for the queues from 0 on that are set up.
     notify_offsets: [Option<usize>; QUEUES_MAX],
 }
@@ -123,7 +123,7 @@ impl PciDevice {
             configuration,
             interrupts,
             line,
-            routes: BTreeMap::new(),
+            routes: Vec::new(),
             notify_offsets: [None; QUEUES_MAX],
         })
     }
@@ -140,7 +140,8 @@ impl PciDevice {
     ) -> Result<(), InterruptError> {
         let table = self.interrupts.as_mut().ok_or(InterruptError::Unsupported)?;
         let entry = table.entry_for(message)?;
-        self.routes.insert(source, entry);
+        self.routes.retain(|(other, _)| *other != source);
+        self.routes.push((source, entry));
         Ok(())
     }
 
@@ -151,9 +152,10 @@ impl PciDevice {
 
     /// Writes an interrupt's entry to the register for it, and says whether the device took it.
     fn assign(&self, source: InterruptSource, register: usize) -> bool {
-        let Some(entry) = self.routes.get(&source) else { return true };
-        self.common.write(register, *entry);
-        self.common.read::<u16>(register) == *entry && *entry != NO_VECTOR
+        let route = self.routes.iter().find(|(other, _)| *other == source);
+        let Some(&(_, entry)) = route else { return true };
+        self.common.write(register, entry);
+        self.common.read::<u16>(register) == entry && entry != NO_VECTOR
     }
 
     /// Where the queue that is selected is kicked, if that lies in the window.
