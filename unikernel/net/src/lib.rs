@@ -16,3 +16,4 @@ pub mod device;
 pub mod host;
 pub mod http;
 pub mod links;
+mod packet;

@@ -5,8 +5,8 @@
 //! refused (RST), which is better than a wait without end. Work per call is bounded: frames that wait are
 //! taken a burst at a time.
 //!
-//! Ping is answered in both families of IP: the card's IPv6 address is the one that follows from its Ethernet
-//! address. Clients are served by IPv4.
+//! Ping is answered and clients are served in both families of IP: the card's IPv6 address is the one that
+//! follows from its Ethernet address.
 
 mod neighbours;
 
@@ -22,12 +22,10 @@ use smoltcp::iface::{
 };
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::{Duration as SmolDuration, Instant as SmolInstant};
-use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, HardwareAddress, IpCidr, IpProtocol,
-    Ipv4Address, Ipv4Cidr, Ipv4Packet,
-};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Address, Ipv4Cidr};
 
 use crate::device::FrameDevice;
+use crate::packet;
 use neighbours::Neighbours;
 
 /// How many sockets of a port listen at a time.
@@ -150,7 +148,7 @@ impl HostStack {
 
     /// A frame has arrived; it is looked at by [`HostStack::poll`].
     pub fn handle_frame(&mut self, frame: Frame) {
-        if !self.is_called && is_tcp(&frame) {
+        if !self.is_called && packet::tcp_port(&frame).is_some() {
             self.is_called = true;
             self.replenish();
         }
@@ -192,8 +190,11 @@ impl HostStack {
             match result {
                 PollIngressSingleResult::None => break,
                 PollIngressSingleResult::PacketProcessed => {}
-                // Perhaps a client took a listener, and the next frame needs one.
-                PollIngressSingleResult::SocketStateChanged => self.replenish(),
+                // Perhaps a client took a listener, and the next frame needs one, or ends what has just begun.
+                PollIngressSingleResult::SocketStateChanged => {
+                    self.accept();
+                    self.replenish();
+                }
             }
             self.counters.received += 1;
         }
@@ -342,14 +343,20 @@ impl HostStack {
         Some(self.sockets.get_mut::<Socket<'_>>(*handle))
     }
 
-    /// Sockets that a client has connected to are connections from now on.
+    /// Sockets that a client has connected to are connections from now on. One whose client was not heard
+    /// again in time is given up, and was none.
     fn accept(&mut self) {
         let sockets = &self.sockets;
         let is_taken = |(handle, _): &mut (SocketHandle, u16)| {
             let state = sockets.get::<Socket<'_>>(*handle).state();
             !matches!(state, State::Listen | State::SynReceived)
         };
-        for (handle, port) in self.listening.extract_if(.., is_taken) {
+        let taken: Vec<_> = self.listening.extract_if(.., is_taken).collect();
+        for (handle, port) in taken {
+            if self.sockets.get::<Socket<'_>>(handle).state() == State::Closed {
+                self.sockets.remove(handle);
+                continue;
+            }
             let connection = ConnectionId(self.next_connection);
             self.next_connection += 1;
             self.counters.accepted += 1;
@@ -396,14 +403,6 @@ impl HostStack {
             }
         }
     }
-}
-
-fn is_tcp(frame: &[u8]) -> bool {
-    let ethernet = EthernetFrame::new_checked(frame).ok();
-    let is_ipv4 = |frame: &EthernetFrame<&[u8]>| frame.ethertype() == EthernetProtocol::Ipv4;
-    let ipv4 =
-        ethernet.filter(is_ipv4).and_then(|frame| Ipv4Packet::new_checked(frame.payload()).ok());
-    ipv4.is_some_and(|packet| packet.next_header() == IpProtocol::Tcp)
 }
 
 fn listening_socket(port: u16) -> Socket<'static> {

@@ -1,5 +1,7 @@
 //! The host stack against a plain smoltcp client over a wire in memory.
 
+mod listening;
+
 use std::collections::VecDeque;
 
 use base::{Duration, Instant, Prng, limits};
@@ -73,6 +75,9 @@ struct World {
 }
 
 const NODE: Ipv4Address = Ipv4Address::new(10, 0, 2, 15);
+/// Addresses on the link, which follow from those of Ethernet.
+const NODE_IPV6: Ipv6Address = Ipv6Address::new(0xfe80, 0, 0, 0, 0x77, 0x1ff, 0xfe00, 1);
+const CLIENT_IPV6: Ipv6Address = Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 9);
 
 fn smol(now: Instant) -> SmolInstant {
     SmolInstant::from_micros(now.as_micros() as i64)
@@ -96,6 +101,7 @@ impl World {
         let mut client = Interface::new(client_config, &mut wire, smol(now));
         client.update_ip_addrs(|addresses| {
             addresses.push(IpCidr::new(IpAddress::v4(10, 0, 2, 2), 24)).unwrap();
+            addresses.push(IpCidr::new(CLIENT_IPV6.into(), 64)).unwrap();
         });
         World {
             now,
@@ -112,10 +118,13 @@ impl World {
     }
 
     fn connect(&mut self, local: u16) -> SocketHandle {
+        self.connect_to(NODE.into(), local)
+    }
+
+    fn connect_to(&mut self, node: IpAddress, local: u16) -> SocketHandle {
         let buffer = || SocketBuffer::new(vec![0; 65536]);
         let mut socket = Socket::new(buffer(), buffer());
-        let remote = (IpAddress::Ipv4(NODE), 6379);
-        socket.connect(self.client.context(), remote, local).unwrap();
+        socket.connect(self.client.context(), (node, 6379), local).unwrap();
         self.sockets.add(socket)
     }
 
@@ -317,8 +326,7 @@ fn echo_request(from: [u8; 6], is_ipv6: bool) -> Vec<u8> {
     frame[6..12].copy_from_slice(&from);
     let checksums = ChecksumCapabilities::default();
     if is_ipv6 {
-        let source = Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 9);
-        let node = Ipv6Address::new(0xfe80, 0, 0, 0, 0x77, 0x1ff, 0xfe00, 1);
+        let (source, node) = (CLIENT_IPV6, NODE_IPV6);
         frame[12..14].copy_from_slice(&[0x86, 0xdd]);
         let echo = Icmpv6Repr::EchoRequest { ident: 1, seq_no: 2, data: b"here?" };
         let ip = Ipv6Repr {
@@ -406,8 +414,7 @@ fn ping_is_answered_in_both_families_and_ipv6_neighbours_are_discovered() {
     assert_eq!(asked[0][..6], [0x33, 0x33, 0xff, 0, 0, 9]);
 
     // The client advertises where it is.
-    let source = Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 9);
-    let node = Ipv6Address::new(0xfe80, 0, 0, 0, 0x77, 0x1ff, 0xfe00, 1);
+    let (source, node) = (CLIENT_IPV6, NODE_IPV6);
     let advertisement = Icmpv6Repr::Ndisc(NdiscRepr::NeighborAdvert {
         flags: NdiscNeighborFlags::SOLICITED | NdiscNeighborFlags::OVERRIDE,
         target_addr: source,
