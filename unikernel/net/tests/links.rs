@@ -211,6 +211,24 @@ fn a_message_to_an_idle_link_leaves_at_once() {
 }
 
 #[test]
+fn what_is_copied_is_counted_into_frames_out_of_them_and_together() {
+    for (length, copies) in [(100, 1), (4_000, 2)] {
+        let mut network = Network::new(2, 1);
+        let copied = |network: &Network, id| network.nodes[&node(id)].1.statistics().copied_bytes;
+        network.send(1, 2, Lane::Bulk, content(1, length)).unwrap();
+        assert_eq!(copied(&network, 1), length as u64);
+        // The wire has copies of its own.
+        let mut arrived = 0;
+        while let Some((_, (to, bytes))) = network.queue.pop_first() {
+            arrived += if to == node(2) { bytes.len() as u64 } else { 0 };
+            network.deliver(to, &bytes);
+        }
+        assert_eq!(copied(&network, 2), arrived + copies * length as u64);
+        assert_eq!(network.received[&node(2)].len(), 1);
+    }
+}
+
+#[test]
 fn lengths_at_and_above_the_limit() {
     let mut network = Network::new(2, 1);
     let longest = limits::MESSAGE_MAX_BYTES;

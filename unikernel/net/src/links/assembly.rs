@@ -24,6 +24,8 @@ pub(super) struct Incoming {
     pub(super) service: ServiceId,
     pub(super) trace: TraceContext,
     pub(super) content: Bytes,
+    /// It was put together, which was another copy.
+    pub(super) is_assembled: bool,
 }
 
 /// The message that is being put together.
@@ -55,7 +57,8 @@ impl Assembly {
             self.begun = None;
             self.content.clear();
             if part.is_last {
-                return Some(Incoming { service, trace, content: part.content });
+                let content = part.content;
+                return Some(Incoming { service, trace, content, is_assembled: false });
             }
             self.begun = Some((service, trace, part.message_length));
         }
@@ -68,7 +71,8 @@ impl Assembly {
         self.content.extend_from_slice(&part.content);
         part.is_last.then(|| {
             self.begun = None;
-            Incoming { service, trace, content: core::mem::take(&mut self.content).into() }
+            let content = core::mem::take(&mut self.content).into();
+            Incoming { service, trace, content, is_assembled: true }
         })
     }
 

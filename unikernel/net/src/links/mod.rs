@@ -310,12 +310,16 @@ impl Links {
         }
         let peer = self.peers.get_mut(&source).ok_or(Refusal::Source)?;
         peer.handle(&repr, packet.content(), now)?;
+        // Out of the frame, and into a message if it is one of several parts.
+        self.pool.count_copied(packet.content().len());
         // Not before: a second machine with a guest's number must not keep up the link to the first.
         if self.guests.contains(source) {
             self.guests.note_heard(source, now);
         }
         while let Some(incoming) = peer.poll_incoming() {
-            self.pool.count_copied(incoming.content.len());
+            if incoming.is_assembled {
+                self.pool.count_copied(incoming.content.len());
+            }
             let (service, trace, content) = (incoming.service, incoming.trace, incoming.content);
             self.messages.push_back(Message { from: source, service, trace, content });
         }
@@ -364,6 +368,7 @@ impl Links {
             (Kind::Data { .. }, Lane::Urgent) => Urgency::Urgent,
             (Kind::Data { .. }, Lane::Bulk) => Urgency::Bulk,
         };
+        self.pool.count_copied(content.len());
         Some((urgency, frame::build(frame, &repr, &content)))
     }
 

@@ -145,7 +145,7 @@ impl Peer {
             Kind::Acknowledgement => Ok(()),
             Kind::Datagram { service, trace } => {
                 let content = Bytes::copy_from_slice(content);
-                self.incoming.push_back(Incoming { service, trace, content });
+                self.incoming.push_back(Incoming { service, trace, content, is_assembled: false });
                 Ok(())
             }
             Kind::Data { service, sequence, is_first, is_last, message_length, place, trace } => {
