@@ -15,6 +15,8 @@ pub enum Value {
     Boolean(bool),
     /// A whole number.
     Integer(u64),
+    /// A number in millionths.
+    Millionths(u64),
     /// Text.
     Text(Cow<'static, str>),
     /// Things of one kind.
@@ -33,6 +35,10 @@ impl Value {
             Value::Boolean(true) => Cow::Borrowed("yes"),
             Value::Boolean(false) => Cow::Borrowed("no"),
             Value::Integer(value) => Cow::Owned(value.to_string()),
+            Value::Millionths(value) => {
+                let (whole, rest) = (value / 1_000_000, value % 1_000_000);
+                Cow::Owned(alloc::format!("{whole}.{rest:06}"))
+            }
             Value::Text(text) => Cow::Borrowed(text),
             Value::Listing(listing) => Cow::Owned(alloc::format!("{} rows", listing.rows.len())),
         }
@@ -176,8 +182,9 @@ fn write_listing(text: &mut String, listing: &Listing) {
     };
     let is_number = |index: usize| {
         let mut values = listing.rows.iter().map(|row| &row[index]);
-        values.all(|value| matches!(value, Value::Integer(_) | Value::Null))
-            && !listing.rows.is_empty()
+        let is_number =
+            |value| matches!(value, &Value::Integer(_) | &Value::Millionths(_) | &Value::Null);
+        values.all(is_number) && !listing.rows.is_empty()
     };
     let columns: Vec<_> =
         (0..headers.len()).map(|index| (width(index), is_number(index))).collect();
@@ -205,6 +212,7 @@ impl Serialize for Value {
             Value::Null => serializer.serialize_unit(),
             Value::Boolean(value) => serializer.serialize_bool(*value),
             Value::Integer(value) => serializer.serialize_u64(*value),
+            Value::Millionths(value) => serializer.serialize_f64(*value as f64 / 1e6),
             Value::Text(text) => serializer.serialize_str(text),
             Value::Listing(listing) => listing.serialize(serializer),
         }
@@ -260,6 +268,15 @@ mod tests {
             text,
             "id  match index  state\n 2         1234  replicate\n10            -  probe\n"
         );
+    }
+
+    #[test]
+    fn a_fraction_is_a_number() {
+        let mut listing = Listing::new(&["gbit"]);
+        listing.push([Value::Millionths(12_000_345)]);
+        let report = Report::Listing(listing);
+        assert_eq!(report.to_text(), "     gbit\n12.000345\n");
+        assert_eq!(report.to_json(), r#"[{"gbit":12.000345}]"#);
     }
 
     #[test]
