@@ -14,6 +14,7 @@ use pool::{Frame, Pool};
 
 use crate::output::Port;
 use crate::settings::{Outside, Settings};
+use crate::traffic::Origin;
 use crate::web::Answer;
 
 /// Redis's port.
@@ -46,8 +47,8 @@ pub(crate) struct ClientCounts {
     pub(crate) connections: usize,
     pub(crate) http_answered: u64,
     pub(crate) http_refused: u64,
-    /// Connections that each card accepted, if the node has it.
-    pub(crate) accepted: [(Port, Option<u64>); 2],
+    /// What the stack on each card has counted, if the node has it.
+    pub(crate) stacks: [(Port, Option<host::Counters>); 2],
 }
 
 #[derive(Debug)]
@@ -111,9 +112,9 @@ impl Clients {
         }
     }
 
-    pub(crate) fn handle_frame(&mut self, port: Port, frame: Frame) {
+    pub(crate) fn handle_frame(&mut self, port: Port, frame: Frame, now: Instant) {
         if let Some(stack) = stack_mut(&mut self.stacks, port) {
-            stack.handle_frame(frame);
+            stack.handle_frame(frame, now);
         }
     }
 
@@ -139,9 +140,16 @@ impl Clients {
         }
     }
 
-    /// So many frames to each card may wait from now on.
-    pub(crate) fn set_room(&mut self, room: impl Fn(Port) -> usize) {
-        self.stacks.iter_mut().for_each(|(port, stack)| stack.set_room(room(*port)));
+    /// So many more frames of each origin may be made for each card from now on.
+    pub(crate) fn set_room(&mut self, room: impl Fn(Port, Origin) -> usize) {
+        for (port, stack) in &mut self.stacks {
+            stack.set_room(|service| room(*port, Origin::of_service(service)));
+        }
+    }
+
+    /// Whether something waits for [`Clients::set_room`].
+    pub(crate) fn are_short_of_room(&self) -> bool {
+        self.stacks.iter().any(|(_, stack)| stack.is_short_of_room())
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<(Port, Frame)> {
@@ -150,15 +158,15 @@ impl Clients {
 
     /// What was counted so far.
     pub(crate) fn counts(&self) -> ClientCounts {
-        let accepted = |port| {
+        let counters = |port| {
             let found = self.stacks.iter().find(|(other, _)| *other == port);
-            found.map(|(_, stack)| stack.counters().accepted)
+            found.map(|(_, stack)| stack.counters())
         };
         ClientCounts {
             connections: self.connections.len(),
             http_answered: self.requests,
             http_refused: self.refused,
-            accepted: [Port::Cluster, Port::Outside].map(|port| (port, accepted(port))),
+            stacks: [Port::Cluster, Port::Outside].map(|port| (port, counters(port))),
         }
     }
 

@@ -4,12 +4,14 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use base::NodeId;
+use base::limits::FLOWS_LISTED;
 use bytes::Bytes;
 use kv::Reply;
 use shell::{Command, CommandTable, Report};
 
 use crate::journal::Journal;
 use crate::node::View;
+use crate::traffic::views::FlowOrder;
 use crate::{traffic, views};
 
 /// What the shell can do.
@@ -166,8 +168,8 @@ pub(crate) const COMMANDS: CommandTable<CommandId> = CommandTable::new(&[
     Command::new(
         "netio flows",
         CommandId::Netio(NetioView::Flows),
-        "",
-        "who talks to whom, of late",
+        "[COUNT] [by=bytes|packets|latency]",
+        "who talks to whom (32, those of late first)",
     ),
     Command::new(
         "netio offloads",
@@ -264,6 +266,9 @@ pub(crate) fn execute(
             },
             (None, _) => usage(),
         },
+        (CommandId::Netio(NetioView::Flows), arguments @ [_, ..]) => {
+            flows(arguments, view).unwrap_or_else(usage)
+        }
         #[cfg(feature = "adversary")]
         (CommandId::BftAdversary, arguments) => parse_lie(arguments).unwrap_or_else(usage),
         (CommandId::RaftRemove, [node]) => match parse_node(node) {
@@ -300,15 +305,27 @@ fn netio(what: NetioView, view: &View<'_>) -> Outcome {
     match what {
         NetioView::Status => record(traffic::views::status(traffic, view.settings.path)),
         NetioView::Packets => record(traffic::views::packets(traffic, view.packets)),
-        NetioView::Flows => record(traffic::views::flows(traffic, view.now.as_nanos())),
+        NetioView::Flows => {
+            let now_ns = view.now.as_nanos();
+            record(traffic::views::flows(traffic, FLOWS_LISTED, FlowOrder::Recent, now_ns))
+        }
         NetioView::Offloads => listing(traffic::views::offloads(traffic)),
-        NetioView::Stats => {
-            let refused = view
-                .links
-                .map_or(0, |links| links.counters().refused[wire::Refusal::Checksum as usize]);
-            listing(traffic::views::stats(traffic, refused))
+        NetioView::Stats => listing(traffic::views::stats(traffic, view.clients, view.links)),
+    }
+}
+
+/// So many flows, in this order; `None` if it was called otherwise.
+fn flows(arguments: &[Vec<u8>], view: &View<'_>) -> Option<Outcome> {
+    let (mut count, mut order) = (FLOWS_LISTED, FlowOrder::Recent);
+    for word in arguments {
+        match word.as_slice() {
+            b"by=bytes" => order = FlowOrder::Bytes,
+            b"by=packets" => order = FlowOrder::Packets,
+            b"by=latency" => order = FlowOrder::Latency,
+            number => count = parse(number)?,
         }
     }
+    Some(record(traffic::views::flows(view.traffic, count, order, view.now.as_nanos())))
 }
 
 /// How a node is to lie.

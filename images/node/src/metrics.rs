@@ -4,14 +4,14 @@ use alloc::string::String;
 use core::fmt::{Display, Write};
 
 use kv::service::Status;
+use netio::LatencyHistogram;
 use raft::RaftState;
 use wire::Refusal;
 
 use crate::node::View;
 use crate::notary::Notary;
 use crate::output::Port;
-use crate::traffic::Traffic;
-use crate::traffic::views::FIGURES;
+use crate::traffic::views::{CARDS, CLASS_FIGURES, FIGURES, drops};
 
 /// A page under construction.
 struct Page(String);
@@ -35,6 +35,18 @@ impl Page {
         self.sample(name, "", value);
     }
 
+    /// The samples of a summary.
+    fn quantiles(&mut self, name: &str, labels: &str, histogram: &LatencyHistogram) {
+        let separator = if labels.is_empty() { "" } else { "," };
+        for (quantile, per_mille) in [("0.5", 500), ("0.99", 990)] {
+            let Some(nanos) = histogram.percentile_ns(per_mille) else { continue };
+            let labels = alloc::format!("{labels}{separator}quantile=\"{quantile}\"");
+            let seconds = format_args!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
+            self.sample(name, &labels, seconds);
+        }
+        self.sample(&alloc::format!("{name}_count"), labels, histogram.count());
+    }
+
     fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.metric(name, "gauge", help);
         self.sample(name, "", value);
@@ -56,7 +68,7 @@ pub(crate) fn text(view: &View<'_>) -> String {
     }
     disk(&mut page, view);
     network(&mut page, view);
-    cards(&mut page, view.traffic);
+    cards(&mut page, view);
     clients(&mut page, view);
     page.0
 }
@@ -211,7 +223,8 @@ fn network(page: &mut Page, view: &View<'_>) {
     page.gauge("coterie_packet_buffers_free", "Packet buffers that are free.", pool.free);
     let help = "Times that no packet buffer was free.";
     page.counter("coterie_packet_buffers_exhausted_total", help, pool.exhausted);
-    page.counter("coterie_copied_bytes_total", "Payload bytes copied.", pool.copied_bytes);
+    let help = "Bytes of messages copied between nodes' frames and memory; TCP's are not counted.";
+    page.counter("coterie_copied_bytes_total", help, pool.copied_bytes);
     let Some(links) = view.links else { return };
     let counters = links.counters();
     page.counter("coterie_link_frames_received_total", "Frames of nodes taken.", counters.received);
@@ -230,7 +243,8 @@ fn network(page: &mut Page, view: &View<'_>) {
     }
 }
 
-fn cards(page: &mut Page, traffic: &Traffic) {
+fn cards(page: &mut Page, view: &View<'_>) {
+    let traffic = view.traffic;
     let card = |name| alloc::format!("card=\"{name}\"");
     for (name, figure) in FIGURES {
         let metric = alloc::format!("coterie_netio_{name}_total");
@@ -239,25 +253,43 @@ fn cards(page: &mut Page, traffic: &Traffic) {
             page.sample(&metric, &card(name), figure(statistics));
         }
     }
-    let metric = "coterie_netio_dropped_filter_total";
-    page.metric(metric, "counter", "Frames for other machines.");
-    for (name, filtered) in traffic.filtered() {
-        page.sample(metric, &card(name), filtered);
-    }
-    let classes = [
-        ("coterie_netio_class_sent_total", "Frames that left, by class of traffic."),
-        ("coterie_netio_class_dropped_total", "Frames for which there was no room, by class."),
-        ("coterie_netio_class_starved_total", "Spells in which others went first, by class."),
-    ];
-    for (index, (metric, help)) in classes.into_iter().enumerate() {
-        page.metric(metric, "counter", help);
-        for (class, counts) in traffic.class_counts() {
-            page.sample(metric, &alloc::format!("class=\"{class}\""), counts[index]);
+    for (name, counts) in drops(traffic, view.clients, view.links) {
+        let metric = alloc::format!("coterie_netio_{name}_total");
+        page.metric(&metric, "counter", "Frames that were dropped: see 'netio stats'.");
+        for (name, count) in CARDS.into_iter().zip(counts) {
+            if let Some(count) = count {
+                page.sample(&metric, &card(name), count);
+            }
         }
     }
-    let (active, forgotten) = traffic.flow_counts();
-    page.gauge("coterie_netio_flows", "Flows that were seen of late.", active);
-    page.counter("coterie_netio_flows_forgotten_total", "Flows that are forgotten.", forgotten);
+    for (index, (figure, help, _)) in CLASS_FIGURES.into_iter().enumerate() {
+        let metric = alloc::format!("coterie_netio_class_{figure}_total");
+        page.metric(&metric, "counter", help);
+        for (class, counts) in traffic.class_counts() {
+            page.sample(&metric, &alloc::format!("class=\"{class}\""), counts[index]);
+        }
+    }
+    let metric = "coterie_netio_offload_used_total";
+    page.metric(metric, "counter", "How often a card did what it takes over.");
+    for (name, used) in traffic.offloads_used() {
+        for (offload, count) in used {
+            page.sample(metric, &alloc::format!("{},offload=\"{offload}\"", card(name)), count);
+        }
+    }
+    let metric = "coterie_netio_packet_seconds";
+    page.metric(metric, "summary", "What a frame costs.");
+    page.quantiles(metric, "", traffic.costs());
+    let metric = "coterie_netio_wait_seconds";
+    page.metric(metric, "summary", "How long frames waited for a card.");
+    for (name, waits) in traffic.waits() {
+        page.quantiles(metric, &card(name), waits);
+    }
+    let flows = traffic.flow_counts();
+    page.gauge("coterie_netio_flows", "Flows that were seen of late.", flows.active);
+    let help = "Flows that had to make room for others.";
+    page.counter("coterie_netio_flows_evicted_total", help, flows.evicted);
+    let help = "Flows that were silent for too long.";
+    page.counter("coterie_netio_flows_expired_total", help, flows.expired);
 }
 
 fn clients(page: &mut Page, view: &View<'_>) {
@@ -267,13 +299,13 @@ fn clients(page: &mut Page, view: &View<'_>) {
     let help = "HTTP requests refused.";
     page.counter("coterie_http_requests_refused_total", help, counts.http_refused);
     page.metric("coterie_tcp_accepted_total", "counter", "Connections accepted, by card.");
-    for (port, accepted) in counts.accepted {
+    for (port, counters) in counts.stacks {
         let card = match port {
             Port::Cluster => "card=\"cluster\"",
             Port::Outside => "card=\"outside\"",
         };
-        if let Some(accepted) = accepted {
-            page.sample("coterie_tcp_accepted_total", card, accepted);
+        if let Some(counters) = counters {
+            page.sample("coterie_tcp_accepted_total", card, counters.accepted);
         }
     }
 }

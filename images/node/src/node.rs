@@ -21,7 +21,7 @@ use crate::notary::{Identity, Notary, Region};
 use crate::output::{Output, Port, RequestId, Stop};
 use crate::replica::{self, Replica, SnapshotCounts};
 use crate::settings::Settings;
-use crate::traffic::{Origin, Traffic};
+use crate::traffic::Traffic;
 use crate::web;
 
 mod cards;
@@ -263,18 +263,17 @@ impl Node {
     pub fn handle_frame(&mut self, port: Port, frame: Frame, now: Instant) {
         self.note_time(now);
         if self.kv.is_none() {
-            // Nobody is served before the disk is read. Whoever wants something will say it again.
-            return;
+            return self.traffic.drop_early(port);
         }
         let Some(frame) = self.traffic.receive(port, frame, now) else { return };
         self.is_settled = false;
         match port {
             Port::Cluster => {
                 if let Some(frame) = self.replica.handle_frame(frame, now) {
-                    self.clients.handle_frame(port, frame);
+                    self.clients.handle_frame(port, frame, now);
                 }
             }
-            Port::Outside => self.clients.handle_frame(port, frame),
+            Port::Outside => self.clients.handle_frame(port, frame, now),
         }
     }
 
@@ -346,6 +345,8 @@ impl Node {
             return Some(output);
         }
         let (port, frame) = self.traffic.poll_transmit(now)?;
+        // There is room now for what a stack may have kept back.
+        self.is_settled &= !self.clients.are_short_of_room();
         Some(Output::Transmit(port, frame))
     }
 
@@ -374,7 +375,7 @@ impl Node {
         }
         let is_idle = !self.has_moved && self.clients.are_at_rest(now);
         self.serve_clients(now);
-        self.fetch_frames(now);
+        self.fetch_from_links(now);
         self.is_settled = is_idle
             && !self.has_moved
             && self.leaving.is_none()
@@ -424,17 +425,18 @@ impl Node {
     /// Commands of clients go to the key-value service, replies to them, pages to browsers.
     fn serve_clients(&mut self, now: Instant) {
         // Most of what nodes say to each other is no news for clients.
-        if !self.has_moved && self.clients.are_at_rest(now) {
+        if !self.has_moved && self.clients.are_at_rest(now) && !self.clients.are_short_of_room() {
             return;
         }
         self.renew_facts(now);
+        self.tell_stacks_of_room();
+        let counts = self.clients.counts();
         let Some(kv) = &mut self.kv else { return };
         self.has_moved = false;
-        let counts = self.clients.counts();
-        self.clients.set_room(|port| self.traffic.room(port, Origin::Clients));
         let others = (&counts, &self.traffic);
         let view = view(&self.about, &self.replica, self.notary.as_ref(), others, now);
         self.clients.work(kv, &mut self.next_client, |request| web::answer(request, &view), now);
+        self.fetch_from_stacks(now);
         while let Some((place, words)) = self.clients.poll_asked() {
             self.ask(Asker::Page(place), &words, now);
             self.has_moved = true;

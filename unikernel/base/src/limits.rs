@@ -399,7 +399,7 @@ pub const fn cluster_receive_buffers(ring_size: u16) -> u16 {
 pub const CLUSTER_RECEIVE_BUFFERS: u16 = 160;
 
 /// … and how many for frames of clients.
-pub const OUTSIDE_RECEIVE_BUFFERS: u16 = 96;
+pub const OUTSIDE_RECEIVE_BUFFERS: u16 = 64;
 
 /// How many frames to other nodes a card has to send at a time: whatever is more urgent waits for so many at
 /// the most, 8 ms on a network of 100 Mbit/s.
@@ -414,8 +414,25 @@ pub const URGENT_FRAMES_MAX: usize = 48;
 /// How many frames of bulk wait for a card: the others stay with the links.
 pub const BULK_FRAMES_MAX: usize = 48;
 
-/// How many frames to clients wait for a card: the others stay in TCP.
-pub const CLIENT_FRAMES_MAX: usize = 32;
+/// How many answers to ARP and ping wait for a card: more are dropped.
+pub const NEIGHBOUR_FRAMES_MAX: usize = 8;
+
+/// How many frames to Redis clients wait for a card: the others stay in TCP …
+pub const REDIS_FRAMES_MAX: usize = 16;
+
+/// … and how many to HTTP clients …
+pub const HTTP_FRAMES_MAX: usize = 4;
+
+/// … and to whoever wants something else, which is refused.
+pub const OTHER_FRAMES_MAX: usize = 4;
+
+/// All of these.
+pub const CLIENT_FRAMES_MAX: usize =
+    NEIGHBOUR_FRAMES_MAX + REDIS_FRAMES_MAX + HTTP_FRAMES_MAX + OTHER_FRAMES_MAX;
+
+/// How many frames the stack of a card keeps: those that it has not looked at, and answers that were not
+/// fetched yet.
+pub const STACK_FRAMES_MAX: usize = 16;
 
 // Even when everything waits that may, both cards can receive and send.
 const _: () = assert!(
@@ -425,7 +442,7 @@ const _: () = assert!(
         + OUTSIDE_TRANSMIT_FRAMES_MAX
         + URGENT_FRAMES_MAX
         + BULK_FRAMES_MAX
-        + 2 * CLIENT_FRAMES_MAX
+        + 2 * (CLIENT_FRAMES_MAX + STACK_FRAMES_MAX)
         <= PACKET_BUFFERS
 );
 // A heartbeat to each of 32 nodes, and what is urgent beside it, wait without waiting for one another.
@@ -437,8 +454,8 @@ pub const SHAPE_MAX_MBIT_PER_SECOND: u64 = 100_000;
 /// How much of a shaped class may leave at once, at the least: some of the longest frames that a card takes.
 pub const SHAPE_BURST_MIN_BYTES: u64 = 128 * 1024;
 
-/// How many flows `netio flows` lists.
-pub const FLOWS_LISTED_MAX: usize = 32;
+/// How many flows `netio flows` lists, unless somebody says how many.
+pub const FLOWS_LISTED: usize = 32;
 
 /// How many TCP connections of clients a node serves at once, RESP and HTTP together.
 pub const CONNECTIONS_MAX: usize = 128;

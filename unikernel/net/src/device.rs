@@ -12,6 +12,8 @@ use pool::{Frame, FrameChain, Pool};
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
 
+use crate::packet;
+
 const ETHERNET_BYTES: usize = 14;
 
 /// The longest frame that smoltcp hands down for the card to cut …
@@ -71,6 +73,7 @@ pub struct FrameDevice {
     /// How many frames to send may wait; more are not made.
     pub(crate) outgoing_max: usize,
     given_up: u64,
+    bad_checksums: u64,
 }
 
 impl FrameDevice {
@@ -79,7 +82,16 @@ impl FrameDevice {
     pub fn new(pool: Pool, mtu: usize, offloads: Option<Offloads>) -> FrameDevice {
         let (received, outgoing) = (VecDeque::new(), VecDeque::new());
         let outgoing_max = usize::MAX;
-        FrameDevice { pool, mtu, offloads, received, outgoing, outgoing_max, given_up: 0 }
+        FrameDevice {
+            pool,
+            mtu,
+            offloads,
+            received,
+            outgoing,
+            outgoing_max,
+            given_up: 0,
+            bad_checksums: 0,
+        }
     }
 
     /// The buffers that frames are made in.
@@ -87,15 +99,17 @@ impl FrameDevice {
         &self.pool
     }
 
-    /// A frame has arrived. If the card does not vouch for its checksum, and nobody else looks at it, it is
-    /// verified now; wrong ones are dropped.
+    /// A frame has arrived. If the card does not vouch for its checksums they are verified now, so that those
+    /// of TCP and IPv4 that are wrong are counted here, and nowhere else.
     pub fn push_received(&mut self, frame: Frame, is_vouched_for: bool) {
         let is_acceptable = match &mut self.offloads {
             Some(offloads) => offloads.engine.accepts(&frame, is_vouched_for),
-            None => true,
+            None => is_vouched_for || packet::is_intact(&frame),
         };
         if is_acceptable {
             self.received.push_back(frame);
+        } else {
+            self.bad_checksums += 1;
         }
     }
 
@@ -142,6 +156,13 @@ impl FrameDevice {
         self.outgoing_max = frames;
     }
 
+    /// From now on so many more frames may be made than wait. Answers how many wait.
+    pub(crate) fn give_room(&mut self, frames: usize) -> usize {
+        let waiting = self.outgoing.len();
+        self.outgoing_max = waiting.saturating_add(frames);
+        waiting
+    }
+
     /// The next frame to send.
     pub fn poll_transmit(&mut self) -> Option<Outgoing> {
         self.outgoing.pop_front()
@@ -150,6 +171,11 @@ impl FrameDevice {
     /// Frames that were dropped because no buffer was free for them, or for an answer.
     pub fn given_up(&self) -> u64 {
         self.given_up
+    }
+
+    /// Frames that were dropped because a checksum was wrong.
+    pub fn bad_checksums(&self) -> u64 {
+        self.bad_checksums
     }
 
     /// How many bytes were copied from buffer to buffer: what was put together, or cut here.
@@ -217,18 +243,20 @@ impl Device for FrameDevice {
 
     fn receive(&mut self, _now: Instant) -> Option<(Received, Unsent<'_>)> {
         // An answer may be needed, which is never large. Without room for it the frame waits. Without a
-        // buffer for it the frame is given up, and gives its own back: if it waited for one, those that wait
-        // might hold them all.
+        // buffer for it the frame that came last is given up, and gives its own back: if it waited for one,
+        // those that wait might hold them all.
         if !self.has_room() {
             return None;
         }
-        while let Some(received) = self.received.pop_front() {
+        while !self.received.is_empty() {
             if let Some(frame) = self.pool.allocate_frame() {
+                let received = self.received.pop_front()?;
                 let engine = self.offloads.as_mut().map(|offloads| &mut offloads.engine);
                 let (meta, outgoing) = (PacketMeta::default(), &mut self.outgoing);
                 let answer = Unsent { frame, large: None, meta, engine, outgoing };
                 return Some((Received(received), answer));
             }
+            self.received.pop_back();
             self.given_up += 1;
         }
         None
@@ -256,7 +284,10 @@ impl Device for FrameDevice {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = self.mtu + ETHERNET_BYTES;
+        // What arrives is verified before.
+        (capabilities.checksum.ipv4, capabilities.checksum.tcp) = (Checksum::Tx, Checksum::Tx);
         if let Some(offloads) = &self.offloads {
+            capabilities.checksum.ipv4 = Checksum::Both;
             capabilities.checksum.tcp = Checksum::None;
             // smoltcp drops large segments of IPv6 (its `dispatch_ip` compares them with the MTU).
             capabilities.segmentation.tcpv4 = offloads.large_frame_bytes();

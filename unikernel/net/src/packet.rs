@@ -1,7 +1,8 @@
-//! What of a packet must be known before smoltcp looks at it.
+//! What of a packet must be known before smoltcp looks at it, which says nothing of what it drops.
 
 use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv6ExtHeader, Ipv6Packet, TcpPacket,
+    EthernetFrame, EthernetProtocol, IpAddress, IpProtocol, Ipv4Packet, Ipv6ExtHeader, Ipv6Packet,
+    TcpPacket,
 };
 
 /// The port that a segment of TCP is for, in either family of IP.
@@ -9,8 +10,20 @@ pub(crate) fn tcp_port(frame: &[u8]) -> Option<u16> {
     Some(Packet::of(frame)?.tcp()?.dst_port())
 }
 
+/// Whether no checksum of IPv4 or TCP is wrong; what is no packet has none.
+pub(crate) fn is_intact(frame: &[u8]) -> bool {
+    Packet::of(frame).is_none_or(|packet| {
+        let is_segment_intact =
+            |tcp: TcpPacket<&[u8]>| tcp.verify_checksum(&packet.source, &packet.destination);
+        packet.is_header_intact && packet.tcp().is_none_or(is_segment_intact)
+    })
+}
+
 /// A packet of IP.
 struct Packet<'a> {
+    source: IpAddress,
+    destination: IpAddress,
+    is_header_intact: bool,
     protocol: IpProtocol,
     payload: &'a [u8],
 }
@@ -21,12 +34,19 @@ impl<'a> Packet<'a> {
         match ethernet.ethertype() {
             EthernetProtocol::Ipv4 => {
                 let ip = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
-                Some(Packet { protocol: ip.next_header(), payload: ip.payload() })
+                Some(Packet {
+                    source: ip.src_addr().into(),
+                    destination: ip.dst_addr().into(),
+                    is_header_intact: ip.verify_checksum(),
+                    protocol: ip.next_header(),
+                    payload: ip.payload(),
+                })
             }
             EthernetProtocol::Ipv6 => {
                 let ip = Ipv6Packet::new_checked(ethernet.payload()).ok()?;
                 let (protocol, payload) = behind_options(ip.next_header(), ip.payload())?;
-                Some(Packet { protocol, payload })
+                let (source, destination) = (ip.src_addr().into(), ip.dst_addr().into());
+                Some(Packet { source, destination, is_header_intact: true, protocol, payload })
             }
             _ => None,
         }

@@ -28,11 +28,19 @@ impl Node {
         self.traffic.handle_turn(frames, span);
     }
 
-    /// Fetches frames that are to be sent, as many as may wait for the cards.
-    pub(super) fn fetch_frames(&mut self, now: Instant) {
+    /// Fetches frames of links that are to be sent, as many as may wait for the cards.
+    pub(super) fn fetch_from_links(&mut self, now: Instant) {
         let replica = &mut self.replica;
         self.traffic.fetch_from_links(|has_room| replica.poll_transmit(has_room, now), now);
-        // The stacks were told how many there may be.
+    }
+
+    /// Tells the stacks how many frames they may make.
+    pub(super) fn tell_stacks_of_room(&mut self) {
+        self.clients.set_room(|port, origin| self.traffic.room(port, origin));
+    }
+
+    /// Fetches the frames that the stacks have made, all of them: they were told how many there may be.
+    pub(super) fn fetch_from_stacks(&mut self, now: Instant) {
         while let Some((port, frame)) = self.clients.poll_transmit() {
             self.traffic.send_of_stack(port, frame, now);
         }

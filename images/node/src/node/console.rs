@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kv::service::ClientId;
 use kv::{Command, Reply};
 use raft::{Change, ChangeError};
-use shell::{Match, Source};
+use shell::{Match, Report, Source};
 
 use super::{Asker, Node, view};
 use crate::commands::{self, BftView, COMMANDS, CommandId, Outcome};
@@ -16,7 +16,7 @@ use crate::commands::{self, BftView, COMMANDS, CommandId, Outcome};
 use crate::journal::Level;
 use crate::members::RemovalError;
 use crate::output::{Output, RequestId, Stop};
-use crate::web;
+use crate::{traffic, web};
 
 impl Node {
     /// Bytes have come over the serial line.
@@ -62,7 +62,11 @@ impl Node {
             }
             Outcome::Shape(class, mbit) => {
                 let (text, status) = match self.traffic.shape(class, mbit, now) {
-                    Ok(()) => (String::new(), 0),
+                    Ok(class) if is_json => {
+                        let shape = traffic::views::shape(&self.traffic, class);
+                        (Report::Record(shape).to_json() + "\n", 0)
+                    }
+                    Ok(_) => (String::new(), 0),
                     Err(error) => (alloc::format!("error: {error}\n"), 1),
                 };
                 self.console.answer(&source, &text, status);

@@ -52,6 +52,8 @@ struct Gate {
     room: usize,
     /// Frames that were for another machine.
     filtered: u64,
+    /// Frames that came before there was anybody to take them.
+    early: u64,
     /// How long packets waited.
     waits: LatencyHistogram,
     /// What the card has told last.
@@ -94,6 +96,12 @@ impl Traffic {
         let flow = FlowKey::of_frame(&frame);
         self.note_flow(flow.as_ref(), frame.len(), now);
         Some(frame)
+    }
+
+    /// A frame has arrived before the disk is read: nobody is served yet, and whoever wants something will say
+    /// it again.
+    pub(crate) fn drop_early(&mut self, port: Port) {
+        self.gate_mut(port).early += 1;
     }
 
     /// Fetches frames of links that are to be sent, as many as may wait. `next` gives one, of any urgency or,
@@ -199,7 +207,7 @@ impl Traffic {
         class: u8,
         mbit: Option<u64>,
         now: Instant,
-    ) -> Result<(), &'static str> {
+    ) -> Result<Class, &'static str> {
         let class = Class::new(class).ok_or("there are classes 0 to 7: see 'netio packets'")?;
         let shape = match mbit {
             None => None,
@@ -210,7 +218,7 @@ impl Traffic {
             let is_shaped = gate.classes.set_shape(class, shape, now.as_nanos());
             assert!(is_shaped, "a burst holds a frame");
         }
-        Ok(())
+        Ok(class)
     }
 
     /// Counts a frame for its flow, and as an answer to the other direction's.
@@ -243,6 +251,7 @@ impl Gate {
             classes: Classes::new(plan::configs(), now.as_nanos()),
             room: usize::MAX,
             filtered: 0,
+            early: 0,
             waits: LatencyHistogram::new(),
             card: None,
             rates: Rates::default(),

@@ -15,8 +15,8 @@
 //! lost.
 
 use base::limits::{
-    BULK_FRAMES_MAX, CLIENT_FRAMES_MAX, SHAPE_BURST_MIN_BYTES, SHAPE_MAX_MBIT_PER_SECOND,
-    URGENT_FRAMES_MAX,
+    BULK_FRAMES_MAX, HTTP_FRAMES_MAX, NEIGHBOUR_FRAMES_MAX, OTHER_FRAMES_MAX, REDIS_FRAMES_MAX,
+    SHAPE_BURST_MIN_BYTES, SHAPE_MAX_MBIT_PER_SECOND, URGENT_FRAMES_MAX,
 };
 use net::links::Urgency;
 use netio::limits::CLASSES;
@@ -24,15 +24,22 @@ use netio::{Class, ClassConfig, FlowKey, Shape};
 
 use crate::clients::{HTTP_PORT, RESP_PORT};
 
-/// Classes whose packets come from one place, and share the room for those that wait.
+/// Classes whose packets come from one place, and share the room for those that wait. What waits of one keeps
+/// no other from waiting, too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Origin {
     /// Links, without bulk.
     Urgent,
     /// Links.
     Bulk,
-    /// The stack of the clients.
-    Clients,
+    /// The stack of the clients: what it says to its neighbours …
+    Neighbours,
+    /// … to Redis clients …
+    Redis,
+    /// … to HTTP clients …
+    Http,
+    /// … and to others.
+    Other,
 }
 
 impl Origin {
@@ -41,8 +48,16 @@ impl Origin {
         match self {
             Origin::Urgent => URGENT_FRAMES_MAX,
             Origin::Bulk => BULK_FRAMES_MAX,
-            Origin::Clients => CLIENT_FRAMES_MAX,
+            Origin::Neighbours => NEIGHBOUR_FRAMES_MAX,
+            Origin::Redis => REDIS_FRAMES_MAX,
+            Origin::Http => HTTP_FRAMES_MAX,
+            Origin::Other => OTHER_FRAMES_MAX,
         }
+    }
+
+    /// What comes from this port of ours.
+    pub(crate) fn of_service(port: u16) -> Origin {
+        CLASS[class_of_service(port).number() as usize].1
     }
 }
 
@@ -61,11 +76,11 @@ pub(super) const CLASS: [(&str, Origin); CLASSES] = [
     ("heartbeats", Origin::Urgent),
     ("votes", Origin::Urgent),
     ("acknowledgements", Origin::Urgent),
-    ("neighbours", Origin::Clients),
+    ("neighbours", Origin::Neighbours),
     ("log", Origin::Bulk),
-    ("redis", Origin::Clients),
-    ("http", Origin::Clients),
-    ("other", Origin::Clients),
+    ("redis", Origin::Redis),
+    ("http", Origin::Http),
+    ("other", Origin::Other),
 ];
 
 /// The protocols of IP that say how it is with hosts: ICMP and ICMPv6 (IANA).
@@ -86,7 +101,10 @@ pub(super) fn class_of_client(flow: Option<&FlowKey>) -> Class {
     if ICMP.contains(&flow.protocol) {
         return NEIGHBOURS;
     }
-    let Some((port, _)) = flow.ports else { return OTHER };
+    flow.ports.map_or(OTHER, |(port, _)| class_of_service(port))
+}
+
+fn class_of_service(port: u16) -> Class {
     let service = SERVICES.iter().find(|(service, _)| *service == port);
     service.map_or(OTHER, |(_, class)| *class)
 }

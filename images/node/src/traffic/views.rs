@@ -1,12 +1,20 @@
 //! `netio`: what is shown of cards, classes and flows, to people, programs and Prometheus.
 
-use base::limits::FLOWS_LISTED_MAX;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use net::host;
+use net::links::Links;
 use netio::limits::FLOWS_MAX;
-use netio::{Class, FlowMetadata, LatencyHistogram, NetStatistics, OffloadSet, ZeroCopyPath};
+use netio::{
+    Class, ClassStatistics, FlowMetadata, FlowStatistics, LatencyHistogram, NetStatistics,
+    OffloadCounts, OffloadSet, ZeroCopyPath,
+};
 use pool::Pool;
 use shell::{Listing, Record, Value};
 
 use super::{Gate, Traffic, plan};
+use crate::clients::ClientCounts;
 
 /// What something is called, and where it is among what a card counts.
 pub(crate) type Figure = (&'static str, fn(&NetStatistics) -> u64);
@@ -32,7 +40,22 @@ pub(crate) const FIGURES: [Figure; 17] = [
     ("link_changes", |it| it.link_changes),
 ];
 
-const CARDS: [&str; 2] = ["cluster", "outside"];
+/// What a class counts: its name, what it is, and where it is.
+type ClassFigure = (&'static str, &'static str, fn(&ClassStatistics) -> u64);
+
+/// What classes count.
+pub(crate) const CLASS_FIGURES: [ClassFigure; 5] = [
+    ("sent", "Frames that left, by class of traffic.", |it| it.sent_frames),
+    ("dropped", "Frames for which there was no room, by class.", |it| {
+        it.refused_full + it.refused_long
+    }),
+    ("starved", "Spells in which others went first, by class.", |it| it.starved),
+    ("shaped", "Times that a shape kept a frame back, by class.", |it| it.shaped),
+    ("passed_over", "Times that another went before a frame, by class.", |it| it.passed_over),
+];
+
+/// What the cards are called.
+pub(crate) const CARDS: [&str; 2] = ["cluster", "outside"];
 
 impl Traffic {
     /// The ways to both cards.
@@ -45,26 +68,35 @@ impl Traffic {
         self.gates().filter_map(|(name, gate)| Some((name, &gate.card.as_ref()?.statistics)))
     }
 
-    /// Frames that were for other machines, by card.
-    pub(crate) fn filtered(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.gates().map(|(name, gate)| (name, gate.filtered))
-    }
-
-    /// Frames that left, that were refused, and spells of starvation: by class, of both cards together.
-    pub(crate) fn class_counts(&self) -> impl Iterator<Item = (&'static str, [u64; 3])> {
+    /// What classes count, of both cards together, in the order of [`CLASS_FIGURES`].
+    pub(crate) fn class_counts(&self) -> impl Iterator<Item = (&'static str, [u64; 5])> {
         Class::all().zip(plan::CLASS).map(|(class, (name, _))| {
-            let [cluster, outside] =
-                [&self.cluster, &self.outside].map(|gate| gate.classes.statistics(class));
-            let sum = |of: fn(&netio::ClassStatistics) -> u64| of(&cluster) + of(&outside);
-            let refused = sum(|it| it.refused_full + it.refused_long);
-            (name, [sum(|it| it.sent_frames), refused, sum(|it| it.starved)])
+            let both = [&self.cluster, &self.outside].map(|gate| gate.classes.statistics(class));
+            (name, CLASS_FIGURES.map(|(_, _, figure)| both.iter().map(figure).sum()))
         })
     }
 
-    /// How many flows there are, and how many there were that are forgotten.
-    pub(crate) fn flow_counts(&self) -> (usize, u64) {
-        let flows = self.flows.statistics();
-        (flows.active, flows.evicted + flows.expired)
+    /// What became of flows.
+    pub(crate) fn flow_counts(&self) -> FlowStatistics {
+        self.flows.statistics()
+    }
+
+    /// What frames cost, each, in nanoseconds.
+    pub(crate) fn costs(&self) -> &LatencyHistogram {
+        &self.costs
+    }
+
+    /// How long frames waited for each card.
+    pub(crate) fn waits(&self) -> impl Iterator<Item = (&'static str, &LatencyHistogram)> {
+        self.gates().map(|(name, gate)| (name, &gate.waits))
+    }
+
+    /// How often each card did what it takes over.
+    pub(crate) fn offloads_used(
+        &self,
+    ) -> impl Iterator<Item = (&'static str, [(&'static str, u64); 5])> {
+        let used = |gate: &Gate| Some(used(&gate.card.as_ref()?.offloads.used));
+        self.gates().filter_map(move |(name, gate)| Some((name, used(gate)?)))
     }
 }
 
@@ -157,10 +189,43 @@ pub(crate) fn packets(traffic: &Traffic, packets: &Pool) -> Record {
         .with("classes", Value::Listing(classes))
 }
 
-/// `netio flows`: who talks to whom, those of late first.
-pub(crate) fn flows(traffic: &Traffic, now_ns: u64) -> Record {
+/// `netio shape`: how a class is shaped now.
+pub(crate) fn shape(traffic: &Traffic, class: Class) -> Record {
+    let shape = traffic.cluster.classes.shape(class);
+    Record::default()
+        .with("class", u64::from(class.number()))
+        .with("name", plan::CLASS[usize::from(class.number())].0)
+        .with("shape_mbit", shape.map(|shape| shape.bytes_per_second() / 125_000))
+}
+
+/// Which flows are shown first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FlowOrder {
+    /// Those of late.
+    Recent,
+    /// Those with most bytes.
+    Bytes,
+    /// Those with most packets.
+    Packets,
+    /// Those whose answers took longest, of 99 in 100.
+    Latency,
+}
+
+impl FlowOrder {
+    fn rank(self, flow: &FlowMetadata) -> Option<u64> {
+        match self {
+            FlowOrder::Recent => None,
+            FlowOrder::Bytes => Some(flow.bytes),
+            FlowOrder::Packets => Some(flow.packets),
+            FlowOrder::Latency => flow.latency.percentile_ns(990),
+        }
+    }
+}
+
+/// `netio flows`: who talks to whom, so many of them.
+pub(crate) fn flows(traffic: &Traffic, count: usize, order: FlowOrder, now_ns: u64) -> Record {
     let counts = traffic.flows.statistics();
-    let mut flows = Listing::new(&[
+    let mut rows = Listing::new(&[
         "source",
         "destination",
         "protocol",
@@ -170,8 +235,10 @@ pub(crate) fn flows(traffic: &Traffic, now_ns: u64) -> Record {
         "answer_us_p50",
         "answer_us_p99",
     ]);
-    for flow in traffic.flows.iter().take(FLOWS_LISTED_MAX) {
-        flows.push(flow_row(flow, now_ns));
+    let mut flows: Vec<_> = traffic.flows.iter().collect();
+    flows.sort_by_cached_key(|flow| Reverse(order.rank(flow)));
+    for flow in flows.into_iter().take(count) {
+        rows.push(flow_row(flow, now_ns));
     }
     Record::default()
         .with("active", counts.active)
@@ -179,7 +246,7 @@ pub(crate) fn flows(traffic: &Traffic, now_ns: u64) -> Record {
         .with("new", counts.inserted)
         .with("evicted", counts.evicted)
         .with("expired", counts.expired)
-        .with("flows", Value::Listing(flows))
+        .with("flows", Value::Listing(rows))
 }
 
 fn flow_row(flow: &FlowMetadata, now_ns: u64) -> [Value; 8] {
@@ -212,32 +279,44 @@ pub(crate) fn offloads(traffic: &Traffic) -> Listing {
     let mut rows = Listing::new(&["card", "offload", "offered", "negotiated", "used"]);
     for (name, gate) in traffic.gates() {
         let Some(card) = &gate.card else { continue };
-        let (offered, negotiated, used) =
-            (&card.offloads.offered, &card.offloads.negotiated, &card.offloads.used);
-        let mut row = |offload: &'static str, has: fn(&OffloadSet) -> bool, used: u64| {
-            let (offered, negotiated) = (has(offered), has(negotiated));
-            rows.push([
-                name.into(),
-                offload.into(),
-                offered.into(),
-                negotiated.into(),
-                used.into(),
-            ]);
-        };
-        let received = used.received_partial + used.received_valid;
-        row("transmit_checksum", |set| set.transmit_checksum, used.sent_partial);
-        row("receive_checksum", |set| set.receive_checksum, received);
-        row("transmit_tso_ipv4", |set| set.transmit_tso_ipv4, used.sent_large);
-        row("transmit_tso_ipv6", |set| set.transmit_tso_ipv6, 0);
-        row("receive_tso_ipv4", |set| set.receive_tso_ipv4, used.received_large);
-        row("receive_tso_ipv6", |set| set.receive_tso_ipv6, 0);
-        row("mergeable_buffers", |set| set.mergeable_buffers, used.received_in_several);
+        let used = used(&card.offloads.used);
+        for (offload, has) in OFFLOADS {
+            // Cards do not count by family what they cut and put together.
+            let count = used.iter().find(|(name, _)| *name == offload).map(|(_, count)| *count);
+            let [offered, negotiated] =
+                [&card.offloads.offered, &card.offloads.negotiated].map(|set| has(set).into());
+            rows.push([name.into(), offload.into(), offered, negotiated, count.into()]);
+        }
     }
     rows
 }
 
-/// `netio stats`: everything that the cards count, and drops by cause. `bad_checksums` are frames of links.
-pub(crate) fn stats(traffic: &Traffic, bad_checksums: u64) -> Listing {
+/// What may be taken over, and where it is in a set.
+const OFFLOADS: [(&str, fn(&OffloadSet) -> bool); 9] = [
+    ("transmit_checksum", |set| set.transmit_checksum),
+    ("receive_checksum", |set| set.receive_checksum),
+    ("transmit_tso", |set| set.transmit_tso_ipv4 || set.transmit_tso_ipv6),
+    ("transmit_tso_ipv4", |set| set.transmit_tso_ipv4),
+    ("transmit_tso_ipv6", |set| set.transmit_tso_ipv6),
+    ("receive_tso", |set| set.receive_tso_ipv4 || set.receive_tso_ipv6),
+    ("receive_tso_ipv4", |set| set.receive_tso_ipv4),
+    ("receive_tso_ipv6", |set| set.receive_tso_ipv6),
+    ("mergeable_buffers", |set| set.mergeable_buffers),
+];
+
+/// How often a card did it.
+fn used(used: &OffloadCounts) -> [(&'static str, u64); 5] {
+    [
+        ("transmit_checksum", used.sent_partial),
+        ("receive_checksum", used.received_partial + used.received_valid),
+        ("transmit_tso", used.sent_large),
+        ("receive_tso", used.received_large),
+        ("mergeable_buffers", used.received_in_several),
+    ]
+}
+
+/// `netio stats`: everything that the cards count, and drops by cause.
+pub(crate) fn stats(traffic: &Traffic, clients: &ClientCounts, links: Option<&Links>) -> Listing {
     let mut rows = Listing::new(&["figure", "cluster", "outside"]);
     let both = [&traffic.cluster, &traffic.outside];
     let of = |gate: &Gate, figure: fn(&NetStatistics) -> u64| -> Value {
@@ -247,23 +326,43 @@ pub(crate) fn stats(traffic: &Traffic, bad_checksums: u64) -> Listing {
         let [cluster, outside] = both.map(|gate| of(gate, figure));
         rows.push([name.into(), cluster, outside]);
     }
-    rows.push(["dropped_bad_checksum".into(), bad_checksums.into(), Value::Null]);
-    let [cluster, outside] = both.map(|gate| gate.filtered.into());
-    rows.push(["dropped_filter".into(), cluster, outside]);
-    let sum = |gate: &Gate, of: fn(&netio::ClassStatistics) -> u64| -> Value {
-        Class::all().map(|class| of(&gate.classes.statistics(class))).sum::<u64>().into()
-    };
-    let [cluster, outside] = both.map(|gate| sum(gate, |it| it.refused_full + it.refused_long));
-    rows.push(["dropped_queue_full".into(), cluster, outside]);
-    let [cluster, outside] = both.map(|gate| sum(gate, |it| it.shaped));
+    for (name, [cluster, outside]) in drops(traffic, clients, links) {
+        rows.push([name.into(), cluster.into(), outside.into()]);
+    }
+    let [cluster, outside] = both.map(|gate| sum_of_classes(gate, |it| it.shaped).into());
     rows.push(["kept_back_by_shape".into(), cluster, outside]);
     rows
 }
 
+/// Frames that were dropped behind the cards, by cause and card.
+pub(crate) fn drops(
+    traffic: &Traffic,
+    clients: &ClientCounts,
+    links: Option<&Links>,
+) -> [(&'static str, [Option<u64>; 2]); 5] {
+    let of_gates = |of: fn(&Gate) -> u64| [Some(of(&traffic.cluster)), Some(of(&traffic.outside))];
+    let of_stacks = |of: fn(&host::Counters) -> u64| {
+        clients.stacks.each_ref().map(|(_, stack)| stack.as_ref().map(of))
+    };
+    let of_links = links.map_or(0, |it| it.counters().refused[wire::Refusal::Checksum as usize]);
+    let [cluster, outside] = of_stacks(|it| it.bad_checksum);
+    let of_classes = |gate: &Gate| sum_of_classes(gate, |it| it.refused_full + it.refused_long);
+    [
+        ("dropped_bad_checksum", [cluster.map(|count| count + of_links), outside]),
+        ("dropped_filter", of_gates(|gate| gate.filtered)),
+        ("dropped_starting", of_gates(|gate| gate.early)),
+        ("dropped_stack_full", of_stacks(|it| it.overrun)),
+        ("dropped_queue_full", of_gates(of_classes)),
+    ]
+}
+
+fn sum_of_classes(gate: &Gate, of: fn(&ClassStatistics) -> u64) -> u64 {
+    Class::all().map(|class| of(&gate.classes.statistics(class))).sum()
+}
+
 /// Bits in gigabits, to the millionth.
 fn gbit(bits: u64) -> Value {
-    let millionths = bits / 1_000;
-    Value::text(format_args!("{}.{:06}", millionths / 1_000_000, millionths % 1_000_000))
+    Value::Millionths(bits / 1_000)
 }
 
 fn micros(histogram: &LatencyHistogram, per_mille: u64) -> Value {

@@ -3,15 +3,16 @@
 //! Every port has a few sockets that listen, so that several clients may connect at once; when one of them
 //! is taken, another is made, until there are as many connections as there may be. Then a further client is
 //! refused (RST), which is better than a wait without end. Work per call is bounded: frames that wait are
-//! taken a burst at a time.
+//! taken a burst at a time. So are buffers: a stack keeps few frames that it has not looked at, and few answers,
+//! or nothing might arrive any more that concerns others.
 //!
 //! Ping is answered and clients are served in both families of IP: the card's IPv6 address is the one that
 //! follows from its Ethernet address.
 
 mod neighbours;
+mod service;
 
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -20,26 +21,17 @@ use pool::{Frame, Pool};
 use smoltcp::iface::{
     Config as InterfaceConfig, Interface, PollIngressSingleResult, SocketHandle, SocketSet,
 };
-use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
-use smoltcp::time::{Duration as SmolDuration, Instant as SmolInstant};
+use smoltcp::socket::tcp::Socket;
+use smoltcp::time::Instant as SmolInstant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Address, Ipv4Cidr};
 
 use crate::device::FrameDevice;
 use crate::packet;
 use neighbours::Neighbours;
+use service::Service;
 
-/// How many sockets of a port listen at a time.
-const LISTENERS_PER_PORT: usize = 8;
-/// How many bytes of a connection wait to be read …
-const RECEIVE_BYTES: usize = 8 * 1024;
-/// … and to be sent.
-const SEND_BYTES: usize = 16 * 1024;
 /// How many frames are taken in one call.
 const INGRESS_MAX: usize = 64;
-/// A client that has not answered for so long is gone …
-const CLIENT_TIMEOUT: SmolDuration = SmolDuration::from_secs(30);
-/// … and is asked so often whether it is there.
-const KEEP_ALIVE: SmolDuration = SmolDuration::from_secs(10);
 
 /// What the stack is told when it starts.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,8 +72,18 @@ pub struct Counters {
     pub sent: u64,
     /// Clients that connected.
     pub accepted: u64,
-    /// Frames that were dropped because too many waited, or no buffer was free for an answer.
+    /// Answers that were dropped because too many waited, and frames for whose answer no buffer was free.
     pub overrun: u64,
+    /// Frames that were dropped because a checksum of IPv4 or TCP was wrong. smoltcp verifies that of ICMP,
+    /// and keeps to itself what it finds.
+    pub bad_checksum: u64,
+}
+
+/// Where a connection's socket is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    service: usize,
+    handle: SocketHandle,
 }
 
 /// The stack on one card.
@@ -89,17 +91,18 @@ pub struct HostStack {
     interface: Interface,
     device: FrameDevice,
     neighbours: Neighbours,
-    sockets: SocketSet<'static>,
-    ports: Vec<u16>,
-    /// Sockets that listen, and their ports.
-    listening: Vec<(SocketHandle, u16)>,
-    connections: BTreeMap<ConnectionId, SocketHandle>,
+    services: Vec<Service>,
+    /// None: those of all other ports.
+    no_sockets: SocketSet<'static>,
+    connections: BTreeMap<ConnectionId, Place>,
     next_connection: u64,
     events: VecDeque<Event>,
     /// Somebody has tried to connect. On many a card nobody ever does, and no buffers need to wait for them.
     is_called: bool,
     /// Something has happened since the last poll.
     is_dirty: bool,
+    /// Something waits until there is room for more frames.
+    is_short_of_room: bool,
     /// When smoltcp wants to be polled, by its own clock.
     due: Option<Instant>,
     counters: Counters,
@@ -133,37 +136,44 @@ impl HostStack {
             interface,
             device,
             neighbours: Neighbours::new(config.mac, config.address),
-            sockets: SocketSet::new(Vec::new()),
-            ports: config.ports,
-            listening: Vec::new(),
+            services: config.ports.into_iter().map(Service::new).collect(),
+            no_sockets: SocketSet::new(Vec::new()),
             connections: BTreeMap::new(),
             next_connection: 0,
             events: VecDeque::new(),
             is_called: false,
             is_dirty: false,
+            is_short_of_room: false,
             due: None,
             counters: Counters::default(),
         }
     }
 
-    /// A frame has arrived; it is looked at by [`HostStack::poll`].
-    pub fn handle_frame(&mut self, frame: Frame) {
+    /// A frame has arrived; it is looked at by [`HostStack::poll`], or now, if enough wait.
+    pub fn handle_frame(&mut self, frame: Frame, now: Instant) {
         if !self.is_called && packet::tcp_port(&frame).is_some() {
             self.is_called = true;
             self.replenish();
         }
-        if self.device.waiting() < limits::PACKET_BUFFERS / 4 {
-            self.device.push_received(frame, false);
-            self.is_dirty = true;
-        } else {
-            self.counters.overrun += 1;
+        self.device.push_received(frame, false);
+        self.is_dirty = true;
+        if self.device.waiting() + self.device.outgoing.len() >= limits::STACK_FRAMES_MAX {
+            self.poll(now);
         }
     }
 
-    /// From now on so many frames to send may wait, those that wait already counted; what does not fit stays
-    /// in the connections. At first there is room for any number.
-    pub fn set_room(&mut self, frames: usize) {
-        self.device.set_room(frames);
+    /// So many frames may be made from now on for connections with each port; what does not fit stays in them.
+    /// At first there is room for any number. What is answered to others has room of its own, which is small.
+    pub fn set_room(&mut self, of_port: impl Fn(u16) -> usize) {
+        for service in &mut self.services {
+            service.room = of_port(service.port);
+        }
+        self.is_dirty |= self.is_short_of_room;
+    }
+
+    /// Whether something waits for [`HostStack::set_room`].
+    pub fn is_short_of_room(&self) -> bool {
+        self.is_short_of_room
     }
 
     /// These are the neighbours from now on whose addresses are known: nobody asks for them. At most
@@ -184,10 +194,10 @@ impl HostStack {
         let at = smol_instant(now);
         self.interface.poll_maintenance(at);
         self.tell_neighbours(now);
+        self.device.set_room(usize::MAX);
+        let most = self.device.outgoing.len().max(limits::STACK_FRAMES_MAX);
         for _ in 0..INGRESS_MAX {
-            let result =
-                self.interface.poll_ingress_single(at, &mut self.device, &mut self.sockets);
-            match result {
+            match self.take_frame(at) {
                 PollIngressSingleResult::None => break,
                 PollIngressSingleResult::PacketProcessed => {}
                 // Perhaps a client took a listener, and the next frame needs one, or ends what has just begun.
@@ -198,9 +208,20 @@ impl HostStack {
             }
             self.counters.received += 1;
         }
+        let excess = self.device.outgoing.len().saturating_sub(most);
+        self.device.outgoing.truncate(most);
+        self.counters.overrun += excess as u64;
         self.is_dirty = true;
         self.accept();
         self.bury();
+    }
+
+    /// Takes the frame that came first, if there is one.
+    fn take_frame(&mut self, at: SmolInstant) -> PollIngressSingleResult {
+        let port = self.device.received.front().and_then(|frame| packet::tcp_port(frame));
+        let service = self.services.iter_mut().find(|service| Some(service.port) == port);
+        let sockets = service.map_or(&mut self.no_sockets, |service| &mut service.sockets);
+        self.interface.poll_ingress_single(at, &mut self.device, sockets)
     }
 
     /// Sends what can be sent. It takes nothing: whoever has looked at all connections knows afterwards that
@@ -210,13 +231,30 @@ impl HostStack {
             return;
         }
         let at = smol_instant(now);
-        self.interface.poll_egress(at, &mut self.device, &mut self.sockets);
+        for service in &mut self.services {
+            let made = self.device.give_room(service.room);
+            self.interface.poll_egress(at, &mut self.device, &mut service.sockets);
+            service.room -= self.device.outgoing.len() - made;
+        }
         self.accept();
         self.bury();
         self.replenish();
+        self.look_ahead(now);
+    }
+
+    /// Finds out what is to be done next, and whether that takes more room than there is.
+    fn look_ahead(&mut self, now: Instant) {
         self.is_dirty = self.device.waiting() > 0;
-        let due = self.interface.poll_at(at, &self.sockets);
-        self.due = due.map(|due| own_instant(due).max(now));
+        (self.due, self.is_short_of_room) = (None, false);
+        for service in &self.services {
+            let due = self.interface.poll_at(smol_instant(now), &service.sockets);
+            if service.room > 0 {
+                let due = due.map(|due| own_instant(due).max(now));
+                self.due = Instant::earliest([self.due, due]);
+            } else {
+                self.is_short_of_room |= due.is_some();
+            }
+        }
     }
 
     /// Lets the interface know its neighbours, before it forgets them.
@@ -225,13 +263,16 @@ impl HostStack {
             return;
         }
         // They are taken at once, and lead to no frame.
+        self.device.set_room(usize::MAX);
         for answer in self.neighbours.tell(now) {
-            // Without a buffer they are told next time; until then the interface asks by itself.
-            let Some(mut frame) = self.device.pool().allocate_frame() else { break };
+            // Without buffers they are told next time; until then the interface asks by itself.
+            let has_buffers = self.device.pool().free() > 1;
+            let frame = has_buffers.then(|| self.device.pool().allocate_frame()).flatten();
+            let Some(mut frame) = frame else { break };
             frame.append(answer.len()).copy_from_slice(&answer);
             self.device.received.push_front(frame);
             let at = smol_instant(now);
-            self.interface.poll_ingress_single(at, &mut self.device, &mut self.sockets);
+            self.interface.poll_ingress_single(at, &mut self.device, &mut self.no_sockets);
         }
     }
 
@@ -263,11 +304,11 @@ impl HostStack {
 
     /// Connections with something to be read, or with an end to be taken note of.
     pub fn with_news(&self) -> impl Iterator<Item = ConnectionId> {
-        let has_news = |handle: &SocketHandle| {
-            let socket = self.sockets.get::<Socket<'_>>(*handle);
+        let has_news = |place: &Place| {
+            let socket = self.services[place.service].socket(place.handle);
             socket.can_recv() || !socket.may_recv()
         };
-        self.connections.iter().filter(move |(_, handle)| has_news(handle)).map(|(id, _)| *id)
+        self.connections.iter().filter(move |(_, place)| has_news(place)).map(|(id, _)| *id)
     }
 
     /// The connections that are open.
@@ -330,50 +371,43 @@ impl HostStack {
 
     /// What was counted.
     pub fn counters(&self) -> Counters {
-        Counters { overrun: self.counters.overrun + self.device.given_up(), ..self.counters }
-    }
-
-    fn socket(&self, connection: ConnectionId) -> Option<&Socket<'static>> {
-        self.connections.get(&connection).map(|handle| self.sockets.get::<Socket<'_>>(*handle))
-    }
-
-    fn socket_mut(&mut self, connection: ConnectionId) -> Option<&mut Socket<'static>> {
-        let handle = self.connections.get(&connection)?;
-        self.is_dirty = true;
-        Some(self.sockets.get_mut::<Socket<'_>>(*handle))
-    }
-
-    /// Sockets that a client has connected to are connections from now on. One whose client was not heard
-    /// again in time is given up, and was none.
-    fn accept(&mut self) {
-        let sockets = &self.sockets;
-        let is_taken = |(handle, _): &mut (SocketHandle, u16)| {
-            let state = sockets.get::<Socket<'_>>(*handle).state();
-            !matches!(state, State::Listen | State::SynReceived)
-        };
-        let taken: Vec<_> = self.listening.extract_if(.., is_taken).collect();
-        for (handle, port) in taken {
-            if self.sockets.get::<Socket<'_>>(handle).state() == State::Closed {
-                self.sockets.remove(handle);
-                continue;
-            }
-            let connection = ConnectionId(self.next_connection);
-            self.next_connection += 1;
-            self.counters.accepted += 1;
-            self.connections.insert(connection, handle);
-            self.events.push_back(Event::Accepted(connection, port));
+        Counters {
+            overrun: self.counters.overrun + self.device.given_up(),
+            bad_checksum: self.device.bad_checksums(),
+            ..self.counters
         }
     }
 
-    /// Sockets of connections that are over are given up. The wait that TCP asks for at the end is cut
-    /// short: a listening socket is worth more here.
+    fn socket(&self, connection: ConnectionId) -> Option<&Socket<'static>> {
+        let place = self.connections.get(&connection)?;
+        Some(self.services[place.service].socket(place.handle))
+    }
+
+    fn socket_mut(&mut self, connection: ConnectionId) -> Option<&mut Socket<'static>> {
+        let place = self.connections.get(&connection)?;
+        self.is_dirty = true;
+        Some(self.services[place.service].sockets.get_mut(place.handle))
+    }
+
+    /// Sockets that a client has connected to are connections from now on.
+    fn accept(&mut self) {
+        for (index, service) in self.services.iter_mut().enumerate() {
+            for handle in service.accept() {
+                let connection = ConnectionId(self.next_connection);
+                self.next_connection += 1;
+                self.counters.accepted += 1;
+                self.connections.insert(connection, Place { service: index, handle });
+                self.events.push_back(Event::Accepted(connection, service.port));
+            }
+        }
+    }
+
+    /// Sockets of connections that are over are given up.
     fn bury(&mut self) {
-        let (sockets, events) = (&mut self.sockets, &mut self.events);
-        self.connections.retain(|connection, handle| {
-            let state = sockets.get::<Socket<'_>>(*handle).state();
-            let is_over = matches!(state, State::Closed | State::TimeWait);
+        let (services, events) = (&mut self.services, &mut self.events);
+        self.connections.retain(|connection, place| {
+            let is_over = services[place.service].bury(place.handle);
             if is_over {
-                sockets.remove(*handle);
                 events.push_back(Event::Closed(*connection));
             }
             !is_over
@@ -382,39 +416,11 @@ impl HostStack {
 
     /// Makes sockets that listen, as many as there may be.
     fn replenish(&mut self) {
-        if !self.is_called {
-            return;
-        }
-        for port in &self.ports {
-            let sockets = &self.sockets;
-            let is_free = |(handle, other): &&(SocketHandle, u16)| {
-                other == port && sockets.get::<Socket<'_>>(*handle).state() == State::Listen
-            };
-            let mut free = self.listening.iter().filter(is_free).count();
-            let taken = |port: u16| {
-                let pending = self.listening.iter().filter(|(_, other)| *other == port).count();
-                self.connections.len() + pending
-            };
-            let mut taken = taken(*port);
-            while free < LISTENERS_PER_PORT && taken < limits::CONNECTIONS_MAX {
-                let handle = self.sockets.add(listening_socket(*port));
-                self.listening.push((handle, *port));
-                (free, taken) = (free + 1, taken + 1);
-            }
+        if self.is_called {
+            let connections = self.connections.len();
+            self.services.iter_mut().for_each(|service| service.replenish(connections));
         }
     }
-}
-
-fn listening_socket(port: u16) -> Socket<'static> {
-    let receive = SocketBuffer::new(vec![0; RECEIVE_BYTES]);
-    let send = SocketBuffer::new(vec![0; SEND_BYTES]);
-    let mut socket = Socket::new(receive, send);
-    socket.set_nagle_enabled(false);
-    socket.set_ack_delay(None);
-    socket.set_timeout(Some(CLIENT_TIMEOUT));
-    socket.set_keep_alive(Some(KEEP_ALIVE));
-    socket.listen(port).expect("a fresh socket can listen on any port but 0");
-    socket
 }
 
 fn own_instant(at: SmolInstant) -> Instant {

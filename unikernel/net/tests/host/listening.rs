@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn the_first_client_of_all_may_come_by_ipv6() {
     let mut world = World::new(64);
-    let handle = world.connect_to(NODE_IPV6.into(), 50_000);
+    let handle = world.connect_to((NODE_IPV6.into(), 6379), 50_000);
     world.echo(handle, 1_000);
     let remote = world.stack.remote(world.accepted[0]).expect("it is connected");
     assert_eq!(remote.ip(), std::net::IpAddr::V6(CLIENT_IPV6));

@@ -4,18 +4,27 @@ mod saturation;
 
 use std::vec::Vec;
 
-use base::limits::{BULK_FRAMES_MAX, CLIENT_FRAMES_MAX, URGENT_FRAMES_MAX};
+use base::limits::{BULK_FRAMES_MAX, REDIS_FRAMES_MAX, URGENT_FRAMES_MAX};
 use base::{Duration, Instant, NodeId};
 use net::addresses::{cluster_ip, cluster_mac};
+use net::host;
 use netio::limits::CLASSES;
 use netio::{FlowKey, NetStatistics, ZeroCopyPath};
 use pool::{Frame, PAGE_BYTES, Pool};
 use shell::Report;
 
-use super::views::{self, FIGURES};
+use super::views::{self, FIGURES, FlowOrder};
 use super::*;
+use crate::clients::ClientCounts;
 
 const NOW: Instant = Instant::ORIGIN;
+
+const NOBODY: ClientCounts = ClientCounts {
+    connections: 0,
+    http_answered: 0,
+    http_refused: 0,
+    stacks: [(Port::Cluster, None), (Port::Outside, None)],
+};
 
 fn id(number: u16) -> NodeId {
     NodeId::new(number).expect("it is a number")
@@ -115,14 +124,15 @@ fn only_what_there_is_room_for_is_fetched_and_bulk_stays_before_votes_do() {
     };
     traffic.fetch_from_links(next, NOW);
     assert_eq!((bulk, urgent), (BULK_FRAMES_MAX, URGENT_FRAMES_MAX));
-    assert_eq!(traffic.room(Port::Cluster, Origin::Clients), CLIENT_FRAMES_MAX);
+    assert_eq!(traffic.room(Port::Cluster, Origin::Redis), REDIS_FRAMES_MAX);
 
-    let refused =
-        |traffic: &Traffic| traffic.class_counts().map(|(_, [_, refused, _])| refused).sum::<u64>();
-    for _ in 0..CLIENT_FRAMES_MAX {
+    let refused = |traffic: &Traffic| {
+        traffic.class_counts().map(|(_, [_, refused, ..])| refused).sum::<u64>()
+    };
+    for _ in 0..REDIS_FRAMES_MAX {
         traffic.send_of_stack(Port::Outside, reply(&pool), NOW);
     }
-    assert_eq!((traffic.room(Port::Outside, Origin::Clients), refused(&traffic)), (0, 0));
+    assert_eq!((traffic.room(Port::Outside, Origin::Redis), refused(&traffic)), (0, 0));
     traffic.send_of_stack(Port::Outside, reply(&pool), NOW);
     assert_eq!(refused(&traffic), 1, "who does not ask for room is counted");
 }
@@ -141,14 +151,59 @@ fn a_shape_keeps_a_class_back_and_says_when_it_goes_on() {
             bytes += frame.len();
             traffic.send_of_stack(Port::Outside, reply(&pool), now);
         }
-        assert!(traffic.room(Port::Outside, Origin::Clients) > 0);
+        assert!(traffic.room(Port::Outside, Origin::Redis) > 0);
         now = now.max(traffic.poll_timeout().expect("frames wait for their time"));
     }
     let burst = base::limits::SHAPE_BURST_MIN_BYTES as usize;
     assert!((2_000_000 - 2_000..=2_000_000 + burst).contains(&bytes), "{bytes}");
+    assert_eq!(json(views::shape(&traffic, Class::new(5).unwrap()))["shape_mbit"], 8);
     traffic.shape(5, None, now).expect("it may be let go");
     assert!(core::iter::from_fn(|| traffic.poll_transmit(now)).count() > 0);
     assert!(traffic.poll_timeout().is_none());
+}
+
+#[test]
+fn a_class_that_is_kept_back_takes_the_room_of_no_other() {
+    let pool = Pool::on_heap(256, PAGE_BYTES);
+    let mut traffic = traffic();
+    traffic.shape(5, Some(1), NOW).expect("it is a rate");
+    while traffic.room(Port::Outside, Origin::Redis) > 0 {
+        traffic.send_of_stack(Port::Outside, reply(&pool), NOW);
+        // What the shape lets through at once.
+        while traffic.poll_transmit(NOW).is_some() {}
+    }
+    for origin in [Origin::Neighbours, Origin::Http, Origin::Other] {
+        assert_eq!(traffic.room(Port::Outside, origin), origin.frames_max());
+    }
+    assert_eq!(Origin::of_service(80), Origin::Http);
+    let ping = frame(&pool, 9, 1, (0, 0), 98);
+    traffic.send_of_stack(Port::Outside, ping, NOW);
+    let (_, sent) = traffic.poll_transmit(NOW).expect("ping does not wait");
+    assert_eq!(sent.len(), 98);
+}
+
+#[test]
+fn flows_are_listed_in_the_order_that_is_asked_for() {
+    let pool = Pool::on_heap(8, PAGE_BYTES);
+    let mut traffic = traffic();
+    for (to, frames, bytes) in [(1, 3, 100), (2, 1, 1_000), (3, 2, 200)] {
+        for _ in 0..frames {
+            let mut frame = frame(&pool, to, 17, (7077, 7077), bytes);
+            frame[..6].copy_from_slice(&cluster_mac(id(1)).0);
+            assert!(traffic.receive(Port::Cluster, frame, NOW).is_some());
+        }
+    }
+    let listed = |count, order| {
+        let shown = json(views::flows(&traffic, count, order, NOW.as_nanos()));
+        let rows = shown["flows"].as_array().expect("rows").clone();
+        let last = |row: &serde_json::Value| {
+            row["destination"].as_str().expect("an address")[8..9].parse::<u16>().expect("a node")
+        };
+        rows.iter().map(last).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(32, FlowOrder::Recent), [3, 2, 1]);
+    assert_eq!(listed(32, FlowOrder::Bytes), [2, 3, 1]);
+    assert_eq!(listed(2, FlowOrder::Packets), [1, 3]);
 }
 
 #[test]
@@ -161,8 +216,14 @@ fn frames_for_others_are_dropped_and_flows_are_known_with_what_their_answers_too
     let mut broadcast = link_frame(&pool, 100);
     broadcast[..6].fill(0xff);
     assert!(third.receive(Port::Cluster, broadcast, NOW).is_some());
-    let filtered = |traffic: &Traffic| traffic.filtered().map(|(_, count)| count).sum::<u64>();
-    assert_eq!((filtered(&second), filtered(&third)), (0, 1));
+    third.drop_early(Port::Cluster);
+    let dropped = |traffic: &Traffic, cause| {
+        let causes = views::drops(traffic, &NOBODY, None);
+        causes.iter().find(|(name, _)| *name == cause).expect("it is a cause").1[0]
+    };
+    let filtered = |traffic| dropped(traffic, "dropped_filter");
+    assert_eq!((filtered(&second), filtered(&third)), (Some(0), Some(1)));
+    assert_eq!(dropped(&third, "dropped_starting"), Some(1));
 
     // Node 1 answers itself, so to speak: the flow in the other direction.
     let mut answer = link_frame(&pool, 100);
@@ -177,7 +238,7 @@ fn frames_for_others_are_dropped_and_flows_are_known_with_what_their_answers_too
         later,
     );
     assert!(second.poll_transmit(later).is_some());
-    let shown = json(views::flows(&second, later.as_nanos()));
+    let shown = json(views::flows(&second, 32, FlowOrder::Recent, later.as_nanos()));
     assert_eq!((shown["active"].as_u64(), shown["new"].as_u64()), (Some(2), Some(2)));
     let asked = &shown["flows"][1];
     assert_eq!(asked["source"], "10.77.0.1:7077");
@@ -209,9 +270,12 @@ fn what_cards_tell_is_shown_with_its_rates() {
     let card = &shown["cards"][0];
     assert_eq!(
         (&card["received_per_second"], &card["received_gbit"]),
-        (&1_000_000.into(), &"1.000000".into())
+        (&1_000_000.into(), &1.0.into())
     );
-    let stats = Report::Listing(views::stats(&traffic, 3)).to_json();
+    let counters = host::Counters { bad_checksum: 3, overrun: 5, ..host::Counters::default() };
+    let stacks = [(Port::Cluster, Some(counters)), (Port::Outside, None)];
+    let clients = ClientCounts { stacks, ..NOBODY };
+    let stats = Report::Listing(views::stats(&traffic, &clients, None)).to_json();
     let stats: serde_json::Value = serde_json::from_str(&stats).expect("it is JSON");
     let of = |figure: &str| {
         let rows = stats.as_array().expect("rows");
@@ -220,5 +284,6 @@ fn what_cards_tell_is_shown_with_its_rates() {
     };
     assert_eq!(of("received_frames"), (Some(500_001), None), "there is no other card");
     assert_eq!([of("polls_empty").0, of("dropped_bad_checksum").0], [Some(7), Some(3)]);
+    assert_eq!(of("dropped_stack_full"), (Some(5), None));
     assert!(FIGURES.iter().all(|(name, _)| of(name).0.is_some()));
 }

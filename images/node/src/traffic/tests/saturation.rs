@@ -133,7 +133,7 @@ impl Member {
                     |bulk| if bulk { links.poll_transmit(now) } else { links.poll_urgent(now) },
                     now,
                 );
-                while has_clients && traffic.room(Port::Cluster, Origin::Clients) > 0 {
+                while has_clients && traffic.room(Port::Cluster, Origin::Redis) > 0 {
                     traffic.send_of_stack(Port::Cluster, reply(pool), now);
                 }
                 while let Some((_, frame)) = traffic.poll_transmit(now) {
