@@ -117,3 +117,24 @@ fn wrong_checksums_are_counted_and_nothing_else_is() {
     assert!(world.answers(&[ping]).is_empty());
     assert_eq!(world.stack.counters().bad_checksum, 3);
 }
+
+/// How many segments leave for a client that acknowledges nothing.
+fn segments_in_flight(world: &mut World) -> usize {
+    let connection = world.accepted[0];
+    world.stack.send(connection, &[7; 15_000]);
+    (0..20).for_each(|_| world.stack.flush(world.now));
+    let sent = std::iter::from_fn(|| world.stack.poll_transmit());
+    sent.filter(|frame| frame.len() > 60).count()
+}
+
+#[test]
+fn a_connection_begins_slowly_and_speeds_up_where_nothing_is_lost() {
+    let mut world = World::new(64);
+    let handle = world.connect(50_000);
+    world.echo(handle, 100);
+    assert!(segments_in_flight(&mut world) <= 3, "nobody knows yet what the way carries");
+    let mut world = World::new(64);
+    let handle = world.connect(50_000);
+    world.echo(handle, 100_000);
+    assert!(segments_in_flight(&mut world) >= 10);
+}
