@@ -13,7 +13,7 @@ pub mod machine;
 mod members;
 pub mod network;
 pub mod process;
-mod qmp;
+pub mod qmp;
 pub mod state;
 pub mod status;
 pub mod up;

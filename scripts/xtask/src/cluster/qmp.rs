@@ -15,18 +15,23 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// If it does not, or does not answer within five seconds.
 pub fn execute(socket: &Path, order: &str) -> anyhow::Result<Value> {
+    execute_with(socket, order, &json!({}))
+}
+
+/// The same, of an order that takes arguments.
+///
+/// # Errors
+/// If it does not, or does not answer within five seconds.
+pub fn execute_with(socket: &Path, order: &str, arguments: &Value) -> anyhow::Result<Value> {
     let socket = UnixStream::connect(socket).context("QEMU does not take orders")?;
     socket.set_read_timeout(Some(ANSWER_WITHIN))?;
     let mut socket = BufReader::new(socket);
-    for execute in ["qmp_capabilities", order] {
-        let line = json!({ "execute": execute }).to_string() + "\n";
-        socket.get_mut().write_all(line.as_bytes())?;
-        let answer = answer(&mut socket)?;
-        if execute == order {
-            return Ok(answer);
-        }
-    }
-    unreachable!("the second round returns")
+    let mut send = |order: &Value| {
+        socket.get_mut().write_all(format!("{order}\n").as_bytes())?;
+        answer(&mut socket)
+    };
+    send(&json!({ "execute": "qmp_capabilities" }))?;
+    send(&json!({ "execute": order, "arguments": arguments }))
 }
 
 /// The next line that is an answer: the greeting and events are none.

@@ -15,6 +15,7 @@ mod members;
 mod metrics;
 mod networks;
 mod nonsense;
+mod others;
 mod packets;
 mod power;
 mod same_number;
@@ -110,6 +111,18 @@ pub const ALL: &[Story] = &[
         150,
         packets::queues,
         "two processors with a pair of queues each: a flow comes by one of them",
+    ),
+    story(
+        "virtio-user",
+        120,
+        others::virtio_user,
+        "our switch joins DPDK's driver with itself: every frame is accounted for",
+    ),
+    story(
+        "testpmd",
+        120,
+        others::testpmd,
+        "DPDK's device counts and carries what our driver sends, on split and packed rings",
     ),
     story("clock", 60, clock::rate, "the nodes' clocks run as fast as the host's"),
     story("serves", 40, serves::every_node, "every node takes writes, and every node reads them"),

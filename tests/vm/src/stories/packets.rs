@@ -47,13 +47,13 @@ pub fn queues(_: &mut World) -> anyhow::Result<Ending> {
 }
 
 /// The figures of a bench.
-fn bench(arguments: &[&str]) -> anyhow::Result<Value> {
+pub(super) fn bench(arguments: &[&str]) -> anyhow::Result<Value> {
     let output = Command::new("scripts/bench").args(arguments).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "scripts/bench: {said}");
     serde_json::from_slice(&output.stdout).context("its figures")
 }
 
-fn figure(figures: &Value, name: &str) -> anyhow::Result<f64> {
+pub(super) fn figure(figures: &Value, name: &str) -> anyhow::Result<f64> {
     figures[name].as_f64().with_context(|| format!("{name}: {figures}"))
 }

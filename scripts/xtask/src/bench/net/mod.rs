@@ -1,6 +1,8 @@
 //! Frames through virtio: how many, how long each takes, how far it is there and back.
 
 mod apart;
+mod guest;
+pub(super) mod others;
 mod paths;
 pub(super) mod peers;
 pub(super) mod queues;
@@ -8,6 +10,7 @@ mod rfc2544;
 mod rig;
 mod rings;
 mod tcp;
+mod testpmd;
 
 use std::time::Duration;
 

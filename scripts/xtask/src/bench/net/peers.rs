@@ -7,24 +7,13 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::rig::{Backend, Guest, Pace, Rig, mac};
-use super::{FULL, NOBODY, Plan, QUICK, number, rate_into_switch};
+use super::{FULL, NOBODY, Plan, QUICK, number, rate_into_switch, testpmd};
 use crate::bench::conditions;
 use crate::bench::figures::{Bar, Figures, percentile};
 use crate::bench::meter::processor_time;
 use crate::cluster::network::Bridge;
 use crate::{clock, interrupt};
 
-/// DPDK without huge pages or real devices; more ports follow.
-const TESTPMD: [&str; 8] = [
-    "--no-huge",
-    "-m",
-    "512",
-    "--no-pci",
-    "--no-telemetry",
-    "--file-prefix=coterie-bench",
-    "-l",
-    "0,1",
-];
 /// A bridge between two machines forwards nothing before both have set up their rings.
 const SETTLES: Duration = Duration::from_secs(2);
 
@@ -113,34 +102,22 @@ impl Rates {
 
 /// What the peers need, or the sentence that says what is missing.
 fn prepare() -> anyhow::Result<()> {
-    let testpmd = Command::new("dpdk-testpmd").arg("--version").output();
-    anyhow::ensure!(
-        testpmd.is_ok(),
-        "dpdk-testpmd is missing; 'scripts/setup --peers' installs it"
-    );
+    testpmd::require()?;
+    make_linux()
+}
+
+/// Makes the Linux guest, unless it is there.
+pub(super) fn make_linux() -> anyhow::Result<()> {
     let root = std::env::var_os("COTERIE_ROOT").context("run scripts/bench")?;
     let made = Command::new("scripts/peers/linux").current_dir(root).status()?;
     anyhow::ensure!(made.success(), "there is no Linux guest");
     Ok(())
 }
 
-/// testpmd with a device for each machine, whose frames it drops (`rxonly`) or gives to the other (`io`).
-fn testpmd(rig: &Rig, ports: usize, mode: &str) -> Command {
-    let mut command = Command::new("dpdk-testpmd");
-    command.args(TESTPMD);
-    for port in 0..ports {
-        let device = format!("net_vhost{port},iface={},queues=1", rig.port(port + 1).display());
-        command.args(["--vdev", &device]);
-    }
-    command.args(["--", "--stats-period=1", "--nb-cores=1", "--total-num-mbufs=20000"]);
-    command.arg(format!("--forward-mode={mode}"));
-    command
-}
-
 /// Our guest sends, testpmd counts.
 fn to_testpmd(plan: &Plan) -> anyhow::Result<f64> {
     let mut rig = Rig::new()?;
-    let mut command = testpmd(&rig, 1, "rxonly");
+    let mut command = testpmd::device(&rig, 1, "rxonly");
     rig.start_other(&mut command, 1)?;
     rig.start_machine(1, Guest::Ours(Pace::Free), Backend::VhostUser)?;
     rig.wait_until_booted(1)?;
@@ -177,7 +154,7 @@ fn linux_to_switch(plan: &Plan) -> anyhow::Result<f64> {
 /// From one of our guests to another by way of testpmd; and how busy it is when nothing is sent.
 fn through_testpmd(plan: &Plan) -> anyhow::Result<(f64, f64)> {
     let mut rig = Rig::new()?;
-    let mut command = testpmd(&rig, 2, "io");
+    let mut command = testpmd::device(&rig, 2, "io");
     rig.start_other(&mut command, 2)?;
     for machine in [1, 2] {
         rig.start_machine(machine, Guest::Ours(Pace::Free), Backend::VhostUser)?;

@@ -1,6 +1,5 @@
 //! Machines that run the packet generator, and what joins them: ours for a measurement, gone with it.
 
-use std::ffi::OsString;
 use std::fs;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -10,82 +9,19 @@ use std::time::Duration;
 use anyhow::Context;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 use vswitch::client::Client;
 use vswitch::control::Request;
 
+use super::guest::kernel;
+pub(super) use super::guest::{Backend, Guest, Pace, SMP_IMAGE, mac};
 use crate::cluster::network::Bridge;
-use crate::cluster::{console, process};
+use crate::cluster::{console, process, qmp};
 use crate::{clock, interrupt};
 
 /// How long a machine may take to boot, and a measurement to end.
 const BOOTS_WITHIN: Duration = Duration::from_secs(30);
 const ENDS_WITHIN: Duration = Duration::from_secs(300);
-
-/// The packet generator for machines with several processors; `scripts/image --smp` builds it.
-pub(super) const SMP_IMAGE: &str = "coterie-pktgen-smp";
-
-/// How machines are run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Pace {
-    /// As fast as it goes.
-    Free,
-    /// A nanosecond of the machine's time for each instruction: its times are instruction counts.
-    Counted,
-}
-
-/// What a machine boots.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Guest<'a> {
-    /// Our packet generator.
-    Ours(Pace),
-    /// That for several processors, with so many, and as many pairs of queues.
-    Several(usize),
-    /// The same, whose card takes over this of TCP (`pktgen.offloads`).
-    Offloading(&'a str),
-    /// The same, whose card has rings of this size.
-    Ringed(u16),
-    /// Linux: it sends to this address if there is one, else it counts what arrives.
-    Linux(Option<&'a str>),
-}
-
-/// How a machine's card meets what joins the machines.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Backend {
-    /// Over shared rings.
-    VhostUser,
-    /// QEMU copies each frame through a Unix socket.
-    Stream,
-    /// QEMU copies each frame through a TAP device, on a bridge of the kernel.
-    Tap,
-}
-
-impl Guest<'_> {
-    fn memory_mib(self) -> usize {
-        match self {
-            Guest::Ours(_) | Guest::Several(_) | Guest::Offloading(_) => 64,
-            Guest::Ringed(_) | Guest::Linux(_) => 128,
-        }
-    }
-
-    fn processors(self) -> usize {
-        match self {
-            Guest::Several(processors) => processors,
-            Guest::Ours(_) | Guest::Offloading(_) | Guest::Ringed(_) | Guest::Linux(_) => 1,
-        }
-    }
-}
-
-impl Backend {
-    /// What our switch calls it, if it is what joins the machines.
-    fn port_kind(self) -> Option<&'static str> {
-        match self {
-            Backend::VhostUser => Some("vhost-user"),
-            Backend::Stream => Some("stream"),
-            Backend::Tap => None,
-        }
-    }
-}
 
 /// A switch, ours or another's, and machines.
 pub(super) struct Rig {
@@ -192,6 +128,35 @@ impl Rig {
         Ok(())
     }
 
+    /// Lets the program in the place of our switch end, and returns all that it has said.
+    pub(super) fn end_other(&self) -> anyhow::Result<String> {
+        process::end(&[self.switch()?], true)?;
+        Ok(self.other_said())
+    }
+
+    /// Starts a program that is plugged in as the machine of this number would be.
+    pub(super) fn start_in_place(
+        &mut self,
+        number: usize,
+        command: &mut Command,
+    ) -> anyhow::Result<()> {
+        self.machines.push(process::start(command, &self.log(number))?);
+        let give_up = clock::now() + BOOTS_WITHIN;
+        while self.ports()?[number - 1]["plugged"] != true {
+            interrupt::check()?;
+            let said = tail(&self.log(number));
+            anyhow::ensure!(clock::now() < give_up, "it is not plugged in: {said}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Lets that program end, and returns all that it has said.
+    pub(super) fn end_in_place(&self, number: usize) -> anyhow::Result<String> {
+        process::end(&[self.machine(number)?], true)?;
+        Ok(fs::read_to_string(self.log(number))?)
+    }
+
     /// What the program in the place of our switch has said.
     pub(super) fn other_said(&self) -> String {
         fs::read_to_string(self.folder.join("other.log")).unwrap_or_default()
@@ -208,6 +173,16 @@ impl Rig {
 
     fn serial(&self, number: usize) -> PathBuf {
         self.folder.join(format!("{number}.serial"))
+    }
+
+    /// Where QEMU takes orders for a machine.
+    fn qmp(&self, number: usize) -> PathBuf {
+        self.folder.join(format!("{number}.qmp"))
+    }
+
+    /// The file of what the process of a machine has said itself.
+    fn log(&self, number: usize) -> PathBuf {
+        self.folder.join(format!("{number}.log"))
     }
 
     /// The file of everything that a machine has said.
@@ -233,22 +208,24 @@ impl Rig {
         command.args(["-object", &memory, "-nodefaults", "-no-user-config"]);
         command.args(["-display", "none", "-no-reboot"]);
         command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
-        let tap = self.bridge.as_ref().map(|bridge| bridge.tap(&format!("card{number}")));
-        let tap = tap.transpose()?;
-        if let Some(tap) = &tap {
+        let taps =
+            self.bridge.as_ref().map(|bridge| bridge.taps(&format!("card{number}"), processors));
+        let taps = taps.transpose()?.unwrap_or_default();
+        for tap in &taps {
             // QEMU is to have it.
             fcntl(tap, FcntlArg::F_SETFD(FdFlag::empty()))?;
         }
-        let tap = tap.as_ref().map(AsRawFd::as_raw_fd);
-        command.args(self.card(number, guest, backend, tap)?);
+        let tap_numbers: Vec<_> = taps.iter().map(AsRawFd::as_raw_fd).collect();
+        command.args(self.card(number, guest, backend, &tap_numbers)?);
         let serial = format!(
             "socket,id=serial,path={},server=on,wait=off,logfile={}",
             self.serial(number).display(),
             self.said(number).display()
         );
+        let qmp = format!("unix:{},server=on,wait=off", self.qmp(number).display());
+        command.args(["-qmp", &qmp]);
         command.args(["-chardev", &serial, "-serial", "chardev:serial"]).args(kernel(guest)?);
-        let log = self.folder.join(format!("{number}.log"));
-        self.machines.push(process::start(&mut command, &log)?);
+        self.machines.push(process::start(&mut command, &self.log(number))?);
         Ok(())
     }
 
@@ -257,7 +234,7 @@ impl Rig {
         number: usize,
         guest: Guest<'_>,
         backend: Backend,
-        tap: Option<RawFd>,
+        taps: &[RawFd],
     ) -> anyhow::Result<Vec<String>> {
         let port = self.port(number);
         let netdev = match backend {
@@ -268,8 +245,10 @@ impl Rig {
                 format!("stream,id=net,server=off,addr.type=unix,addr.path={}", port.display())
             }
             Backend::Tap => {
-                let tap = tap.context("there is no bridge")?;
-                format!("tap,id=net,fd={tap},vhost=off")
+                anyhow::ensure!(!taps.is_empty(), "there is no bridge");
+                let taps: Vec<_> = taps.iter().map(RawFd::to_string).collect();
+                let option = if taps.len() > 1 { "fds" } else { "fd" };
+                format!("tap,id=net,{option}={},vhost=off", taps.join(":"))
             }
         };
         let mut words = vec!["-netdev".into(), netdev, "-device".into()];
@@ -278,12 +257,21 @@ impl Rig {
             words.splice(0..0, ["-chardev".into(), chardev]);
         }
         // Without vectors: see `scripts/xtask/src/cluster/machine.rs`.
-        let mut card = format!("virtio-net-pci,netdev=net,mac={},disable-legacy=on", mac(number));
+        let mut card =
+            format!("virtio-net-pci,id=card,netdev=net,mac={},disable-legacy=on", mac(number));
         if let Guest::Ringed(size) = guest {
             card += &format!(",rx_queue_size={size},tx_queue_size={size}");
         }
-        let several = if guest.processors() > 1 { ",mq=on" } else { "" };
-        words.push(card + ",romfile=,vectors=0" + several);
+        if guest == Guest::Packed {
+            card += ",packed=on";
+        }
+        card += match (guest.processors(), backend) {
+            (1, _) => "",
+            // QEMU's own card spreads flows as it is told.
+            (_, Backend::Tap) => ",mq=on,rss=on",
+            _ => ",mq=on",
+        };
+        words.push(card + ",romfile=,vectors=0");
         Ok(words)
     }
 
@@ -325,6 +313,11 @@ impl Rig {
     /// Lets a machine measure something, and waits for the result.
     pub(super) fn measure(&self, number: usize, command: &str) -> anyhow::Result<Value> {
         self.ask(number, command)?;
+        self.finished(number).with_context(|| command.to_owned())
+    }
+
+    /// Waits until what a machine measures has ended, and returns the result.
+    pub(super) fn finished(&self, number: usize) -> anyhow::Result<Value> {
         let give_up = clock::now() + ENDS_WITHIN;
         loop {
             std::thread::sleep(Duration::from_millis(200));
@@ -332,14 +325,32 @@ impl Rig {
             if status["busy"] == false {
                 return self.ask(number, "result");
             }
-            anyhow::ensure!(clock::now() < give_up, "'{command}' does not end");
+            anyhow::ensure!(clock::now() < give_up, "it does not end");
         }
     }
 
     /// Frames that a machine has sent, as the switch has counted them.
     pub(super) fn frames_in(&self, number: usize) -> anyhow::Result<u64> {
-        let ports = Client::connect(&self.control())?.request(&Request::Ports)?;
-        ports["ports"][number - 1]["statistics"]["frames_in"].as_u64().context("no such port")
+        let ports = self.ports()?;
+        ports[number - 1]["statistics"]["frames_in"].as_u64().context("no such port")
+    }
+
+    /// What our switch says of its ports, that of the first machine first.
+    pub(super) fn ports(&self) -> anyhow::Result<Value> {
+        Ok(Client::connect(&self.control())?.request(&Request::Ports)?["ports"].take())
+    }
+
+    /// The bridge of the kernel, if that joins the machines.
+    pub(super) fn bridge(&self) -> anyhow::Result<&Bridge> {
+        self.bridge.as_ref().context("there is no bridge")
+    }
+
+    /// What a machine's driver and QEMU's card have agreed on, as QEMU calls it.
+    pub(super) fn negotiated(&self, number: usize) -> anyhow::Result<Vec<String>> {
+        let card = json!({ "path": "/machine/peripheral/card/virtio-backend" });
+        let status = qmp::execute_with(&self.qmp(number), "x-query-virtio-status", &card)?;
+        let names = status["guest-features"]["dev-features"].as_array().context("no features")?;
+        Ok(names.iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect())
     }
 
     /// The process of a machine.
@@ -355,45 +366,8 @@ impl Rig {
     }
 }
 
-/// What QEMU is told of what a machine boots.
-fn kernel(guest: Guest<'_>) -> anyhow::Result<Vec<OsString>> {
-    let root = std::env::var_os("COTERIE_ROOT").context("run scripts/bench")?;
-    let file = |name: &str| Path::new(&root).join("target").join(name).into_os_string();
-    Ok(match guest {
-        Guest::Ours(pace) => {
-            let mut words = vec!["-kernel".into(), file("coterie-pktgen")];
-            if pace == Pace::Counted {
-                words.extend(["-icount".into(), "shift=0".into()]);
-            }
-            words
-        }
-        Guest::Several(_) => vec!["-kernel".into(), file(SMP_IMAGE)],
-        Guest::Offloading(what) => {
-            let line = format!("pktgen.offloads={what}");
-            vec!["-kernel".into(), file("coterie-pktgen"), "-append".into(), line.into()]
-        }
-        Guest::Ringed(size) => {
-            let line = format!("pktgen.ring={size}");
-            vec!["-kernel".into(), file("coterie-pktgen"), "-append".into(), line.into()]
-        }
-        Guest::Linux(to) => {
-            let to = to.map_or_else(String::new, |to| format!(" to={to}"));
-            let line = format!("console=ttyS0 quiet net.ifnames=0 mitigations=off{to}");
-            let kernel = ["-kernel".into(), file("peers/linux/kernel")];
-            let rest =
-                ["-initrd".into(), file("peers/linux/initrd"), "-append".into(), line.into()];
-            kernel.into_iter().chain(rest).collect()
-        }
-    })
-}
-
 /// The last line of a log.
 fn tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     text.lines().last().unwrap_or("it says nothing").to_owned()
-}
-
-/// The address of a machine's card.
-pub(super) fn mac(number: usize) -> String {
-    format!("02:77:00:00:00:{number:02x}")
 }

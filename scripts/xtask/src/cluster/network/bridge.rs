@@ -56,18 +56,45 @@ impl Bridge {
     /// # Errors
     /// If it cannot be made.
     pub fn tap(&self, device: &str) -> anyhow::Result<OwnedFd> {
-        let Bridge(name) = self;
-        let tap = std::thread::scope(|scope| {
+        self.taps(device, 1)?.pop().context("a device has a queue")
+    }
+
+    /// The same with so many queues, each of which has a descriptor.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn taps(&self, device: &str, queues: usize) -> anyhow::Result<Vec<OwnedFd>> {
+        let open = || (0..queues).map(|_| open(device, queues > 1)).collect::<anyhow::Result<_>>();
+        let taps = self.within(open)?;
+        namespace::ip(&["-n", &self.0, "link", "set", device, "master", BRIDGE, "up"])?;
+        Ok(taps)
+    }
+
+    /// Gives the host an address on the bridge, in the bridge's namespace.
+    ///
+    /// # Errors
+    /// If that is not possible.
+    pub fn add_address(&self, address: &str) -> anyhow::Result<()> {
+        namespace::ip(&["-n", &self.0, "address", "add", address, "dev", BRIDGE])
+    }
+
+    /// Does something in the bridge's namespace: sockets that are made there stay there.
+    ///
+    /// # Errors
+    /// If the namespace is gone, or that fails.
+    pub fn within<T: Send>(
+        &self,
+        deed: impl FnOnce() -> anyhow::Result<T> + Send,
+    ) -> anyhow::Result<T> {
+        std::thread::scope(|scope| {
             // A thread can be in another namespace than its program; it does not come back.
-            let opened = scope.spawn(|| {
-                let file = File::open(namespace::file(name))?;
+            let done = scope.spawn(|| {
+                let file = File::open(namespace::file(&self.0))?;
                 setns(file, CloneFlags::CLONE_NEWNET)?;
-                open(device)
+                deed()
             });
-            opened.join().expect("opening a device does not panic")
-        })?;
-        namespace::ip(&["-n", name, "link", "set", device, "master", BRIDGE, "up"])?;
-        Ok(tap)
+            done.join().expect("what is done there does not panic")
+        })
     }
 
     /// Removes it, with its namespace.
@@ -76,15 +103,17 @@ impl Bridge {
     }
 }
 
-/// Makes a TAP device that lives as long as it is open.
-fn open(name: &str) -> anyhow::Result<OwnedFd> {
+/// Makes a TAP device that lives as long as it is open, or opens a queue more of it. The header in front of
+/// each frame says what is left to do, so that QEMU's card can offer to leave that to the kernel.
+fn open(name: &str, has_several_queues: bool) -> anyhow::Result<OwnedFd> {
     let device = File::options().read(true).write(true).open(TUN).context(TUN)?;
     // SAFETY: all zeros is a request without a name or flags.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *place = libc::c_char::try_from(byte)?;
     }
-    let flags = libc::IFF_TAP | libc::IFF_NO_PI;
+    let several = if has_several_queues { libc::IFF_MULTI_QUEUE } else { 0 };
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | several;
     request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags)?;
     // SAFETY: the descriptor is open, and the request a whole one that outlives the call.
     let result = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
