@@ -38,6 +38,8 @@ net       frames through virtio: packets a second, time for each, round trips
 peers     the same frames with others in the place of ours: DPDK's testpmd, Linux guests, sockets of QEMU
 virtio-user  whether all frames arrive that DPDK's driver sends by our switch; as the next ones, for tests
 testpmd   the same of our driver with DPDK's device, split rings and packed ones
+tap       the same of TCP between a machine of ours and this host's kernel, which leave work to the card
+linux     the same of TCP between a machine of ours and Linux, by our switch
 raft      consensus between machines: elections, failures of leaders, planned stops, restart; 3 and 32 nodes
 bft       the ledger between machines: one entry idle and with machines gone, batches; 4 and 32 nodes
 core      the Raft core alone, in memory, beside the crate raft 0.7; the Byzantine core, and its signatures
@@ -78,6 +80,8 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         Some("peers") => net::peers::measure(is_quick)?,
         Some("virtio-user") => net::others::virtio_user::measure()?,
         Some("testpmd") => net::others::testpmd::measure()?,
+        Some("tap") => net::others::tap::measure()?,
+        Some("linux") => net::others::linux::measure()?,
         Some("raft") => raft::measure(is_quick)?,
         Some("soak") => soak::measure(is_quick)?,
         Some("sim") => sim::measure(is_quick)?,

@@ -124,6 +124,18 @@ pub const ALL: &[Story] = &[
         others::testpmd,
         "DPDK's device counts and carries what our driver sends, on split and packed rings",
     ),
+    story(
+        "offloads",
+        60,
+        others::offloads,
+        "TCP with this host's kernel, which like ours leaves segments and sums to the card",
+    ),
+    story(
+        "linux",
+        90,
+        others::linux,
+        "the same with Linux in a machine beside ours, by our switch",
+    ),
     story("clock", 60, clock::rate, "the nodes' clocks run as fast as the host's"),
     story("serves", 40, serves::every_node, "every node takes writes, and every node reads them"),
     story(
