@@ -17,8 +17,8 @@ Usage: scripts/cluster [--name NAME] COMMAND
 
   up [--nodes N] [--net switch|socket|bridge|ovs] [--disk-dir D] [--image I|--adversary]
      [--machine q35|microvm] [--accel auto|kvm|tcg] [--memory MIB] [--disk-size MIB] [--port-base P]
-     [--services raft|bft|both] [--reads index|lease] [--ring-size N] [--append 'WORD...']
-     [--ovs-db SOCKET] [--config FILE]
+     [--services raft|bft|both] [--reads index|lease] [--ring-size N] [--packed]
+     [--append 'WORD...'] [--ovs-db SOCKET] [--config FILE]
                         builds what is missing, boots N nodes (3), waits until they serve
   status [--json]       which nodes run, who leads, where they answer
   shell I               the serial shell of node I; Ctrl-] detaches
@@ -45,6 +45,7 @@ Node I answers Redis clients at 127.0.0.1:7100+I and HTTP at 127.0.0.1:8100+I. C
 --services says what the nodes are for: the store (raft), the ledger, without which none boots (bft), or both.
 --adversary boots the image that tests boot, whose nodes 'bft adversary' makes lie.
 --ring-size says how many descriptors the rings of the cards between the nodes have: 1 to 1024 (256).
+--packed gives all devices packed rings in the place of split ones, with a --net other than switch.
 --append gives every node further settings, such as coterie.snapshot=1000 (see README). --reads lease needs
 a clock that goes on while a machine is paused: KVM's, or '--append coterie.clock=continuous'.
 'bridge' and 'ovs' need root; 'switch' and 'socket' do not. With 'ovs' (also: --switch ovs) the cluster runs
@@ -154,6 +155,7 @@ impl Words {
                 self.wishes.reads = Some(parser.value()?.parse_with(parse_reads)?);
             }
             (Some("up"), "ring-size") => self.wishes.ring_size = Some(parser.value()?.parse()?),
+            (Some("up"), "packed") => self.wishes.is_packed = Some(true),
             (Some("up"), "adversary") => self.wishes.is_adversary = true,
             (Some("up"), "append") => self.wishes.append = Some(parser.value()?.string()?),
             (Some("up"), "disk-dir") => {
@@ -355,6 +357,8 @@ mod tests {
         assert_eq!(wishes.net, Some(Net::Ovs));
         let Action::Up(wishes) = action("up --ring-size 1024").unwrap() else { panic!("not up") };
         assert_eq!(wishes.ring_size, Some(1024));
+        let Action::Up(wishes) = action("up --packed").unwrap() else { panic!("not up") };
+        assert_eq!(wishes.is_packed, Some(true));
         let Action::Up(wishes) = action("up --reads lease").unwrap() else { panic!("not up") };
         assert_eq!(wishes.reads, Some(Reads::Lease));
         let Action::Up(wishes) = action("up --services bft --accel tcg").unwrap() else {

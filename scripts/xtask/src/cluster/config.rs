@@ -76,7 +76,7 @@ mod tests {
     fn every_option_has_a_place() {
         let wishes = parse(
             "nodes = 5\nservices = 'both'\nnet = 'socket'\naccel = 'tcg'\nmemory = 96\ndisk-size = 32\n\
-             port-base = 7300\nring-size = 512\n\
+             port-base = 7300\nring-size = 512\npacked = true\n\
              reads = 'lease'\nappend = 'coterie.snapshot=200'\nmachine = 'microvm'\n",
         );
         let wishes = wishes.unwrap();
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!((wishes.net, wishes.accel), (Some(Net::Socket), Some(AccelWish::Tcg)));
         assert_eq!((wishes.memory_mib, wishes.disk_mib), (Some(96), Some(32)));
         assert_eq!((wishes.port_base, wishes.reads), (Some(7300), Some(Reads::Lease)));
-        assert_eq!(wishes.ring_size, Some(512));
+        assert_eq!((wishes.ring_size, wishes.is_packed), (Some(512), Some(true)));
         assert_eq!(wishes.append.as_deref(), Some("coterie.snapshot=200"));
         assert_eq!(parse("").unwrap(), Wishes::default());
     }
@@ -106,6 +106,7 @@ mod tests {
             ("ring-size = 2048", 1, "a power of two up to 1024"),
             ("net = 'tin-cans'", 1, "unknown variant `tin-cans`"),
             ("services = 'tea'", 1, "unknown variant `tea`"),
+            ("packed = 2", 1, "expected a boolean"),
             ("accel = 'now'", 1, "unknown variant `now`"),
             ("is-adversary = true", 1, "unknown field"),
             ("nodes", 1, ""),

@@ -223,6 +223,7 @@ mod tests {
                 image: PathBuf::new(),
                 reads: Reads::Index,
                 ring_size: 256,
+                is_packed: false,
                 services: Services::Both,
                 has_keys: false,
                 append: String::new(),

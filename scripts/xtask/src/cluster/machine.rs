@@ -161,10 +161,11 @@ fn settings(description: &Description, node: u16, format: Format, contact: Optio
 }
 
 /// `-device` options of a device that is on the bus, or on the board where there is none.
-fn device(machine: Machine, name: &str, options: &str, pci_options: &str) -> [String; 2] {
-    let device = match machine {
-        Machine::Q35 => format!("{name}-pci,{options},disable-legacy=on{pci_options}"),
-        Machine::Microvm => format!("{name}-device,{options}"),
+fn device(description: &Description, name: &str, options: &str, pci_options: &str) -> [String; 2] {
+    let packed = if description.is_packed { ",packed=on" } else { "" };
+    let device = match description.machine {
+        Machine::Q35 => format!("{name}-pci,{options}{packed},disable-legacy=on{pci_options}"),
+        Machine::Microvm => format!("{name}-device,{options}{packed}"),
     };
     ["-device".into(), device]
 }
@@ -172,10 +173,10 @@ fn device(machine: Machine, name: &str, options: &str, pci_options: &str) -> [St
 /// No firmware of a network card is wanted: it takes time and memory.
 const NO_ROM: &str = ",romfile=";
 
-fn card(machine: Machine, netdev: &str, kind: u8, node: u16) -> [String; 2] {
+fn card(description: &Description, netdev: &str, kind: u8, node: u16) -> [String; 2] {
     let [high, low] = node.to_be_bytes();
     let options = format!("netdev={netdev},mac=02:77:{kind:02x}:00:{high:02x}:{low:02x}");
-    device(machine, "virtio-net", &options, NO_ROM)
+    device(description, "virtio-net", &options, NO_ROM)
 }
 
 fn cluster_card(description: &Description, node: u16, tap: Option<i32>) -> Vec<String> {
@@ -197,7 +198,7 @@ fn cluster_card(description: &Description, node: u16, tap: Option<i32>) -> Vec<S
             vec!["-netdev".into(), format!("tap,id=cluster,fd={fd},vhost=off")]
         }
     };
-    let [option, mut device] = card(description.machine, "cluster", 0, node);
+    let [option, mut device] = card(description, "cluster", 0, node);
     // QEMU offers no less than this, and what takes frames out is no longer but over shared rings; the node
     // takes what it is offered, and no more than it is told.
     let size = description.ring_size.max(RING_SIZE_MIN_QEMU);
@@ -224,7 +225,7 @@ fn client_card(description: &Description, node: u16) -> Vec<String> {
         "user,id=clients,restrict=on,hostfwd=tcp:127.0.0.1:{resp}-:6379,hostfwd=tcp:127.0.0.1:{http}-:80"
     );
     let mut words = vec!["-netdev".into(), netdev];
-    words.extend(card(description.machine, "clients", 1, node));
+    words.extend(card(description, "clients", 1, node));
     words
 }
 
@@ -234,6 +235,6 @@ fn drive(description: &Description, node: u16) -> Vec<String> {
     let drive =
         format!("file={},format=raw,if=none,id=disk,cache=writeback,aio=threads", quoted(&path));
     let mut words = vec!["-drive".into(), drive];
-    words.extend(device(description.machine, "virtio-blk", "drive=disk", ""));
+    words.extend(device(description, "virtio-blk", "drive=disk", ""));
     words
 }

@@ -110,6 +110,9 @@ pub struct Description {
     /// How many descriptors each ring of the cards between them has.
     #[serde(default = "ring_size_default")]
     pub ring_size: u16,
+    /// The rings of their devices are packed.
+    #[serde(default)]
+    pub is_packed: bool,
     /// What they are for.
     #[serde(default)]
     pub services: Services,

@@ -57,6 +57,9 @@ pub struct Wishes {
     /// Descriptors of each ring of the cards between the nodes.
     #[serde(deserialize_with = "config::ring_size")]
     pub ring_size: Option<u16>,
+    /// Whether the rings of their devices are packed.
+    #[serde(rename = "packed")]
+    pub is_packed: Option<bool>,
     /// Further words for their kernel command lines.
     pub append: Option<String>,
 }
@@ -92,6 +95,7 @@ impl Wishes {
             is_adversary: self.is_adversary || others.is_adversary,
             reads: self.reads.or(others.reads),
             ring_size: self.ring_size.or(others.ring_size),
+            is_packed: self.is_packed.or(others.is_packed),
             append: self.append.or(others.append),
         }
     }
@@ -121,6 +125,13 @@ pub(super) fn check_port_base(base: u16) -> Result<u16, String> {
 pub(super) fn check_ring_size(size: u16) -> Result<u16, String> {
     let rule = || format!("a ring has a power of two up to {} descriptors", limits::RING_SIZE_MAX);
     if limits::is_ring_size(size) { Ok(size) } else { Err(rule()) }
+}
+
+/// Rings of a format that whatever joins the machines can read.
+fn check_packed(is_packed: bool, net: Net) -> Result<bool, String> {
+    // QEMU would say nothing, and leave the rings split.
+    let rule = "our switch reads split rings only: --packed goes with --net socket, bridge or ovs";
+    if is_packed && net == Net::Switch { Err(rule.into()) } else { Ok(is_packed) }
 }
 
 fn within<T: PartialOrd>(
@@ -213,8 +224,10 @@ fn known_again(known: Description, wishes: &Wishes) -> anyhow::Result<Descriptio
     let reads = wishes.reads.unwrap_or(known.reads);
     let ring_size = wishes.ring_size.unwrap_or(known.ring_size);
     let ring_size = check_ring_size(ring_size).map_err(anyhow::Error::msg)?;
+    let is_packed = wishes.is_packed.unwrap_or(known.is_packed);
+    let is_packed = check_packed(is_packed, known.net).map_err(anyhow::Error::msg)?;
     let append = wishes.append.clone().unwrap_or_else(|| known.append.clone());
-    Ok(Description { image, machine, memory_mib, reads, ring_size, append, ..known })
+    Ok(Description { image, machine, memory_mib, reads, ring_size, is_packed, append, ..known })
 }
 
 /// A cluster that was not there before; writes its description.
@@ -228,6 +241,8 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
     let disk_mib = check_disk(wishes.disk_mib.unwrap_or(256)).map_err(refuse)?;
     let ring_size =
         check_ring_size(wishes.ring_size.unwrap_or(limits::RING_SIZE)).map_err(refuse)?;
+    let net = wishes.net.unwrap_or(Net::Switch);
+    let is_packed = check_packed(wishes.is_packed.unwrap_or(false), net).map_err(refuse)?;
     let services = wishes.services.unwrap_or_default();
     let has_keys = has_ledger(services, nodes)?;
     let image = match &wishes.image {
@@ -246,10 +261,7 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
         AccelWish::Tcg => (Accel::Tcg, "as asked".into()),
     };
     eprintln!("accelerator: {} ({reason})", if accel == Accel::Kvm { "kvm" } else { "tcg" });
-    anyhow::ensure!(
-        wishes.ovs_db.is_none() || wishes.net == Some(Net::Ovs),
-        "--ovs-db goes with --net ovs"
-    );
+    anyhow::ensure!(wishes.ovs_db.is_none() || net == Net::Ovs, "--ovs-db goes with --net ovs");
     if let Some(folder) = &wishes.disk_dir {
         std::fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
     }
@@ -264,7 +276,7 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
         founders: nodes,
         nodes: (1..=nodes).collect(),
         next_node: nodes + 1,
-        net: wishes.net.unwrap_or(Net::Switch),
+        net,
         ovs_db: wishes.ovs_db.clone(),
         machine: wishes.machine.unwrap_or(Machine::Q35),
         accel,
@@ -274,6 +286,7 @@ pub fn create(folder: &Folder, wishes: &Wishes) -> anyhow::Result<Description> {
         image,
         reads: wishes.reads.unwrap_or_default(),
         ring_size,
+        is_packed,
         services,
         has_keys,
         append: wishes.append.clone().unwrap_or_default(),

@@ -230,6 +230,7 @@ pub const ALL: &[Story] = &[
     story("socket", 60, networks::socket, "the machines are joined by Unix sockets"),
     story("microvm", 60, networks::microvm, "machines without PCI"),
     story("rings", 90, networks::rings, "cards with longer and shorter rings"),
+    story("packed", 90, networks::packed, "devices with packed rings, in the place of split ones"),
     story("bridge", 60, networks::bridge, "the machines are joined by a bridge of the kernel"),
     story("ovs", 90, networks::ovs, "the machines are joined by Open vSwitch with DPDK"),
     story("up-twice", 40, scripts::up_twice, "what runs is said, and what is missing is started"),

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::stories::{Ending, World};
+use crate::machine;
 
 /// Our switch over Unix sockets.
 pub fn socket(world: &mut World) -> anyhow::Result<Ending> {
@@ -65,6 +66,34 @@ pub fn rings(world: &mut World) -> anyhow::Result<Ending> {
     let complaint = cluster.run_in_vain(&["up", "--ring-size", "1000"])?;
     anyhow::ensure!(complaint.contains("a power of two up to 1024"), "{complaint}");
     Ok(Ending::Good)
+}
+
+/// Packed rings of all devices, which QEMU itself reads.
+pub fn packed(world: &mut World) -> anyhow::Result<Ending> {
+    let cluster = world.boot(&["--net", "socket", "--packed"])?;
+    are_packed(&cluster, &[1, 2, 3])?;
+    survives_its_leader(&cluster)?;
+    // It is known which it has, when it is started again.
+    cluster.run(&["down"])?;
+    cluster.up(&[])?;
+    are_packed(&cluster, &[1, 2, 3])?;
+    cluster.expect(&[1, 2, 3], "x", "after")?;
+    let complaint = world.cluster()?.run_in_vain(&["up", "--packed"])?;
+    anyhow::ensure!(complaint.contains("split rings only"), "packed for our switch: {complaint}");
+    Ok(Ending::Good)
+}
+
+/// Nodes say at each start which rings their cards have.
+fn are_packed(cluster: &Cluster, nodes: &[u16]) -> anyhow::Result<()> {
+    for node in nodes {
+        let said = machine::said(&cluster.folder(), *node)?;
+        for card in ["card of the cluster", "card of the clients"] {
+            let line = said.lines().rev().find(|line| line.contains(card));
+            let is_packed = line.is_some_and(|line| line.contains("packed rings"));
+            anyhow::ensure!(is_packed, "the {card} of node {node}: {line:?}");
+        }
+    }
+    Ok(())
 }
 
 fn has_rings(cluster: &Cluster, size: u16) -> anyhow::Result<()> {
