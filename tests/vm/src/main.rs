@@ -10,6 +10,7 @@ mod clock;
 mod cluster;
 mod leftovers;
 mod machine;
+mod pcap;
 mod runner;
 mod screen;
 mod session;

@@ -3,6 +3,7 @@
 mod absence;
 mod alone;
 mod audit;
+mod captures;
 mod clock;
 mod damage;
 mod disk;
@@ -223,6 +224,12 @@ pub const ALL: &[Story] = &[
         "a node that floods slows the others by no more than the stated bound",
     ),
     story("shell", 60, shell::session, "a person at the serial port, and a program"),
+    story(
+        "captures",
+        60,
+        captures::well_formed,
+        "what the switch captures is well-formed throughout",
+    ),
     story("nonsense", 40, nonsense::from_clients, "garbage is answered, counted, and harms nobody"),
     story("metrics", 60, metrics::promtool, "what Prometheus reads is as it should be"),
     story("same-number", 60, same_number::impostor, "a second node with the same number"),
