@@ -11,6 +11,7 @@ mod cluster;
 mod leftovers;
 mod machine;
 mod pcap;
+mod qmp;
 mod runner;
 mod screen;
 mod session;

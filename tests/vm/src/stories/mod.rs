@@ -237,6 +237,12 @@ pub const ALL: &[Story] = &[
     story("socket", 60, networks::socket, "the machines are joined by Unix sockets"),
     story("microvm", 60, networks::microvm, "machines without PCI"),
     story("rings", 90, networks::rings, "cards with longer and shorter rings"),
+    story(
+        "link",
+        120,
+        networks::link,
+        "the cable of a leader's card is pulled out, and put in again",
+    ),
     story("packed", 90, networks::packed, "devices with packed rings, in the place of split ones"),
     story("bridge", 60, networks::bridge, "the machines are joined by a bridge of the kernel"),
     story("ovs", 90, networks::ovs, "the machines are joined by Open vSwitch with DPDK"),

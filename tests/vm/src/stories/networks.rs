@@ -1,12 +1,17 @@
 //! Other networks between the machines, and other machines.
 
 use std::path::Path;
+use std::time::Duration;
 
+use anyhow::Context;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::stories::{Ending, World};
-use crate::machine;
+use crate::{clock, machine, qmp};
+
+/// How long a node may take to notice that its cable is out, or in again.
+const NOTICED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Our switch over Unix sockets.
 pub fn socket(world: &mut World) -> anyhow::Result<Ending> {
@@ -66,6 +71,43 @@ pub fn rings(world: &mut World) -> anyhow::Result<Ending> {
     let complaint = cluster.run_in_vain(&["up", "--ring-size", "1000"])?;
     anyhow::ensure!(complaint.contains("a power of two up to 1024"), "{complaint}");
     Ok(Ending::Good)
+}
+
+/// The cable of a node's card is out for a while: the others go on, and it comes back.
+pub fn link(world: &mut World) -> anyhow::Result<Ending> {
+    for options in [&[][..], &["--net", "socket"], &["--net", "socket", "--machine", "microvm"]] {
+        let cluster = world.boot(options)?;
+        comes_back_to_the_wire(&cluster).with_context(|| options.join(" "))?;
+        cluster.run(&["down"])?;
+    }
+    Ok(Ending::Good)
+}
+
+fn comes_back_to_the_wire(cluster: &Cluster) -> anyhow::Result<()> {
+    let cut_off = cluster.leader(None)?;
+    let others: Vec<u16> = [1, 2, 3].into_iter().filter(|node| *node != cut_off).collect();
+    cluster.write(cut_off, "x", "before")?;
+    set_link(cluster, cut_off, false)?;
+    let leader = cluster.leader(Some(cut_off))?;
+    cluster.write(others[0], "x", "meanwhile")?;
+    set_link(cluster, cut_off, true)?;
+    cluster.wait_until_follows(cut_off, leader)?;
+    cluster.write(cut_off, "x", "after")?;
+    cluster.expect(&[1, 2, 3], "x", "after")
+}
+
+/// Pulls the cable out or puts it in, and waits until the node has noticed: it looks once a second.
+fn set_link(cluster: &Cluster, node: u16, is_up: bool) -> anyhow::Result<()> {
+    let changes = || -> anyhow::Result<Option<u64>> {
+        let stats = cluster.run(&["sh", &node.to_string(), "netio stats --json"])?;
+        let stats: Value = serde_json::from_str(&stats)?;
+        let mut rows = stats.as_array().into_iter().flatten();
+        let row = rows.find(|row| row["figure"] == "link_changes").context("no link_changes")?;
+        Ok(row["cluster"].as_u64())
+    };
+    let before = changes()?;
+    qmp::set_link(cluster, node, is_up)?;
+    clock::wait("the node notices", NOTICED_WITHIN, || Ok(changes()? > before))
 }
 
 /// Packed rings of all devices, which QEMU itself reads.
