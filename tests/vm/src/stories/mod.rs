@@ -14,6 +14,7 @@ mod ledger;
 mod liars;
 mod members;
 mod metrics;
+mod netio;
 mod networks;
 mod nonsense;
 mod others;
@@ -224,6 +225,7 @@ pub const ALL: &[Story] = &[
         "a node that floods slows the others by no more than the stated bound",
     ),
     story("shell", 60, shell::session, "a person at the serial port, and a program"),
+    story("netio", 60, netio::numbers, "what the shell says of frames, and bounds a class to"),
     story(
         "captures",
         60,
