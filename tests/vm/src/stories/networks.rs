@@ -41,7 +41,7 @@ pub fn bridge(world: &mut World) -> anyhow::Result<Ending> {
     Ok(Ending::Good)
 }
 
-/// Open vSwitch with DPDK, of the cluster's own.
+/// Open vSwitch with DPDK, of the cluster's own. It reads packed rings, too.
 pub fn ovs(world: &mut World) -> anyhow::Result<Ending> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(Ending::Skipped("needs root"));
@@ -53,6 +53,10 @@ pub fn ovs(world: &mut World) -> anyhow::Result<Ending> {
     survives_its_leader(&cluster)?;
     let complaint = cluster.run_in_vain(&["partition", "1|2,3"])?;
     anyhow::ensure!(complaint.contains("Open vSwitch"), "a fault on Open vSwitch: {complaint}");
+    cluster.run(&["down"])?;
+    cluster.up(&["--packed"])?;
+    are_packed(&cluster, &[1, 2, 3])?;
+    cluster.expect(&[1, 2, 3], "x", "after")?;
     cluster.run(&["down"])?;
     let namespace = Path::new("/run/netns").join(format!("coterie-{}", cluster.name));
     anyhow::ensure!(!namespace.exists(), "'down' has left {}", namespace.display());
