@@ -14,7 +14,7 @@ use core::fmt::{Display, Write};
 use base::limits::packet_buffers;
 use base::{Duration, Instant};
 use net::device::{FrameDevice, Offloads};
-use pktgen::card::Card;
+use pktgen::card::{Card, Polls};
 use pktgen::settings::{Offloading, Settings};
 use pktgen::station::Seed;
 use pktgen::tcp::Tcp;
@@ -199,7 +199,7 @@ fn run<T: Transport>(mut card: VirtioNet<T>, pools: &Pools, clock: Clock) -> ! {
     let tcp = pools.tcp(&card, clock.now());
     let (packets, templates) = (pools.packets.clone(), pools.templates.clone());
     let mut station = Station::new(card.mac().0, packets, templates, tcp, seed());
-    let mut link = card.check_link();
+    let (mut link, mut polls) = (card.check_link(), Polls::default());
     let mut waiting = VecDeque::with_capacity(BURST);
     let mut terminal = Terminal::new(&format_args!("the card is {}", card.mac()));
     let mut idle = Idle::new(clock);
@@ -209,6 +209,7 @@ fn run<T: Transport>(mut card: VirtioNet<T>, pools: &Pools, clock: Clock) -> ! {
         turns = turns.wrapping_add(1);
         let now = clock.now();
         let received = receive(&mut card, &mut station, pools.settings.offloading, now);
+        polls.note(received);
         if station.is_short_of_buffers() {
             // The next burst is made of buffers that have left.
             card.reclaim();
@@ -224,7 +225,7 @@ fn run<T: Transport>(mut card: VirtioNet<T>, pools: &Pools, clock: Clock) -> ! {
         if is_awake && !turns.is_multiple_of(TURNS_BETWEEN_KEYS) {
             continue;
         }
-        station.note_card(told(&card, link));
+        station.note_card(told(&card, link, polls));
         let is_console_quiet = terminal.serve(&mut station, clock);
         if now >= check_at {
             check_at = now + CHECK_EVERY;
@@ -246,9 +247,9 @@ fn run<T: Transport>(mut card: VirtioNet<T>, pools: &Pools, clock: Clock) -> ! {
 }
 
 /// What the station is told of its card.
-fn told<T: Transport>(card: &VirtioNet<T>, link: LinkState) -> Card {
+fn told<T: Transport>(card: &VirtioNet<T>, link: LinkState, polls: Polls) -> Card {
     Card {
-        statistics: card.statistics(),
+        statistics: polls.within(card.statistics()),
         is_link_up: Some(link == LinkState::Up),
         is_packed: Some(card.ring_format() == RingFormat::Packed),
     }

@@ -8,7 +8,7 @@ use base::Instant;
 use base::limits::{PACKET_BUFFERS, RING_SIZE};
 use net::device::FrameDevice;
 use netio::NetStatistics;
-use pktgen::card::Card;
+use pktgen::card::{Card, Polls};
 use pktgen::recall::Recall;
 use pktgen::tcp::Tcp;
 use pktgen::team::{Member, STATIONS_MAX};
@@ -125,6 +125,7 @@ struct Worker {
     waiting: VecDeque<Packet>,
     clock: Clock,
     turns: u32,
+    polls: Polls,
     check_at: Instant,
     /// What the first counts of the card as a whole.
     card: NetStatistics,
@@ -137,7 +138,7 @@ impl Worker {
         let (clock, waiting) = (Clock::new(), VecDeque::with_capacity(BURST));
         let check_at = clock.now() + CHECK_EVERY;
         let (card, is_link_up) = (NetStatistics::default(), None);
-        let turns = 0;
+        let (turns, polls) = (0, Polls::default());
         Worker {
             processors,
             pair,
@@ -146,6 +147,7 @@ impl Worker {
             waiting,
             clock,
             turns,
+            polls,
             check_at,
             card,
             is_link_up,
@@ -158,6 +160,7 @@ impl Worker {
         let now = self.clock.now();
         let station = &mut self.station;
         let received = self.pair.receive_burst(BURST, |frame| station.handle_frame(frame, now));
+        self.polls.note(received);
         if station.is_short_of_buffers() {
             self.pair.reclaim();
         }
@@ -211,6 +214,7 @@ impl Worker {
     fn told(&self) -> Card {
         let NetStatistics { link_changes, restarts, .. } = self.card;
         let statistics = NetStatistics { link_changes, restarts, ..self.pair.statistics() };
+        let statistics = self.polls.within(statistics);
         Card { statistics, is_link_up: self.is_link_up, is_packed: None }
     }
 
