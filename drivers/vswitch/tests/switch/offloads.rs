@@ -170,22 +170,24 @@ fn a_flow_comes_back_to_the_pair_that_it_is_sent_from() {
     }
 }
 
-/// Nobody works on the pair that a flow comes to, so it stays there: its frames come in order.
+/// Nobody works on the pair that a flow comes to, so it stays there: its frames come in order, be they all in
+/// the ring, or more than there are buffers, so that the last ones wait for some.
 #[test]
 fn a_flow_stays_where_earlier_frames_of_it_lie() {
-    let switch = Running::new("idle-pair", &RINGS[..2]);
-    let (mut one, mut two) = plug_in_pairs(&switch);
-    speak(&mut two, &mut one, 0);
-    // More than there are buffers: the last ones wait for some.
-    let payloads = 10..10 + usize::from(RING) + 4;
-    let sent: Vec<_> = payloads.map(|payload| answer(&mut one, payload)).collect();
-    speak(&mut two, &mut one, 1);
-    let sent = [sent, vec![answer(&mut one, 100)]].concat();
-    for frame in &sent {
-        assert_eq!(&two.receive_in(RECEIVE).expect("it lies where the flow was").1, frame);
-        two.offer_buffers_in(RECEIVE, 1);
+    for count in [3, usize::from(RING) + 4] {
+        let switch = Running::new(&format!("idle-pair-{count}"), &RINGS[..2]);
+        let (mut one, mut two) = plug_in_pairs(&switch);
+        speak(&mut two, &mut one, 0);
+        let sent: Vec<_> = (10..10 + count).map(|payload| answer(&mut one, payload)).collect();
+        speak(&mut two, &mut one, 1);
+        let sent = [sent, vec![answer(&mut one, 100)]].concat();
+        for frame in &sent {
+            let (_, got) = two.receive_in(RECEIVE).expect("it lies where the flow was");
+            assert_eq!(&got, frame);
+            two.offer_buffers_in(RECEIVE, 1);
+        }
+        // Now that all is taken, it goes to where the machine speaks.
+        let last = answer(&mut one, 101);
+        assert_eq!(two.receive_in(RECEIVE + 2).expect("it has moved").1, last);
     }
-    // Now that all is taken, it goes to where the machine speaks.
-    let last = answer(&mut one, 101);
-    assert_eq!(two.receive_in(RECEIVE + 2).expect("it has moved").1, last);
 }
