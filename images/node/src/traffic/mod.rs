@@ -98,8 +98,8 @@ impl Traffic {
         Some(frame)
     }
 
-    /// A frame has arrived before the disk is read: nobody is served yet, and whoever wants something will say
-    /// it again.
+    /// A frame has arrived before the disk is read: nobody is served yet. Whoever wants something will say it
+    /// again.
     pub(crate) fn drop_early(&mut self, port: Port) {
         self.gate_mut(port).early += 1;
     }

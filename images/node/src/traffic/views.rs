@@ -291,8 +291,11 @@ pub(crate) fn offloads(traffic: &Traffic) -> Listing {
     rows
 }
 
-/// What may be taken over, and where it is in a set.
-const OFFLOADS: [(&str, fn(&OffloadSet) -> bool); 9] = [
+/// What something is called that may be taken over, and whether it is in a set.
+type Offload = (&'static str, fn(&OffloadSet) -> bool);
+
+/// What may be taken over.
+const OFFLOADS: [Offload; 9] = [
     ("transmit_checksum", |set| set.transmit_checksum),
     ("receive_checksum", |set| set.receive_checksum),
     ("transmit_tso", |set| set.transmit_tso_ipv4 || set.transmit_tso_ipv6),

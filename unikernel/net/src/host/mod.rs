@@ -3,8 +3,8 @@
 //! Every port has a few sockets that listen, so that several clients may connect at once; when one of them
 //! is taken, another is made, until there are as many connections as there may be. Then a further client is
 //! refused (RST), which is better than a wait without end. Work per call is bounded: frames that wait are
-//! taken a burst at a time. So are buffers: a stack keeps few frames that it has not looked at, and few answers,
-//! or nothing might arrive any more that concerns others.
+//! taken a burst at a time. So are buffers: a stack keeps few frames that it has not looked at, and few
+//! answers, or nothing might arrive any more that concerns others.
 //!
 //! Ping is answered and clients are served in both families of IP: the card's IPv6 address is the one that
 //! follows from its Ethernet address.
@@ -162,8 +162,9 @@ impl HostStack {
         }
     }
 
-    /// So many frames may be made from now on for connections with each port; what does not fit stays in them.
-    /// At first there is room for any number. What is answered to others has room of its own, which is small.
+    /// So many frames may be made from now on for connections with each port; what does not fit stays in
+    /// them. At first there is room for any number. What is answered to others has room of its own, which is
+    /// small.
     pub fn set_room(&mut self, of_port: impl Fn(u16) -> usize) {
         for service in &mut self.services {
             service.room = of_port(service.port);
@@ -200,7 +201,7 @@ impl HostStack {
             match self.take_frame(at) {
                 PollIngressSingleResult::None => break,
                 PollIngressSingleResult::PacketProcessed => {}
-                // Perhaps a client took a listener, and the next frame needs one, or ends what has just begun.
+                // Perhaps a client took a listener, and the next frame needs one, or ends what has begun.
                 PollIngressSingleResult::SocketStateChanged => {
                     self.accept();
                     self.replenish();
