@@ -40,6 +40,7 @@ virtio-user  whether all frames arrive that DPDK's driver sends by our switch; a
 testpmd   the same of our driver with DPDK's device, split rings and packed ones
 tap       the same of TCP between a machine of ours and this host's kernel, which leave work to the card
 linux     the same of TCP between a machine of ours and Linux, by our switch
+rss       the same of flows that QEMU's card spreads among the pairs of a machine of ours
 raft      consensus between machines: elections, failures of leaders, planned stops, restart; 3 and 32 nodes
 bft       the ledger between machines: one entry idle and with machines gone, batches; 4 and 32 nodes
 core      the Raft core alone, in memory, beside the crate raft 0.7; the Byzantine core, and its signatures
@@ -82,6 +83,7 @@ pub fn main(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
         Some("testpmd") => net::others::testpmd::measure()?,
         Some("tap") => net::others::tap::measure()?,
         Some("linux") => net::others::linux::measure()?,
+        Some("rss") => net::others::rss::measure()?,
         Some("raft") => raft::measure(is_quick)?,
         Some("soak") => soak::measure(is_quick)?,
         Some("sim") => sim::measure(is_quick)?,

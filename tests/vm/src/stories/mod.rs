@@ -132,6 +132,7 @@ pub const ALL: &[Story] = &[
         others::offloads,
         "TCP with this host's kernel, which like ours leaves segments and sums to the card",
     ),
+    story("rss", 60, others::rss, "QEMU's card spreads flows among two pairs, as it is told"),
     story(
         "linux",
         90,

@@ -10,6 +10,13 @@ use crate::cluster::Cluster;
 use crate::stories::{Ending, World};
 use crate::{clock, machine, qmp};
 
+/// Each bus with each kind of backend: QEMU tells card and backend in other ways.
+const WIRES: [&[&str]; 4] = [
+    &[],
+    &["--machine", "microvm"],
+    &["--net", "socket"],
+    &["--net", "socket", "--machine", "microvm"],
+];
 /// How long a node may take to notice that its cable is out, or in again.
 const NOTICED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -79,7 +86,7 @@ pub fn rings(world: &mut World) -> anyhow::Result<Ending> {
 
 /// The cable of a node's card is out for a while: the others go on, and it comes back.
 pub fn link(world: &mut World) -> anyhow::Result<Ending> {
-    for options in [&[][..], &["--net", "socket"], &["--net", "socket", "--machine", "microvm"]] {
+    for options in WIRES {
         let cluster = world.boot(options)?;
         comes_back_to_the_wire(&cluster).with_context(|| options.join(" "))?;
         cluster.run(&["down"])?;

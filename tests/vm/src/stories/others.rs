@@ -15,6 +15,8 @@ const SWITCHED_MIN: f64 = 100_000.0;
 const COUNTED_MIN: f64 = 100_000.0;
 /// At a pace that all can carry, in two seconds.
 const CARRIED_MIN: f64 = 1_000.0;
+/// So many flows there are, with some of the bridge; if each came by both pairs there would be twice as many.
+const SPREAD_MAX: f64 = 64.0 + 16.0;
 /// What goes in each direction of a connection: with the host's kernel, and with a Linux that is translated.
 const HOST_BYTES_MIN: f64 = 10e6;
 const LINUX_BYTES_MIN: f64 = 4e6;
@@ -68,6 +70,31 @@ pub fn offloads(_: &mut World) -> anyhow::Result<Ending> {
         "the card hands up no large segments: {figures}"
     );
     the_card_worked(&figures)
+}
+
+/// Flows that QEMU's card spreads among a machine's pairs of queues: each comes by one of them.
+pub fn rss(_: &mut World) -> anyhow::Result<Ending> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(Ending::Skipped("needs root"));
+    }
+    if !has_tap() {
+        return Ok(Ending::Skipped(TAP_MISSING));
+    }
+    if !Path::new("target/coterie-pktgen-smp").exists() {
+        return Ok(Ending::Skipped("the image for it is not built: scripts/image --smp"));
+    }
+    let figures = bench(&["rss", "--smp", "--json"])?;
+    let get = |name| figure(&figures, name);
+    let (frames, flows) = (
+        [get("frames_pair_0")?, get("frames_pair_1")?],
+        [get("flows_pair_0")?, get("flows_pair_1")?],
+    );
+    anyhow::ensure!(frames.iter().all(|count| *count > 0.0), "a pair got nothing: {figures}");
+    let is_all = frames.iter().sum::<f64>() == get("sent")?;
+    anyhow::ensure!(is_all, "the pairs' counts are not all: {figures}");
+    let flows: f64 = flows.iter().sum();
+    anyhow::ensure!(flows <= SPREAD_MAX, "flows came by two pairs: {figures}");
+    Ok(Ending::Good)
 }
 
 /// TCP with Linux in another machine, both ways, by our switch.

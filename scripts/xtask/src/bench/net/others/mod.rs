@@ -3,6 +3,7 @@
 
 pub(in crate::bench) mod linux;
 mod peer;
+pub(in crate::bench) mod rss;
 pub(in crate::bench) mod tap;
 pub(in crate::bench) mod testpmd;
 pub(in crate::bench) mod virtio_user;
