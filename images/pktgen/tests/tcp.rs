@@ -164,6 +164,8 @@ fn a_card_that_cuts_gets_segments_of_64_kib() {
     assert_eq!(outcome.used.cut_here, 0);
     assert!((60_000..=14 + 65_535).contains(&world.largest), "{}", world.largest);
     let copied = [0, 1].map(|end: usize| world.ends[end].tcp.copied_bytes());
+    let merge = world.ends[1].tcp.offload_status().used.merge;
+    assert_eq!((merge.received, merge.merged), (0, 0), "the card of the other end merges");
     assert_eq!(copied[0], 0, "from TCP's window to the card in one buffer");
     assert!(copied[1] > 0, "put together, where the card has buffers of a page only");
     world.assert_nothing_is_held();
@@ -179,6 +181,9 @@ fn where_the_card_cuts_nothing_the_processor_does() {
     assert!(used.verified_here > 10 && used.bad_checksum == 0);
     assert_eq!((used.cut_by_card, used.refused, world.largest), (0, 0, 1514));
     assert!(world.ends[0].tcp.copied_bytes() > 1_000_000);
+    // The other end merges what has come in one burst, and its stack sees fewer and longer segments.
+    let merge = world.ends[1].tcp.offload_status().used.merge;
+    assert!(merge.merged > 10 && merge.appended > 5 * merge.merged, "{merge:?}");
     world.assert_nothing_is_held();
 }
 

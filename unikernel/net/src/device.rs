@@ -35,10 +35,12 @@ pub struct Offloads {
     large: Option<Pool>,
     /// Whether the card cuts them.
     is_card_cutting: bool,
+    /// Whether segments that arrive are merged here, as the card does not.
+    is_merging: bool,
 }
 
 impl Offloads {
-    /// Checksums, and cutting segments if `is_large`, for a card that offers `offered` and was asked for
+    /// Checksums, and cutting and merging segments if `is_large`, for a card that offers `offered` and was asked for
     /// `wanted`. Segments are cut into buffers of `pool`.
     ///
     /// # Panics
@@ -51,8 +53,10 @@ impl Offloads {
         is_large: bool,
     ) -> Offloads {
         let engine = OffloadEngine::new(offered, wanted, pool, large.clone());
-        let is_card_cutting = engine.status().negotiated.transmit_tso_ipv4;
-        Offloads { engine, large: is_large.then_some(large), is_card_cutting }
+        let negotiated = engine.status().negotiated;
+        let is_card_cutting = negotiated.transmit_tso_ipv4;
+        let is_merging = is_large && !negotiated.receive_tso_ipv4;
+        Offloads { engine, large: is_large.then_some(large), is_card_cutting, is_merging }
     }
 
     /// The longest frame that smoltcp may hand down, if it is more than a packet.
@@ -102,14 +106,32 @@ impl FrameDevice {
     /// A frame has arrived. If the card does not vouch for its checksums they are verified now, so that those
     /// of TCP and IPv4 that are wrong are counted here, and nowhere else.
     pub fn push_received(&mut self, frame: Frame, is_vouched_for: bool) {
-        let is_acceptable = match &mut self.offloads {
-            Some(offloads) => offloads.engine.accepts(&frame, is_vouched_for),
-            None => is_vouched_for || packet::is_intact(&frame),
+        let FrameDevice { offloads, received, .. } = self;
+        let is_acceptable = match offloads {
+            // All of a burst are given on at its end, so that none is older than another.
+            Some(Offloads { engine, is_merging: true, .. }) => {
+                let now_ns = 0;
+                let give = |frame| received.push_back(frame);
+                engine.receive_unverified(frame, is_vouched_for, now_ns, give)
+            }
+            other => {
+                let is_acceptable = match other {
+                    Some(offloads) => offloads.engine.accepts(&frame, is_vouched_for),
+                    None => is_vouched_for || packet::is_intact(&frame),
+                };
+                if is_acceptable {
+                    received.push_back(frame);
+                }
+                is_acceptable
+            }
         };
-        if is_acceptable {
-            self.received.push_back(frame);
-        } else {
-            self.bad_checksums += 1;
+        self.bad_checksums += u64::from(!is_acceptable);
+    }
+
+    /// No more frames of this burst come: what waited to be merged with others is read as it is.
+    pub fn end_burst(&mut self) {
+        if let Some(offloads) = &mut self.offloads {
+            offloads.engine.flush(|frame| self.received.push_back(frame));
         }
     }
 

@@ -53,6 +53,8 @@ struct Held {
     identification: u16,
     /// By how much identifications differ, once two are known: one, or zero where they mean nothing.
     identification_step: Option<u16>,
+    /// Whether who gets it verifies the checksum of TCP: it is computed only then.
+    is_verified_later: bool,
 }
 
 /// The segments that wait, one for each flow.
@@ -85,13 +87,37 @@ impl Merger {
             self.statistics.bad_checksum += 1;
             return give(frame);
         }
+        self.merge(frame, &layout, (now_ns, true), give);
+    }
+
+    /// As [`Merger::receive`], for a frame that was verified, and for who does not do so again.
+    pub(super) fn receive_verified(
+        &mut self,
+        frame: Frame,
+        now_ns: u64,
+        give: &mut impl FnMut(Frame),
+    ) {
+        self.statistics.received += 1;
+        match Layout::of(&frame) {
+            Some(layout) => self.merge(frame, &layout, (now_ns, false), give),
+            None => give(frame),
+        }
+    }
+
+    fn merge(
+        &mut self,
+        frame: Frame,
+        layout: &Layout,
+        (now_ns, is_verified_later): (u64, bool),
+        give: &mut impl FnMut(Frame),
+    ) {
         let place = self
             .held
             .iter()
-            .position(|held| held.as_ref().is_some_and(|held| held.is_same_flow(&frame, &layout)));
+            .position(|held| held.as_ref().is_some_and(|held| held.is_same_flow(&frame, layout)));
         if let Some(place) = place {
-            if self.append(place, &frame, &layout) {
-                if ends(&frame, &layout) || self.is_complete(place, &layout) {
+            if self.append(place, &frame, layout) {
+                if ends(&frame, layout) || self.is_complete(place, layout) {
                     self.flush(place, give);
                 }
                 return;
@@ -99,8 +125,8 @@ impl Merger {
             // It is overtaken by nothing of its flow.
             self.flush(place, give);
         }
-        if is_mergeable(&frame, &layout) && !ends(&frame, &layout) {
-            self.hold(Held::new(frame, layout, now_ns), give);
+        if is_mergeable(&frame, layout) && !ends(&frame, layout) {
+            self.hold(Held::new(frame, *layout, (now_ns, is_verified_later)), give);
         } else {
             give(frame);
         }
@@ -138,7 +164,10 @@ impl Merger {
         let Some(mut held) = self.held[place].take() else { return };
         if held.segments > 1 {
             self.statistics.merged += 1;
-            held.layout.seal(&mut held.frame);
+            match held.is_verified_later {
+                true => held.layout.seal(&mut held.frame),
+                false => held.layout.seal_partially(&mut held.frame),
+            }
         }
         give(held.frame);
     }
@@ -172,16 +201,17 @@ impl Merger {
 }
 
 impl Held {
-    fn new(frame: Frame, layout: Layout, now_ns: u64) -> Held {
+    fn new(frame: Frame, layout: Layout, (since_ns, is_verified_later): (u64, bool)) -> Held {
         let segment_bytes = layout.payload_range().len();
         Held {
             layout,
-            since_ns: now_ns,
+            since_ns,
             next: layout.sequence(&frame).wrapping_add(segment_bytes as u32),
             segment_bytes,
             segments: 1,
             identification: layout.identification(&frame),
             identification_step: None,
+            is_verified_later,
             frame,
         }
     }

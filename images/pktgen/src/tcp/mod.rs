@@ -240,6 +240,7 @@ impl Tcp {
             return;
         }
         let at = smol_instant(now);
+        self.device.end_burst();
         self.interface.poll_maintenance(at);
         for _ in 0..RECEIVED_MAX {
             let result =
