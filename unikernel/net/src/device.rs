@@ -40,8 +40,8 @@ pub struct Offloads {
 }
 
 impl Offloads {
-    /// Checksums, and cutting and merging segments if `is_large`, for a card that offers `offered` and was asked for
-    /// `wanted`. Segments are cut into buffers of `pool`.
+    /// Checksums, and cutting and merging segments if `is_large`, for a card that offers `offered` and was
+    /// asked for `wanted`. Segments are cut into buffers of `pool`.
     ///
     /// # Panics
     /// If buffers of `large` are shorter than [`pool::LARGE_BUFFER_BYTES`].

@@ -377,30 +377,6 @@ fn stream_segment(port: u16, sequence: u32, bytes: u32, flags: u8) -> Segment {
     Segment { source_port: port, sequence, flags, identification, ..Segment::new(true, &payload) }
 }
 
-#[test]
-fn a_stack_that_verifies_nothing_gets_segments_without_sums() {
-    for is_ipv6 in [false, true] {
-        let mut bench = Bench::new();
-        let mut given = Vec::new();
-        let mut receive = |bench: &mut Bench, bytes: &[u8]| {
-            let frame = bench.frame(bytes);
-            bench.engine.receive_unverified(frame, false, 0, |frame| given.push(frame.to_vec()))
-        };
-        let mut wrong = nth(is_ipv6, 2).frame();
-        *wrong.last_mut().expect("it has payload") ^= 1;
-        assert!(receive(&mut bench, &nth(is_ipv6, 0).frame()));
-        assert!(receive(&mut bench, &nth(is_ipv6, 1).frame()));
-        assert!(!receive(&mut bench, &wrong), "nobody else would notice");
-        bench.engine.flush(|frame| given.push(frame.to_vec()));
-        let [merged] = &given[..] else { panic!("{} frames", given.len()) };
-        let tcp = if is_ipv6 { 54 } else { 34 };
-        let payload: Vec<u8> = [0, 1].map(|index| nth(is_ipv6, index).payload).concat();
-        assert_eq!(merged[tcp + 20..], payload);
-        let used = bench.engine.status().used;
-        assert_eq!((used.verified_here, used.bad_checksum, used.merge.merged), (3, 1, 1));
-    }
-}
-
 proptest! {
     #[test]
     fn what_was_cut_is_merged_into_what_it_was(

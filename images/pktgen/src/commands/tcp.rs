@@ -55,4 +55,6 @@ fn with_use(record: Record, used: &OffloadUse) -> Record {
         .with("verified_here", used.verified_here)
         .with("bad_checksum", used.bad_checksum)
         .with("cut_refused", used.refused)
+        .with("merged_here", used.merge.merged)
+        .with("merged_from", used.merge.merged + used.merge.appended)
 }
