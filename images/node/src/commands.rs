@@ -303,7 +303,9 @@ pub(crate) fn execute(
 fn netio(what: NetioView, view: &View<'_>) -> Outcome {
     let traffic = view.traffic;
     match what {
-        NetioView::Status => record(traffic::views::status(traffic, view.settings.path)),
+        NetioView::Status => {
+            record(traffic::views::status(traffic, view.settings.path, view.machine))
+        }
         NetioView::Packets => record(traffic::views::packets(traffic, view.packets)),
         NetioView::Flows => {
             let now_ns = view.now.as_nanos();

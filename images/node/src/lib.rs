@@ -33,7 +33,7 @@ mod web;
 
 pub use clients::{HTTP_PORT, RESP_PORT};
 pub use journal::{Journal, Level, Line};
-pub use node::{Hardware, Node};
+pub use node::{Hardware, MachineReport, Node};
 pub use notary::{Identity, IdentityError, Part, Region};
 pub use output::{Output, Port, RequestId, Stop};
 pub use replica::SnapshotCounts;

@@ -81,7 +81,10 @@ fn node(page: &mut Page, view: &View<'_>) {
     let uptime = view.now.as_millis();
     let seconds = alloc::format!("{}.{:03}", uptime / 1_000, uptime % 1_000);
     page.gauge("coterie_uptime_seconds", "Time since the image was started.", seconds);
-    page.gauge("coterie_heap_bytes", "What the heap holds.", view.heap_bytes);
+    page.gauge("coterie_heap_bytes", "What the heap holds.", view.machine.heap_bytes);
+    page.metric("coterie_interrupts_total", "counter", "Interrupts that the machine had.");
+    page.sample("coterie_interrupts_total", "source=\"device\"", view.machine.device_interrupts);
+    page.sample("coterie_interrupts_total", "source=\"timer\"", view.machine.timer_interrupts);
 }
 
 fn ledger(page: &mut Page, notary: &Notary) {

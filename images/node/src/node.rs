@@ -107,8 +107,18 @@ struct About {
     packets: Pool,
     /// As old as the facts.
     kv: Option<service::Status>,
-    /// What the heap holds, if the machine says so.
-    heap_bytes: u64,
+    machine: MachineReport,
+}
+
+/// What a machine tells of itself, for pages to show.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MachineReport {
+    /// What the heap holds.
+    pub heap_bytes: u64,
+    /// How many interrupts of devices it had …
+    pub device_interrupts: u64,
+    /// … and of its timer.
+    pub timer_interrupts: u64,
 }
 
 /// The node as its pages show it, at one moment.
@@ -125,7 +135,7 @@ pub(crate) struct View<'a> {
     pub(crate) traffic: &'a Traffic,
     pub(crate) snapshots: SnapshotCounts,
     pub(crate) messages_refused: u64,
-    pub(crate) heap_bytes: u64,
+    pub(crate) machine: MachineReport,
     pub(crate) now: Instant,
 }
 
@@ -150,7 +160,7 @@ fn view<'a>(
         traffic,
         snapshots: replica.snapshots().counts(),
         messages_refused: replica.messages_refused(),
-        heap_bytes: about.heap_bytes,
+        machine: about.machine,
         now,
     }
 }
@@ -216,7 +226,12 @@ impl Node {
             notary: None,
             clients,
             traffic,
-            about: About { settings, packets: hardware.packets, kv: None, heap_bytes: 0 },
+            about: About {
+                settings,
+                packets: hardware.packets,
+                kv: None,
+                machine: MachineReport::default(),
+            },
             journal,
             outputs: VecDeque::new(),
             requests: BTreeMap::new(),
@@ -290,9 +305,9 @@ impl Node {
         }
     }
 
-    /// The heap holds so much, which is for pages to show.
-    pub fn handle_heap(&mut self, bytes: u64) {
-        self.about.heap_bytes = bytes;
+    /// The machine tells of itself.
+    pub fn handle_machine(&mut self, report: MachineReport) {
+        self.about.machine = report;
     }
 
     /// A deadline of [`Node::poll_timeout`] has come. Harmless at any other time.
@@ -417,7 +432,7 @@ impl Node {
             commit_index: raft.commit_index.0,
             log_bytes: disk.body_bytes_used,
             log_bytes_max: disk.body_bytes,
-            heap_bytes: self.about.heap_bytes,
+            heap_bytes: self.about.machine.heap_bytes,
         });
         self.about.kv = Some(kv.status());
     }

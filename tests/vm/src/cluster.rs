@@ -1,6 +1,8 @@
 //! A cluster, driven through `scripts/cluster` and nothing else.
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -46,6 +48,17 @@ impl Cluster {
     /// Where its files are.
     pub fn folder(&self) -> PathBuf {
         PathBuf::from(CLUSTERS).join(&self.name)
+    }
+
+    /// Tells the switch to forget which station belongs to a place: people who start machines by hand have a
+    /// switch that was told of none.
+    pub fn unpin(&self, place: u16) -> anyhow::Result<()> {
+        let mut switch = UnixStream::connect(self.folder().join("switch.sock"))?;
+        writeln!(switch, "{{\"op\":\"unpin\",\"port\":\"{place}\"}}")?;
+        let mut answer = String::new();
+        BufReader::new(switch).read_line(&mut answer)?;
+        anyhow::ensure!(answer.contains("\"ok\":true"), "the switch says {answer}");
+        Ok(())
     }
 
     pub fn disk(&self, node: u16) -> PathBuf {

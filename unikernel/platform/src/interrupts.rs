@@ -148,6 +148,11 @@ pub(crate) fn devices(processor: usize) -> u64 {
     COUNTS[processor].devices.load(Ordering::Relaxed)
 }
 
+/// How many interrupts the first processor had: of devices, and of its timer.
+pub fn counts() -> (u64, u64) {
+    (devices(0), ticks(0))
+}
+
 /// How often devices have said by message that their configuration has changed: that a link has come or gone,
 /// or that one needs a reset.
 pub fn changes() -> u64 {

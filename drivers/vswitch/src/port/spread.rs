@@ -21,7 +21,7 @@ pub(super) trait Progress {
     /// Behind how many buffers, counted with wrapping, the next frame comes; `None` while frames wait for
     /// buffers, so that the last one that was given is not in the ring.
     fn position(&self) -> Option<u16>;
-    /// Whether the machine has certainly taken everything before that position.
+    /// Whether the machine has taken everything before that position.
     fn has_taken(&self, position: u16) -> bool;
 }
 

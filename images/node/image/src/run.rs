@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use base::limits::{CLUSTER_TRANSMIT_FRAMES_MAX, OUTSIDE_TRANSMIT_FRAMES_MAX};
 use base::{Duration, Instant};
 use block::{BlockDevice, BlockRequest};
-use node::{CardReport, Node, Output, Port, Stop};
+use node::{CardReport, MachineReport, Node, Output, Port, Stop};
 use platform::clock::Clock;
 use platform::idle::Idle;
 use platform::interrupts;
@@ -75,7 +75,7 @@ pub fn run<T: Transport>(mut node: Node, mut devices: Devices<T>, clock: Clock) 
             if let Some(stop) = check(&mut devices) {
                 return stop;
             }
-            node.handle_heap(heap::in_use() as u64);
+            tell_of_machine(&mut node);
             tell_of_cards(&mut node, &devices, now);
             if turns > BUSY_TURNS {
                 memory::flush_translations();
@@ -122,7 +122,8 @@ fn take_input<T: Transport>(
     let mut bytes = [0; 64];
     let count = serial.read(&mut bytes);
     if count > 0 {
-        // A person, or a script, who may ask for the cards.
+        // A person, or a script, who may ask for them.
+        tell_of_machine(node);
         tell_of_cards(node, devices, now);
         node.handle_console(&bytes[..count], now);
     }
@@ -148,6 +149,12 @@ fn tell_room<T: Transport>(node: &mut Node, devices: &mut Devices<T>, waiting: &
 }
 
 /// Tells the node what the cards have counted.
+fn tell_of_machine(node: &mut Node) {
+    let (device_interrupts, timer_interrupts) = interrupts::counts();
+    let heap_bytes = heap::in_use() as u64;
+    node.handle_machine(MachineReport { heap_bytes, device_interrupts, timer_interrupts });
+}
+
 fn tell_of_cards<T: Transport>(node: &mut Node, devices: &Devices<T>, now: Instant) {
     let report = |card: &VirtioNet<T>| CardReport {
         statistics: card.statistics(),

@@ -15,6 +15,7 @@ use shell::{Listing, Record, Value};
 
 use super::{Gate, Traffic, plan};
 use crate::clients::ClientCounts;
+use crate::node::MachineReport;
 
 /// What something is called, and where it is among what a card counts.
 pub(crate) type Figure = (&'static str, fn(&NetStatistics) -> u64);
@@ -101,9 +102,14 @@ impl Traffic {
 }
 
 /// `netio status`: what carries the frames, and how many.
-pub(crate) fn status(traffic: &Traffic, path: Option<ZeroCopyPath>) -> Record {
+pub(crate) fn status(
+    traffic: &Traffic,
+    path: Option<ZeroCopyPath>,
+    machine: MachineReport,
+) -> Record {
     let mut cards = Listing::new(&[
         "card",
+        "link",
         "received_per_second",
         "received_gbit",
         "sent_per_second",
@@ -120,6 +126,7 @@ pub(crate) fn status(traffic: &Traffic, path: Option<ZeroCopyPath>) -> Record {
         let rates = &gate.rates;
         cards.push([
             name.into(),
+            if card.statistics.link_up { "up" } else { "down" }.into(),
             rates.received_frames.into(),
             gbit(rates.received_bits),
             rates.sent_frames.into(),
@@ -138,6 +145,8 @@ pub(crate) fn status(traffic: &Traffic, path: Option<ZeroCopyPath>) -> Record {
         .with("packet_ns_p50", costs.percentile_ns(500))
         .with("packet_ns_p99", costs.percentile_ns(990))
         .with("flows", traffic.flows.statistics().active)
+        .with("device_interrupts", machine.device_interrupts)
+        .with("timer_interrupts", machine.timer_interrupts)
         .with("cards", Value::Listing(cards))
 }
 

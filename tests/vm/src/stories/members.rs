@@ -114,6 +114,7 @@ fn number_is_refused(cluster: &Cluster, gone: u16) -> anyhow::Result<()> {
     fs::File::create(cluster.folder().join(disk))?.set_len(256 << 20)?;
     machine.replace("node-4/disk.img", disk)?;
     cluster.order("kill", 4)?;
+    cluster.unpin(4)?;
     let before = crate::machine::said(&cluster.folder(), 4)?.len();
     let ended = machine.run()?;
     let said = crate::machine::said(&cluster.folder(), 4)?.split_off(before);

@@ -1,8 +1,6 @@
 //! Two machines that were given the same number: the commonest mistake of people who start machines by hand.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -60,7 +58,7 @@ fn meet(cluster: &Cluster, cause: &str, witnesses: &[u16]) -> anyhow::Result<()>
     let impostor = imitate(cluster)?;
     cluster.order("kill", PLACE)?;
     cluster.leader(Some(PLACE))?;
-    [NUMBER, PLACE].iter().try_for_each(|place| unpin(cluster, *place))?;
+    [NUMBER, PLACE].iter().try_for_each(|place| cluster.unpin(*place))?;
 
     let mut child = impostor.start()?;
     let count = count_meanwhile(cluster)?;
@@ -106,17 +104,6 @@ fn wait_until_well(cluster: &Cluster) -> anyhow::Result<()> {
     clock::wait("the node that had the number first is well", ELECTION_WITHIN, || {
         Ok(client::page(cluster.http_port(NUMBER), "/healthz")?.0 == 200)
     })
-}
-
-/// Tells the switch to forget which station belongs to a place: people who start machines by hand have a
-/// switch that was told of none.
-fn unpin(cluster: &Cluster, place: u16) -> anyhow::Result<()> {
-    let mut switch = UnixStream::connect(cluster.folder().join("switch.sock"))?;
-    writeln!(switch, "{{\"op\":\"unpin\",\"port\":\"{place}\"}}")?;
-    let mut answer = String::new();
-    BufReader::new(switch).read_line(&mut answer)?;
-    anyhow::ensure!(answer.contains("\"ok\":true"), "the switch says {answer}");
-    Ok(())
 }
 
 /// The machine in that place, with that number and an empty disk.

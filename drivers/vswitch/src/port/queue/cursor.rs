@@ -7,6 +7,8 @@ use crate::port::Unplug;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cursor {
     pub(super) has_events: bool,
+    /// How many chains were offered at once at most.
+    most_offered: u16,
     /// The next chain to take, and where the next used one is noted.
     next_available: u16,
     next_used: u16,
@@ -19,7 +21,7 @@ pub(super) struct Cursor {
 
 impl Cursor {
     pub(super) fn set_available(&mut self, next_available: u16) {
-        self.next_available = next_available;
+        (self.next_available, self.most_offered) = (next_available, 0);
     }
 
     pub(super) fn available(&self) -> u16 {
@@ -38,8 +40,10 @@ impl Cursor {
     }
 
     /// How many chains the machine offers.
-    pub(super) fn offered(&self, shared: &Shared<'_>) -> Result<u16, Unplug> {
-        self.offered_at(shared.available_index(), shared)
+    pub(super) fn offered(&mut self, shared: &Shared<'_>) -> Result<u16, Unplug> {
+        let offered = self.offered_at(shared.available_index(), shared)?;
+        self.most_offered = self.most_offered.max(offered);
+        Ok(offered)
     }
 
     fn offered_at(&self, index: u16, shared: &Shared<'_>) -> Result<u16, Unplug> {
@@ -71,14 +75,17 @@ impl Cursor {
         self.next_used
     }
 
-    /// Whether the machine has certainly taken everything that was used before `position`. It has if it
-    /// offers more since than there is room for beside what it would not have taken, or asks to be rung for
-    /// what comes next, as one does that has taken everything and goes to sleep.
+    /// Whether the machine has taken everything that was used before `position`. It has if it offers more
+    /// since than there is room for beside what it would not have taken, or as much at once as it ever did,
+    /// or asks to be rung for what comes next, as one does that has taken everything and goes to sleep.
     pub(super) fn has_taken(&self, shared: &Shared<'_>, position: u16) -> bool {
         let since = |index: u16| index.wrapping_sub(position);
         let is_passed = since(self.next_used) >= shared.size();
         // A hostile index may be anything: it spoils the order of its own frames.
-        let is_offered_again = since(shared.available_index()) >= shared.size();
+        let available = shared.available_index();
+        let offered = available.wrapping_sub(self.next_available);
+        let is_whole = self.most_offered > 0 && offered >= self.most_offered;
+        let is_offered_again = is_whole || since(available) >= shared.size();
         let is_asleep = self.has_events && shared.call_event() == self.next_used;
         is_passed || is_offered_again || (is_asleep && self.published == self.next_used)
     }

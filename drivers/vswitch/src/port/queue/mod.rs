@@ -210,7 +210,7 @@ impl Queue {
         self.cursor.used()
     }
 
-    /// Whether the machine has certainly taken all that was used before this one.
+    /// Whether the machine has taken all that was used before this one.
     pub(super) fn has_taken(&self, position: u16) -> bool {
         // Who has no ring takes nothing out of one.
         self.mapped.as_ref().is_none_or(|mapped| self.cursor.has_taken(mapped.shared(), position))

@@ -16,6 +16,7 @@ use shell::Report;
 use super::views::{self, FIGURES, FlowOrder};
 use super::*;
 use crate::clients::ClientCounts;
+use crate::node::MachineReport;
 
 const NOW: Instant = Instant::ORIGIN;
 
@@ -253,6 +254,7 @@ fn what_cards_tell_is_shown_with_its_rates() {
         received_frames: frames,
         received_bytes: 125 * frames,
         receive_polls_empty: 7,
+        link_up: true,
         ..NetStatistics::default()
     };
     let report = |frames| CardReport { statistics: statistics(frames), ..CardReport::default() };
@@ -264,8 +266,11 @@ fn what_cards_tell_is_shown_with_its_rates() {
     traffic.handle_turn(4, Duration::from_micros(4));
     traffic.handle_turn(0, Duration::from_micros(4));
 
-    let shown = json(views::status(&traffic, Some(ZeroCopyPath::Dpdk)));
+    let machine = MachineReport { device_interrupts: 11, timer_interrupts: 13, heap_bytes: 0 };
+    let shown = json(views::status(&traffic, Some(ZeroCopyPath::Dpdk), machine));
     assert_eq!(shown["path"], "dpdk");
+    assert_eq!([&shown["device_interrupts"], &shown["timer_interrupts"]], [11, 13]);
+    assert_eq!(shown["cards"][0]["link"], "up");
     assert_eq!(shown["packet_ns_p50"], 1_000);
     let card = &shown["cards"][0];
     assert_eq!(

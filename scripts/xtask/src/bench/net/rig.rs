@@ -353,6 +353,18 @@ impl Rig {
         Ok(names.iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect())
     }
 
+    /// Frames that our switch has taken from all machines, and the system calls that it has made for that: to
+    /// wait, to hear a bell and to ring one.
+    pub(super) fn switch_work(&self) -> anyhow::Result<(u64, u64)> {
+        let answer = Client::connect(&self.control())?.request(&Request::Ports)?;
+        let ports = answer["ports"].as_array().context("the switch has no ports")?;
+        let sum = |name: &str| {
+            ports.iter().filter_map(|port| port["statistics"][name].as_u64()).sum::<u64>()
+        };
+        let rests = ["waits", "naps"].iter().filter_map(|name| answer[*name].as_u64());
+        Ok((sum("frames_in"), rests.sum::<u64>() + sum("kicks") + sum("calls")))
+    }
+
     /// The process of a machine.
     pub(super) fn machine(&self, number: usize) -> anyhow::Result<Pid> {
         let machine = self.machines.get(number - 1).context("there is no such machine")?;
