@@ -90,7 +90,7 @@ pub fn rss(_: &mut World) -> anyhow::Result<Ending> {
         [get("flows_pair_0")?, get("flows_pair_1")?],
     );
     anyhow::ensure!(frames.iter().all(|count| *count > 0.0), "a pair got nothing: {figures}");
-    let is_all = frames.iter().sum::<f64>() == get("sent")?;
+    let is_all = frames.iter().sum::<f64>() == get("delivered")?;
     anyhow::ensure!(is_all, "the pairs' counts are not all: {figures}");
     let flows: f64 = flows.iter().sum();
     anyhow::ensure!(flows <= SPREAD_MAX, "flows came by two pairs: {figures}");
