@@ -108,24 +108,18 @@ impl FrameDevice {
     pub fn push_received(&mut self, frame: Frame, is_vouched_for: bool) {
         let FrameDevice { offloads, received, .. } = self;
         let is_acceptable = match offloads {
-            // All of a burst are given on at its end, so that none is older than another.
-            Some(Offloads { engine, is_merging: true, .. }) => {
-                let now_ns = 0;
-                let give = |frame| received.push_back(frame);
-                engine.receive_unverified(frame, is_vouched_for, now_ns, give)
-            }
-            other => {
-                let is_acceptable = match other {
-                    Some(offloads) => offloads.engine.accepts(&frame, is_vouched_for),
-                    None => is_vouched_for || packet::is_intact(&frame),
-                };
-                if is_acceptable {
-                    received.push_back(frame);
-                }
-                is_acceptable
-            }
+            Some(offloads) => offloads.engine.accepts(&frame, is_vouched_for),
+            None => is_vouched_for || packet::is_intact(&frame),
         };
-        self.bad_checksums += u64::from(!is_acceptable);
+        match offloads {
+            _ if !is_acceptable => self.bad_checksums += 1,
+            Some(Offloads { engine, is_merging: true, .. }) => {
+                // All of a burst are given on at its end, so that none is older than another.
+                let now_ns = 0;
+                engine.receive_accepted(frame, now_ns, |frame| received.push_back(frame));
+            }
+            _ => received.push_back(frame),
+        }
     }
 
     /// No more frames of this burst come: what waited to be merged with others is read as it is.

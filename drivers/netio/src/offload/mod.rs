@@ -306,20 +306,10 @@ impl OffloadEngine {
         self.merger.receive(frame, now_ns, &mut give);
     }
 
-    /// As [`OffloadEngine::receive`], for a stack that verifies no checksums of TCP: false if it may not see
-    /// the frame (see [`OffloadEngine::accepts`]). Large segments have no checksum of TCP then.
-    pub fn receive_unverified(
-        &mut self,
-        frame: Frame,
-        is_vouched_for: bool,
-        now_ns: u64,
-        mut give: impl FnMut(Frame),
-    ) -> bool {
-        let is_acceptable = self.accepts(&frame, is_vouched_for);
-        if is_acceptable {
-            self.merger.receive_verified(frame, now_ns, &mut give);
-        }
-        is_acceptable
+    /// As [`OffloadEngine::receive`], of what [`OffloadEngine::accepts`] and for a stack that verifies no
+    /// checksums of TCP: large segments have none then.
+    pub fn receive_accepted(&mut self, frame: Frame, now_ns: u64, mut give: impl FnMut(Frame)) {
+        self.merger.receive_verified(frame, now_ns, &mut give);
     }
 
     /// Gives on everything that waits: at the end of a burst, after which nobody knows when the next one

@@ -7,6 +7,7 @@ use base::limits;
 
 use super::disks::{self, Format};
 use super::keys;
+use super::network;
 use super::process;
 use super::state::{Accel, Description, Machine, Net, Reads, Services};
 use crate::clock;
@@ -173,9 +174,8 @@ fn device(description: &Description, name: &str, options: &str, pci_options: &st
 /// No firmware of a network card is wanted: it takes time and memory.
 const NO_ROM: &str = ",romfile=";
 
-fn card(description: &Description, netdev: &str, kind: u8, node: u16) -> [String; 2] {
-    let [high, low] = node.to_be_bytes();
-    let options = format!("netdev={netdev},mac=02:77:{kind:02x}:00:{high:02x}:{low:02x}");
+fn card(description: &Description, netdev: &str, network: u8, node: u16) -> [String; 2] {
+    let options = format!("netdev={netdev},mac={}", network::mac(network, node));
     device(description, "virtio-net", &options, NO_ROM)
 }
 
@@ -198,7 +198,7 @@ fn cluster_card(description: &Description, node: u16, tap: Option<i32>) -> Vec<S
             vec!["-netdev".into(), format!("tap,id=cluster,fd={fd},vhost=off")]
         }
     };
-    let [option, mut device] = card(description, "cluster", 0, node);
+    let [option, mut device] = card(description, "cluster", network::CLUSTER, node);
     // QEMU offers no less than this, and what takes frames out is no longer but over shared rings; the node
     // takes what it is offered, and no more than it is told.
     let size = description.ring_size.max(RING_SIZE_MIN_QEMU);
@@ -225,7 +225,7 @@ fn client_card(description: &Description, node: u16) -> Vec<String> {
         "user,id=clients,restrict=on,hostfwd=tcp:127.0.0.1:{resp}-:6379,hostfwd=tcp:127.0.0.1:{http}-:80"
     );
     let mut words = vec!["-netdev".into(), netdev];
-    words.extend(card(description, "clients", 1, node));
+    words.extend(card(description, "clients", network::CLIENTS, node));
     words
 }
 

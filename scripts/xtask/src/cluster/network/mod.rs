@@ -33,10 +33,15 @@ fn port_kind(net: Net) -> Option<&'static str> {
     }
 }
 
-/// The address of a node's card on the cluster network: no other machine may send as that node.
-fn station(node: u16) -> String {
+/// The networks that a node has a card on, as their Ethernet addresses say.
+pub const CLUSTER: u8 = 0;
+/// See there.
+pub const CLIENTS: u8 = 1;
+
+/// The Ethernet address of a node's card on a network.
+pub fn mac(network: u8, node: u16) -> String {
     let [high, low] = node.to_be_bytes();
-    format!("02:77:00:00:{high:02x}:{low:02x}")
+    format!("02:77:{network:02x}:00:{high:02x}:{low:02x}")
 }
 
 /// Starts what joins the machines, unless it runs already.
@@ -60,7 +65,7 @@ fn start_switch(description: &Description, kind: &str) -> anyhow::Result<()> {
     command.arg("--control").arg(control_socket());
     for node in description.node_numbers() {
         let socket = port_socket(node);
-        let port = format!("{node}={kind}:{},mac={}", socket.display(), station(node));
+        let port = format!("{node}={kind}:{},mac={}", socket.display(), mac(CLUSTER, node));
         command.args(["--port", &port]);
     }
     let mut child = process::start(&mut command, Path::new("switch.log"))?;
@@ -89,7 +94,9 @@ pub fn add_port(description: &Description, node: u16) -> anyhow::Result<()> {
     }
     let Some(kind) = port_kind(description.net) else { return Ok(()) };
     let (name, path) = (node.to_string(), port_socket(node));
-    let request = Request::AddPort { name, kind: kind.into(), path, mac: Some(station(node)) };
+    // No other machine may send as that node.
+    let mac = Some(mac(CLUSTER, node));
+    let request = Request::AddPort { name, kind: kind.into(), path, mac };
     command(description, &request).map(drop)
 }
 
